@@ -1,0 +1,187 @@
+"""JSON from outside, made into typed values or into an error that names the key."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any, TypeVar
+
+import msgspec
+
+from neutron_cni.cni.result import IPAddress, IPInterface, IPNetwork
+from neutron_cni.errors import CniError, Code
+
+T = TypeVar("T")
+
+DEPTH = 64
+"""How deep a configuration may nest; a real one needs about 6."""
+
+
+def decode(data: bytes, what: str = "the network configuration") -> dict[str, Any]:
+    """The JSON object in `data`; raises CniError DECODING_FAILURE (malformed, not an object)."""
+    if not data.strip():
+        raise CniError(Code.DECODING_FAILURE, f"{what} is empty")
+    try:
+        value = msgspec.json.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise CniError(Code.DECODING_FAILURE, f"{what} is not valid JSON", str(error)) from None
+    if not isinstance(value, dict):
+        raise CniError(
+            Code.DECODING_FAILURE, f"{what} must be a JSON object, and is {_kind(value)}"
+        )
+    _refuse_hostile(value, "", 0)
+    return value
+
+
+def convert(value: object, wanted: type[T], at: str = "") -> T:
+    """`value` as `wanted` (a msgspec type); raises CniError INVALID_CONFIG naming the key.
+
+    `at` is the key of `value` itself in the configuration ("ipam"), empty for all of it.
+    """
+    try:
+        return msgspec.convert(value, wanted)
+    except msgspec.ValidationError as error:
+        raise invalid(*_explain(str(error), value, wanted, at)) from None
+
+
+def invalid(key: str, problem: str, allowed: str = "") -> CniError:
+    """The error for a key of the configuration (code 7), with what would be right."""
+    return CniError(
+        Code.INVALID_CONFIG, f"invalid network configuration: {key}: {problem}", allowed
+    )
+
+
+def parse_address(text: str, key: str) -> IPAddress:
+    """An address, "10.0.0.5"; raises CniError INVALID_CONFIG naming `key`."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise invalid(
+            key, f"{text[:80]!r} is not an IP address", "such as 10.0.0.5 or fd00::5"
+        ) from None
+
+
+def parse_interface(text: str, key: str) -> IPInterface:
+    """An address with its prefix, "10.0.0.5/24"; raises CniError INVALID_CONFIG naming `key`."""
+    try:
+        _require_prefix(text)
+        return ip_interface(text)
+    except ValueError:
+        raise invalid(
+            key,
+            f"{text[:80]!r} is not an address with a prefix length",
+            "such as 10.0.0.5/24 or fd00::5/64",
+        ) from None
+
+
+def parse_network(text: str, key: str) -> IPNetwork:
+    """A CIDR, "10.0.0.0/8"; host bits are cut off, as upstream's plugins do."""
+    try:
+        _require_prefix(text)
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise invalid(
+            key, f"{text[:80]!r} is not a CIDR", "such as 10.96.0.0/12 or fd00::/64"
+        ) from None
+
+
+def parse_requested(text: str, key: str) -> IPAddress:
+    """An address that a user asks for: with or without a prefix, which is the subnet's to say."""
+    return parse_interface(text, key).ip if "/" in text else parse_address(text, key)
+
+
+def _require_prefix(text: str) -> None:
+    """ipaddress would also take a bare address and a netmask, which no CNI peer understands."""
+    if not re.fullmatch(r"[^/]+/[0-9]{1,3}", text, re.ASCII):
+        raise ValueError(text)
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string"}
+    return names.get(type(value), "a list" if isinstance(value, list) else "an object")
+
+
+def _refuse_hostile(value: object, key: str, depth: int) -> None:
+    """No NUL (it ends paths and names early in the kernel) and no bottomless nesting."""
+    if depth > DEPTH:
+        raise CniError(
+            Code.DECODING_FAILURE,
+            f"a JSON document must not nest deeper than {DEPTH} levels, as at {key[:80]}",
+        )
+    if isinstance(value, str) and "\0" in value:
+        raise invalid(key, "contains a NUL character")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            inner = f"{key}.{name}" if key else name
+            if "\0" in name:
+                raise invalid(repr(inner), "the key contains a NUL character")
+            _refuse_hostile(item, inner, depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _refuse_hostile(item, f"{key}[{index}]", depth + 1)
+
+
+_PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$")
+_STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>[0-9]+|\.\.\.)\]")
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
+
+
+def _explain(message: str, value: object, wanted: object, at: str) -> tuple[str, str, str]:
+    """Key, problem and what is allowed, out of what msgspec says."""
+    found = _PATH.search(message)
+    path = found["path"] if found else ""
+    said = message[: found.start()] if found else message
+    missing = _MISSING.fullmatch(said)
+    if missing:
+        return f"{at}{path}.{missing['name']}".strip("."), "is missing", ""
+    key = f"{at}{path}".strip(".") or at or "the configuration"
+    steps = [step["name"] or step["index"] for step in _STEP.finditer(path)]
+    choices = _choices(wanted, steps)
+    if not choices and not said.startswith(("Expected `", "Invalid ")):
+        return key, said, ""  # A rule of the schema's own, in its own words.
+    given = _follow_value(value, steps)
+    allowed = f"one of {', '.join(choices)}" if choices else said.replace("`", "")
+    return key, f"{given} is not allowed", allowed
+
+
+def _follow_value(value: Any, steps: list[str]) -> str:
+    """The offending value, short enough for an error message."""
+    for step in steps:
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return "the value"
+    if isinstance(value, dict | list):
+        return _kind(value)
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _choices(wanted: object, steps: list[str]) -> list[str]:
+    """The allowed values where `steps` lead to an enumeration."""
+    import msgspec.inspect as shape
+
+    node = shape.type_info(wanted)
+    for step in steps:
+        node = _descend(node, step)
+    if isinstance(node, shape.UnionType):
+        enums = [item for item in node.types if isinstance(item, shape.EnumType)]
+        node = enums[0] if enums else node
+    return [str(item.value) for item in node.cls] if isinstance(node, shape.EnumType) else []
+
+
+def _descend(node: Any, step: str) -> Any:
+    """The type of field or item `step` of `node`."""
+    for inner in getattr(node, "types", (node,)):
+        for entry in getattr(inner, "fields", ()):
+            if entry.encode_name == step:
+                return entry.type
+        if hasattr(inner, "item_type"):
+            return inner.item_type
+        if hasattr(inner, "value_type"):
+            return inner.value_type
+    return node

@@ -1,0 +1,158 @@
+"""The CNI_* environment variables, checked (CNI SPEC, section 2: "Parameters")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from neutron_cni.cni.attachment import Attachment, PodRef
+from neutron_cni.errors import CniError, Code
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+"""Container ids and network names (SPEC, sections 1 and 2); match the whole of the text."""
+
+IFNAME_LENGTH = 15
+"""The kernel's IFNAMSIZ less its closing NUL (include/uapi/linux/if.h)."""
+
+_RESERVED = (".", "..", "all", "default")
+
+_KNOWN_ARGS = {
+    "IP",
+    "IgnoreUnknown",
+    "K8S_POD_NAMESPACE",
+    "K8S_POD_NAME",
+    "K8S_POD_UID",
+    "K8S_POD_INFRA_CONTAINER_ID",
+}
+
+
+class Command(StrEnum):
+    """CNI operations (SPEC, section 2: "CNI operations")."""
+
+    ADD = "ADD"
+    DEL = "DEL"
+    CHECK = "CHECK"
+    STATUS = "STATUS"
+    GC = "GC"
+    VERSION = "VERSION"
+
+    @property
+    def about_an_attachment(self) -> bool:
+        """ADD, DEL and CHECK name a container; STATUS, GC and VERSION do not."""
+        return self in (Command.ADD, Command.DEL, Command.CHECK)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The parameters of one call.
+
+    `attachment` is empty for STATUS, GC and VERSION. `path`: the folders of CNI_PATH, in order.
+    `address` is the IP of CNI_ARGS as given ("10.0.0.5" or "10.0.0.5/24"), or empty.
+    """
+
+    command: Command
+    attachment: Attachment = field(default_factory=lambda: Attachment("", ""))
+    pod: PodRef = field(default_factory=PodRef)
+    path: tuple[str, ...] = ()
+    address: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_environment(environ: Mapping[str, str]) -> Environment:
+    """`environ`, checked; raises CniError INVALID_ENVIRONMENT that names the variables."""
+    command = _command(environ)
+    path = tuple(folder for folder in environ.get("CNI_PATH", "").split(":") if folder)
+    if not command.about_an_attachment:
+        return Environment(command, path=path, variables=environ)
+    _require(command, environ)
+    attachment = Attachment(
+        container_id=_container_id(environ["CNI_CONTAINERID"]),
+        ifname=_ifname(environ["CNI_IFNAME"]),
+        netns=_netns(environ.get("CNI_NETNS", "")),
+    )
+    args = _arguments(environ.get("CNI_ARGS", ""), strict=command is not Command.DEL)
+    pod = PodRef(
+        namespace=args.get("K8S_POD_NAMESPACE", ""),
+        name=args.get("K8S_POD_NAME", ""),
+        uid=args.get("K8S_POD_UID", ""),
+    )
+    return Environment(command, attachment, pod, path, args.get("IP", ""), environ)
+
+
+def _invalid(message: str, details: str = "") -> CniError:
+    return CniError(Code.INVALID_ENVIRONMENT, message, details)
+
+
+def _command(environ: Mapping[str, str]) -> Command:
+    given = environ.get("CNI_COMMAND", "")
+    try:
+        return Command(given)
+    except ValueError:
+        allowed = ", ".join(Command)
+        problem = f"{given[:40]!r} is not a CNI command" if given else "is not set"
+        raise _invalid(f"CNI_COMMAND: {problem}", f"one of {allowed}") from None
+
+
+def _require(command: Command, environ: Mapping[str, str]) -> None:
+    required = ["CNI_CONTAINERID", "CNI_IFNAME"]
+    if command is not Command.DEL:
+        # A runtime that lost the namespace (reboot) still has to be able to say DEL.
+        required.append("CNI_NETNS")
+    missing = [name for name in required if not environ.get(name)]
+    if missing:
+        raise _invalid(f"{', '.join(missing)}: must be set and not empty for {command}")
+
+
+def _container_id(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise _invalid(
+            f"CNI_CONTAINERID: {value[:80]!r} is not a container id",
+            "a letter or digit, then letters, digits, '_', '.' and '-'",
+        )
+    return value
+
+
+def _ifname(value: str) -> str:
+    """The kernel's own rules: dev_valid_name (net/core/dev.c), and sysctl_dev_name_is_allowed
+    (include/net/ip.h), as /proc/sys/net has folders of the reserved names."""
+    if len(value.encode(errors="surrogateescape")) > IFNAME_LENGTH:
+        raise _invalid(
+            f"CNI_IFNAME: {value[:80]!r} is too long for an interface name",
+            f"at most {IFNAME_LENGTH} bytes",
+        )
+    forbidden = any(char in "/:\0" or char.isspace() or not char.isprintable() for char in value)
+    if value in _RESERVED or forbidden:
+        raise _invalid(
+            f"CNI_IFNAME: {value!r} is not an interface name",
+            "no '/', ':', white space or unprintable characters, and none of "
+            + ", ".join(_RESERVED),
+        )
+    return value
+
+
+def _netns(value: str) -> str:
+    if "\0" in value:
+        raise _invalid(f"CNI_NETNS: {value[:80]!r} is not a path")
+    return value
+
+
+def _arguments(text: str, *, strict: bool) -> dict[str, str]:
+    """CNI_ARGS, "K=V;K2=V2" (CONVENTIONS.md). Not `strict` (DEL): what can't be read is left
+    out, as an argument that made ADD fail must not keep a pod from being deleted."""
+    pairs = [pair for pair in text.split(";") if pair]
+    args: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if equals and key and value.isprintable():
+            args[key] = value
+        elif strict:
+            raise _invalid(f"CNI_ARGS: {pair[:80]!r} is not of the form KEY=VALUE")
+    unknown = sorted(set(args) - _KNOWN_ARGS)
+    if strict and unknown and args.get("IgnoreUnknown", "").lower() not in ("1", "true"):
+        raise _invalid(
+            f"CNI_ARGS: unknown argument {unknown[0][:80]!r}",
+            f"known: {', '.join(sorted(_KNOWN_ARGS))}; IgnoreUnknown=1 lets others pass",
+        )
+    return args

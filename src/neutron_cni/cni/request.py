@@ -1,0 +1,250 @@
+"""One CNI call, parsed and validated once: after this, nothing looks at raw JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from neutron_cni.cni.attachment import Attachment, PodRef
+from neutron_cni.cni.codec import result_from_document
+from neutron_cni.cni.document import convert, decode, invalid, parse_requested
+from neutron_cni.cni.environment import NAME, Command, Environment, parse_environment
+from neutron_cni.cni.result import IPAddress, Result
+from neutron_cni.cni.versions import SUPPORTED, at_least
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.config import IpamConfig
+
+OWN_IPAM = "cni-ipam-neutron"
+"""The value of `ipam.type` that means our own IPAM."""
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that a call may take where the configuration says nothing else."""
+
+_SINCE = {Command.CHECK: "0.4.0", Command.STATUS: "1.1.0", Command.GC: "1.1.0"}
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+_VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+"""The key of SPEC 1.1.0, and the one that early implementations had (cni issue 1101)."""
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What the runtime handed over, byte for byte: what a delegated plugin gets too."""
+
+    variables: Mapping[str, str]
+    stdin: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IpamChoice:
+    """Who gives addresses: `own` is set when it is `cni-ipam-neutron`, without an exec.
+
+    Any other `type` is the name of an executable in CNI_PATH. `timeout` is in seconds.
+    """
+
+    type: str
+    own: IpamConfig | None = None
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take in all."""
+        return self.own.timeout if self.own else DEFAULT_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[C]):
+    """One call of `plugin` ("veth-route"). `config` is its own part of the configuration.
+
+    `attachment` is empty for STATUS and GC. `requested`: addresses asked for by name, from
+    runtimeConfig.ips, args.cni.ips or the IP of CNI_ARGS, the first of these that is there.
+    `mac`: from runtimeConfig, lower case, or empty. `valid`: for GC, what must stay.
+    `path`: the folders of CNI_PATH.
+    """
+
+    plugin: str
+    command: Command
+    version: str
+    network: str
+    attachment: Attachment
+    config: C
+    ipam: IpamChoice
+    invocation: Invocation
+    pod: PodRef = field(default_factory=PodRef)
+    path: tuple[str, ...] = ()
+    requested: tuple[IPAddress, ...] = ()
+    mac: str = ""
+    prev_result: Result | None = None
+    valid: frozenset[Attachment] = frozenset()
+
+
+def parse(plugin: str, environ: Mapping[str, str], stdin: bytes, schema: type[C]) -> Request[C]:
+    """The request to `plugin` in `environ` and `stdin`, its configuration read as `schema`.
+
+    Raises CniError: INVALID_ENVIRONMENT (4), DECODING_FAILURE (6), INVALID_CONFIG (7),
+    INCOMPATIBLE_VERSION (1), in this order, which is that of upstream's pkg/skel. DEL forgives
+    what it does not need (CNI_ARGS, runtimeConfig, prevResult): a mistake there must not keep a
+    pod from being deleted.
+    """
+    environment = parse_environment(environ)
+    document = decode(stdin)
+    network = _network_name(document)
+    version = _version(document, environment.command)
+    forgiving = environment.command is Command.DEL
+    runtime = _Runtime() if forgiving else convert(document, _Runtime)
+    return Request(
+        plugin=plugin,
+        command=environment.command,
+        version=version,
+        network=network,
+        attachment=environment.attachment,
+        config=convert(document, schema),
+        ipam=_ipam(document),
+        invocation=Invocation(environ, stdin),
+        pod=environment.pod,
+        path=environment.path,
+        requested=() if forgiving else _requested(runtime, environment),
+        mac=_mac(runtime),
+        prev_result=_prev_result(document, environment.command),
+        valid=_valid_attachments(document) if environment.command is Command.GC else frozenset(),
+    )
+
+
+def version_of(stdin: bytes) -> str | None:
+    """The supported version that `stdin` names, if any: for the answer to a call that failed."""
+    try:
+        version = decode(stdin).get("cniVersion")
+    except CniError:
+        return None
+    return version if version in SUPPORTED else None
+
+
+class _RuntimeConfig(msgspec.Struct):
+    ips: list[str] | None = None
+    mac: str | None = None
+
+
+class _CniArgs(msgspec.Struct):
+    ips: list[str] | None = None
+
+
+class _Args(msgspec.Struct):
+    cni: _CniArgs | None = None
+
+
+class _Runtime(msgspec.Struct, rename="camel"):
+    """What a runtime adds to the configuration (CONVENTIONS.md); all else in there is ignored."""
+
+    runtime_config: _RuntimeConfig | None = None
+    args: _Args | None = None
+
+
+class _AttachmentIn(msgspec.Struct):
+    container_id: str = msgspec.field(name="containerID")
+    ifname: str
+
+
+def _network_name(document: Mapping[str, Any]) -> str:
+    name = document.get("name")
+    allowed = "a letter or digit, then letters, digits, '_', '.' and '-'"
+    if name is None:
+        raise invalid("name", "is missing", allowed)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise invalid("name", f"{name!r:.80} is not a network name", allowed)
+    return name
+
+
+def _version(document: Mapping[str, Any], command: Command) -> str:
+    version = document.get("cniVersion", "0.1.0")
+    if not isinstance(version, str):
+        raise CniError(Code.DECODING_FAILURE, 'cniVersion must be a string such as "1.0.0"')
+    supported = ", ".join(SUPPORTED)
+    if version not in SUPPORTED:
+        given = repr(version[:40]) if "cniVersion" in document else "missing, which means 0.1.0"
+        raise CniError(
+            Code.INCOMPATIBLE_VERSION, f"cniVersion is {given}", f"supported: {supported}"
+        )
+    since = _SINCE.get(command)
+    if since and not at_least(version, since):
+        raise CniError(
+            Code.INCOMPATIBLE_VERSION,
+            f"cniVersion {version} does not allow {command}, which came with {since}",
+        )
+    return version
+
+
+def _ipam(document: Mapping[str, Any]) -> IpamChoice:
+    section = document.get("ipam")
+    if section is None:
+        raise invalid("ipam", "is missing", f'such as {{"type": "{OWN_IPAM}"}}')
+    if not isinstance(section, dict):
+        raise invalid("ipam", "must be an object")
+    kind = section.get("type")
+    if not isinstance(kind, str) or not kind or "/" in kind or "\\" in kind or kind in (".", ".."):
+        raise invalid(
+            "ipam.type",
+            "is missing" if kind is None else f"{kind!r:.80} is not the name of an IPAM plugin",
+            f"{OWN_IPAM}, or the name of an executable in CNI_PATH",
+        )
+    own = convert(section, IpamConfig, "ipam") if kind == OWN_IPAM else None
+    return IpamChoice(kind, own)
+
+
+def _requested(runtime: _Runtime, environment: Environment) -> tuple[IPAddress, ...]:
+    """CONVENTIONS.md: what `args` says, CNI_ARGS no longer does."""
+    config = runtime.runtime_config
+    if config and config.ips:
+        return _addresses(config.ips, "runtimeConfig.ips")
+    args = runtime.args
+    if args and args.cni and args.cni.ips:
+        return _addresses(args.cni.ips, "args.cni.ips")
+    if not environment.address:
+        return ()
+    try:
+        return tuple(parse_requested(item, "IP") for item in environment.address.split(","))
+    except CniError:
+        raise CniError(
+            Code.INVALID_ENVIRONMENT,
+            f"CNI_ARGS: IP={environment.address[:80]} is not an IP address",
+            "such as IP=10.0.0.5 or IP=10.0.0.5/24",
+        ) from None
+
+
+def _addresses(texts: list[str], key: str) -> tuple[IPAddress, ...]:
+    return tuple(parse_requested(text, f"{key}[{index}]") for index, text in enumerate(texts))
+
+
+def _mac(runtime: _Runtime) -> str:
+    mac = (runtime.runtime_config and runtime.runtime_config.mac) or ""
+    if mac and not _MAC.fullmatch(mac):
+        raise invalid("runtimeConfig.mac", f"{mac[:40]!r} is no MAC", "such as 02:00:00:00:00:01")
+    return mac.lower()
+
+
+def _prev_result(document: Mapping[str, Any], command: Command) -> Result | None:
+    given = document.get("prevResult")
+    if given is None:
+        if command is Command.CHECK:
+            raise invalid("prevResult", "is missing", "CHECK needs the result of ADD")
+        return None
+    try:
+        return result_from_document(given)
+    except CniError:
+        if command is Command.DEL:
+            return None
+        raise
+
+
+def _valid_attachments(document: Mapping[str, Any]) -> frozenset[Attachment]:
+    """What GC must keep. No list means that nothing is valid: so `cnitool gc` has it, for which
+    libcni has sent a DEL for each attachment that it knew. Go writes an empty list as null."""
+    key = next((key for key in _VALID_ATTACHMENTS if key in document), None)
+    if key is None:
+        return frozenset()
+    wanted: Any = list[_AttachmentIn] | None
+    given: list[_AttachmentIn] | None = convert(document[key], wanted, key)
+    return frozenset(Attachment(item.container_id, item.ifname) for item in given or ())

@@ -1,0 +1,33 @@
+"""What a container runtime executes as /opt/cni/bin/<plugin>.
+
+Every import here is paid by every pod: VERSION and the error for a forgotten command need none
+beyond the interpreter's own. The rest is in `call`.
+"""
+
+import os
+import sys
+
+from neutron_cni import __version__
+from neutron_cni.cni.versions import SUPPORTED, version_answer
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Answer one CNI call (CNI SPEC, section 2) and exit: 0 on success, otherwise 1 or more."""
+    plugin = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib takes 9 ms to import
+    command = os.environ.get("CNI_COMMAND", "")
+    terminal = os.isatty(0)
+    if command == "VERSION":
+        stdin = sys.stdin.buffer.read() if sys.stdin and not terminal else b""
+        os.write(1, version_answer(stdin).encode() + b"\n")
+    elif not command and terminal:
+        sys.stderr.write(
+            f"{plugin} {__version__}: a CNI plugin, run by a container runtime; "
+            "see `neutron-cni --help`\n"
+            f"CNI protocol versions supported: {', '.join(SUPPORTED)}\n"
+        )
+    else:
+        from neutron_cni.launcher.call import serve
+
+        serve(plugin)

@@ -1,0 +1,116 @@
+"""One CNI call in this process: standard input and environment in, answer and exit status out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+from neutron_cni.cni.codec import error_to_json, result_to_json
+from neutron_cni.cni.request import parse, version_of
+from neutron_cni.cni.versions import NEWEST, version_answer
+from neutron_cni.engine import Engine
+from neutron_cni.errors import CniError, Code
+from neutron_cni.launcher.local import local_engine
+from neutron_cni.plugins import KINDS, config_of
+
+INPUT_LIMIT = 16 << 20
+"""Bytes of configuration; one with the prevResult of a long chain has a few thousand."""
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGINT came. No Exception, so that only those who must undo something see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Exit status, and what goes to the two outputs."""
+
+    status: int
+    stdout: bytes = b""
+    stderr: str = ""
+
+
+def run(
+    plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine | None = None
+) -> Answer:
+    """The answer of `plugin` ("veth-route") to one call; raises nothing.
+
+    `engine`: what carries the call out; by default the kernel and Neutron of this machine.
+    """
+    notes: list[str] = []
+    if environ.get("CNI_COMMAND") == "VERSION":
+        return Answer(0, version_answer(stdin).encode())
+    try:
+        stdout = _answer(plugin, environ, stdin, engine or local_engine(notes.append))
+        status = 0
+    except CniError as error:
+        stdout, status = error_to_json(error, version_of(stdin) or NEWEST), 1
+    except Terminated:
+        late = CniError(Code.TRY_AGAIN, "ended by a signal; what was begun has been undone")
+        stdout, status = error_to_json(late, version_of(stdin) or NEWEST), 128 + signal.SIGTERM
+    except Exception as error:
+        from neutron_cni.launcher.trace import record
+
+        unexpected = CniError(Code.UNEXPECTED, *record(error, stdin, notes))
+        stdout, status = error_to_json(unexpected, version_of(stdin) or NEWEST), 1
+    return Answer(status, stdout, "".join(f"{note}\n" for note in notes))
+
+
+def serve(plugin: str) -> NoReturn:
+    """Answer the call that this process was started for, and exit."""
+    # Whatever a library prints must not end up in the middle of the answer.
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        _undo_on_signal()
+        answer = run(plugin, os.environ, _standard_input())
+    except CniError as error:
+        answer = Answer(1, error_to_json(error))
+    except Terminated:
+        answer = Answer(128 + signal.SIGTERM)
+    sys.stderr.write(answer.stderr)
+    if answer.stdout:
+        os.write(answer_to, answer.stdout + b"\n")
+    sys.stderr.flush()
+    # Not sys.exit: the answer is out, and nobody should wait for the interpreter to tidy up.
+    os._exit(answer.status)
+
+
+def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine) -> bytes:
+    if plugin not in KINDS:
+        raise CniError(
+            Code.INVALID_ENVIRONMENT,
+            f"called as {plugin[:80]!r}, which is no plugin of neutron-cni",
+            f"the executable's name must be one of {', '.join(KINDS)}",
+        )
+    if len(stdin) > INPUT_LIMIT:
+        raise CniError(Code.IO_FAILURE, f"more than {INPUT_LIMIT} bytes on standard input")
+    request = parse(plugin, environ, stdin, config_of(plugin))
+    result = engine.handle(request)
+    return b"" if result is None else result_to_json(result, request.version)
+
+
+def _standard_input() -> bytes:
+    """All of it, and a little more than we take of what is too long."""
+    try:
+        with open(0, "rb", closefd=False) as stdin:
+            return stdin.read(INPUT_LIMIT + 1)
+    except OSError as error:
+        raise CniError(Code.IO_FAILURE, f"standard input can't be read: {error}") from error
+
+
+def _undo_on_signal() -> None:
+    """Turn the first SIGTERM or SIGINT into `Terminated`; the undoing itself is not disturbed."""
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, terminate)

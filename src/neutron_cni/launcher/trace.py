@@ -1,0 +1,52 @@
+"""Where the trace of an unexpected error goes: a file, as standard output is the runtime's."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from pathlib import Path
+
+from neutron_cni.cni.document import decode
+from neutron_cni.errors import CniError
+
+DEFAULT_STATE_DIR = "/var/lib/neutron-cni"
+LOG_LIMIT = 4 << 20
+"""Bytes after which the log is set aside as plugin.log.1: a runtime may retry for weeks."""
+
+
+def record(error: Exception, stdin: bytes, notes: list[str]) -> tuple[str, str]:
+    """Append the trace to `<stateDir>/plugin.log`; the sentence and the hint for the answer.
+
+    Where that file can't be written, the trace goes to `notes` (standard error).
+    """
+    trace = "".join(traceback.format_exception(error))
+    log = Path(_state_dir(stdin), "plugin.log")
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    try:
+        _append(log, f"{stamp} pid {os.getpid()}\n{trace}")
+        where = str(log)
+    except OSError:
+        notes.append(trace)
+        where = "standard error"
+    last = traceback.format_exception_only(error)[-1].strip()
+    return f"unexpected error: {last[:300]}", f"a defect of neutron-cni; its trace is in {where}"
+
+
+def _append(log: Path, text: str) -> None:
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_suffix(".log.1"))
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+def _state_dir(stdin: bytes) -> str:
+    """`ipam.stateDir`, as far as anything can be said of a call that failed unexpectedly."""
+    try:
+        section = decode(stdin).get("ipam")
+    except CniError:
+        return DEFAULT_STATE_DIR
+    given = section.get("stateDir") if isinstance(section, dict) else None
+    return given if isinstance(given, str) and given.startswith("/") else DEFAULT_STATE_DIR

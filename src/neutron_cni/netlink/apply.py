@@ -1,0 +1,239 @@
+"""Makes a plan true. With `undo`, the only code that changes the kernel.
+
+The node's side is the calling thread's own network namespace, the pod's side is given by path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.errors import CniError, Code
+from neutron_cni.netlink import addresses, announce, links, neighbours, routes, sysctl
+from neutron_cni.netlink.identity import pair_exists
+from neutron_cni.netlink.namespace import Namespace
+from neutron_cni.netlink.plan import LinkRoute, Plan, Side, Sysctl, Veth
+from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.netlink.undo import undo
+
+__all__ = ["apply", "undo"]
+
+
+_IN_TURN = threading.Lock()
+"""One `apply` at a time per process. The kernel has one lock for all this anyway (RTNL), and side
+by side they only fight for Python's: 50 pods took 0.13 s in turn, 0.56 s in 50 threads. `undo`
+takes no turn: its time is spent waiting in the kernel (50 pods 0.8 s in turn, 0.11 s in threads).
+"""
+
+
+def apply(plan: Plan, netns: str) -> None:
+    """Make `plan` true between the caller's namespace and the pod's at the path `netns`.
+
+    May be repeated: after a crash half-way the rest is added. On an error, what this call made
+    is taken back (but not the sysctls and dummy links that pods share, which do no harm).
+    Raises CniError: INVALID_ENVIRONMENT (no namespace, or the node's own), CONFLICT (an
+    interface or route of someone else is in the way), KERNEL (anything else, with the kernel's
+    words).
+    """
+    with Namespace.open_pod(netns) as pod, Rtnl.here() as host, _IN_TURN:
+        work = _Application(plan, pod, host)
+        try:
+            work.run()
+        except BaseException:
+            work.take_back()
+            raise
+        finally:
+            work.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A request, how to take it back, and the route that it adds (if it adds one)."""
+
+    request: Request
+    inverse: Callable[[], Request] | None = None
+    route: LinkRoute | None = None
+
+
+class _Application:
+    """One `apply` under way: its sockets, the link indexes learned, and how to take it back."""
+
+    def __init__(self, plan: Plan, pod: Namespace, host: Rtnl) -> None:
+        self.plan = plan
+        self.pod = pod
+        self.rtnl = {Side.HOST: host}
+        self.indexes: dict[tuple[Side, str], int] = {}
+        self.made: list[tuple[Side, Request]] = []
+
+    def run(self) -> None:
+        for veth in self.plan.veths:
+            self._make_veth(veth)
+        if self.plan.dummies:
+            self.rtnl[Side.HOST].run([links.create_dummy(item) for item in self.plan.dummies])
+        self._enter_pod()
+        # A link's own settings before it comes up: accept_dad, accept_ra and disable_ipv6 act
+        # on what the kernel does at that moment.
+        for setting in self._sysctls(Side.HOST, own=True):
+            sysctl.write(setting)
+        # The node's end first: the pod's then has a carrier as soon as it is up.
+        self._configure(Side.HOST)
+        self._configure(Side.POD)
+        # Shared settings and the uplink last, when nothing can be in conflict any more.
+        for setting in self._sysctls(Side.HOST, own=False):
+            sysctl.write(setting)
+        self._add_proxies()
+        self._announce()
+
+    def _make_veth(self, veth: Veth) -> None:
+        host = self.rtnl[Side.HOST]
+        request = links.create_veth(veth, self.pod.descriptor)
+        (outcome,) = host.attempt([request])
+        if outcome.errno == errno.EEXIST:
+            # Names are looked at only now: in the usual case the creation itself is the test.
+            if not pair_exists(veth, host, self._rtnl(Side.POD), self.pod.path):
+                raise outcome.error()
+        elif outcome.errno:
+            raise outcome.error()
+        index = socket.if_nametoindex(veth.host_name)
+        self.indexes[Side.HOST, veth.host_name] = index
+        if outcome.errno == 0:
+            self.made.append((Side.HOST, links.delete(index, veth.host_name)))
+
+    def _rtnl(self, side: Side) -> Rtnl:
+        if side not in self.rtnl:
+            self.rtnl[side] = Rtnl.inside(self.pod)
+        return self.rtnl[side]
+
+    def _enter_pod(self) -> None:
+        """One visit to the pod's namespace for its socket, settings and link indexes."""
+        names = self.plan.links(Side.POD)
+
+        def body() -> None:
+            if Side.POD not in self.rtnl:
+                self.rtnl[Side.POD] = Rtnl(self.pod.identity)
+            for setting in self._sysctls(Side.POD):
+                sysctl.write(setting)
+            for name in names:
+                self.indexes[Side.POD, name] = _index(name, Side.POD)
+
+        self.pod.call(body)
+
+    def _sysctls(self, side: Side, own: bool | None = None) -> Iterable[Sysctl]:
+        for item in self.plan.sysctls:
+            if item.side is side and own in (None, self.plan.owns(side, item.link)):
+                yield item
+
+    def _link(self, side: Side, name: str) -> int:
+        # The pod's are all known from `_enter_pod`: here the name would be looked up on the node.
+        if side is Side.HOST and (side, name) not in self.indexes:
+            self.indexes[side, name] = _index(name, side)
+        return self.indexes[side, name]
+
+    def _configure(self, side: Side) -> None:
+        """Links up, addresses, neighbours and routes of one side, in one send."""
+        plan = self.plan
+        steps: list[_Step] = [_Step(request) for request in self._ups(side)]
+        for address in (item for item in plan.addresses if item.side is side):
+            index = self._link(side, address.link)
+            shared = any(address.link == dummy.name for dummy in plan.dummies)
+            inverse = None if shared else partial(addresses.delete, address, index)
+            steps.append(_Step(addresses.add(address, index), inverse))
+        for neighbour in (item for item in plan.neighbours if item.side is side):
+            index = self._link(side, neighbour.link)
+            steps.append(_Step(neighbours.set_permanent(neighbour, index)))
+        for route in (item for item in plan.routes if item.side is side):
+            index = self._link(side, route.link)
+            take_out = partial(routes.delete, route, index)
+            steps.append(_Step(routes.add(route, index), take_out, route))
+        outcomes = self._rtnl(side).attempt([step.request for step in steps])
+        results = list(zip(steps, outcomes, strict=True))
+        for step, outcome in results:
+            if outcome.errno == 0 and step.inverse is not None:
+                self.made.append((side, step.inverse()))
+        for step, outcome in results:
+            if step.route is not None and outcome.errno == errno.EEXIST:
+                self._accept_route(step.route)
+            elif not outcome.ok:
+                raise outcome.error()
+
+    def _ups(self, side: Side) -> Iterable[Request]:
+        if side is Side.POD:
+            yield links.set_up(_LOOPBACK_INDEX, "lo of the pod")
+        for veth in self.plan.veths:
+            name = veth.host_name if side is Side.HOST else veth.pod_name
+            alias = veth.alias if side is Side.HOST else None
+            yield links.set_up(self._link(side, name), name, alias, veth.mtu)
+        if side is Side.HOST:
+            for dummy in self.plan.dummies:
+                yield links.set_up(self._link(side, dummy.name), dummy.name)
+
+    def _accept_route(self, wanted: LinkRoute) -> None:
+        """A route that is there already: fine if it is this very one, else a conflict."""
+        rtnl = self._rtnl(wanted.side)
+        found = routes.find(rtnl, wanted.destination)
+        index = self._link(wanted.side, wanted.link)
+        if found is not None and found.index == index and found.gateway == wanted.gateway:
+            return
+        holder = None if found is None or found.index is None else found.index
+        link = None if holder is None else links.by_index(rtnl, holder)
+        whose = "an unknown link" if link is None else f"link {link.name}"
+        if link is not None and link.alias:
+            whose += f" ({link.alias})"
+        raise CniError(
+            Code.CONFLICT,
+            f"cannot add {routes.describe(wanted)}: {whose} already has that destination",
+            "the address is in use by another pod of this node, or a route of its DEL was left",
+        )
+
+    def _add_proxies(self) -> None:
+        for proxy in self.plan.proxies:
+            rtnl, index = self._rtnl(proxy.side), self._link(proxy.side, proxy.link)
+            # The kernel takes a second one silently, so ask first: taking back must spare it.
+            known = neighbours.has_proxy(rtnl, proxy.address, index)
+            rtnl.run([neighbours.add_proxy(proxy, index)])
+            if not known:
+                self.made.append((proxy.side, neighbours.delete_proxy(proxy.address, index)))
+
+    def _announce(self) -> None:
+        by_link: dict[tuple[Side, str], list[IPAddress]] = {}
+        for item in self.plan.announcements:
+            by_link.setdefault((item.side, item.link), []).append(item.address)
+        for (side, name), announced in by_link.items():
+            link = links.get(self._rtnl(side), name)
+            if link is None:
+                raise CniError(Code.KERNEL, f"cannot announce on {name} ({side}): no such link")
+            # The node forwards for the pod; the pod itself does not forward.
+            router = side is Side.HOST
+            send = partial(announce.send, name, link.mac, announced, router=router)
+            if side is Side.HOST:
+                send()
+            else:
+                self.pod.call(send)
+
+    def take_back(self) -> None:
+        """Undo what was made, last first; the first error is the one to report, not these."""
+        for side, request in reversed(self.made):
+            with contextlib.suppress(CniError, OSError):
+                self._rtnl(side).attempt([request])
+
+    def close(self) -> None:
+        """Close the pod's socket (the node's is the caller's)."""
+        if Side.POD in self.rtnl:
+            self.rtnl[Side.POD].close()
+
+
+_LOOPBACK_INDEX = 1
+"""The kernel makes lo first in every namespace (net/core/dev.c)."""
+
+
+def _index(name: str, side: Side) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        raise CniError(Code.KERNEL, f"there is no link {name} ({side})") from error

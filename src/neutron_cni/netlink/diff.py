@@ -1,0 +1,186 @@
+"""Names every difference between a plan and the kernel: CHECK, doctor and the repair loop.
+
+`observe_plan` looks (I/O), `compare` judges (pure).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from neutron_cni.cni.result import IPAddress, IPInterface, IPNetwork
+from neutron_cni.errors import CniError
+from neutron_cni.netlink import addresses, links, neighbours, routes, sysctl
+from neutron_cni.netlink.links import Link
+from neutron_cni.netlink.namespace import Namespace
+from neutron_cni.netlink.plan import LinkRoute, Plan, Side
+from neutron_cni.netlink.routes import Route
+from neutron_cni.netlink.rtnl import Rtnl
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One namespace, in the places that a plan names; what is not there is not in the maps.
+
+    `holders` are the names of the links that routes go by. A neighbour is (MAC, whether
+    permanent).
+    """
+
+    links: Mapping[str, Link] = field(default_factory=dict)
+    holders: Mapping[int, str] = field(default_factory=dict)
+    addresses: Mapping[str, frozenset[IPInterface]] = field(default_factory=dict)
+    routes: Mapping[IPNetwork, Route] = field(default_factory=dict)
+    neighbours: Mapping[tuple[str, IPAddress], tuple[str, bool]] = field(default_factory=dict)
+    proxies: frozenset[tuple[str, IPAddress]] = frozenset()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Both namespaces. Without `pod`, `unreachable` says why it could not be looked at."""
+
+    host: View
+    pod: View | None
+    unreachable: str = ""
+
+
+def diff(plan: Plan, netns: str) -> list[str]:
+    """A sentence for each difference between `plan` and the kernel; none when all is well."""
+    return compare(plan, observe_plan(plan, netns))
+
+
+def observe_plan(plan: Plan, netns: str) -> Observed:
+    """Look at all that `plan` names, in the caller's namespace and in the pod's at `netns`."""
+    host = _view(plan, Side.HOST)
+    try:
+        with Namespace.open_pod(netns) as namespace:
+            pod = namespace.call(lambda: _view(plan, Side.POD))
+    except CniError as error:
+        return Observed(host, None, error.message)
+    return Observed(host, pod)
+
+
+def compare(plan: Plan, observed: Observed) -> list[str]:
+    """The differences as sentences: the node's side first, links before what hangs on them."""
+    sentences = list(_differences(plan, Side.HOST, observed.host))
+    if observed.pod is None:
+        return [*sentences, f"the pod can't be looked at: {observed.unreachable}"]
+    return [*sentences, *_differences(plan, Side.POD, observed.pod)]
+
+
+def _view(plan: Plan, side: Side) -> View:
+    """The view of the calling thread's namespace."""
+    with Rtnl.here() as rtnl:
+        named = {name: links.get(rtnl, name) for name in sorted(plan.links(side))}
+        there = {name: link for name, link in named.items() if link is not None}
+        found = {
+            item.destination: routes.find(rtnl, item.destination)
+            for item in plan.routes
+            if item.side is side
+        }
+        by = {route.index for route in found.values() if route is not None}
+        holders = [links.by_index(rtnl, index) for index in by if index is not None]
+        neighbour = {
+            (item.link, item.address): neighbours.find(rtnl, item.address, there[item.link].index)
+            for item in plan.neighbours
+            if item.side is side and item.link in there
+        }
+        return View(
+            links=there,
+            holders={link.index: link.name for link in holders if link is not None},
+            addresses={
+                name: frozenset(address for _, address in addresses.list_all(rtnl, link.index))
+                for name, link in there.items()
+            },
+            routes={key: route for key, route in found.items() if route is not None},
+            neighbours={key: entry for key, entry in neighbour.items() if entry is not None},
+            proxies=frozenset(
+                (item.link, item.address)
+                for item in plan.proxies
+                if item.side is side
+                and item.link in there
+                and neighbours.has_proxy(rtnl, item.address, there[item.link].index)
+            ),
+            sysctls={
+                item.key: value
+                for item in plan.sysctls
+                if item.side is side and (value := sysctl.read(item.key)) is not None
+            },
+        )
+
+
+def _differences(plan: Plan, side: Side, view: View) -> Iterator[str]:
+    yield from _links(plan, side, view)
+    yield from _addresses(plan, side, view)
+    for route in (item for item in plan.routes if item.side is side):
+        yield from _route(route, view)
+    yield from _neighbours(plan, side, view)
+    for setting in (item for item in plan.sysctls if item.side is side):
+        value = view.sysctls.get(setting.key)
+        # Settings of a missing link are missing with it: one sentence for the link is enough.
+        gone = setting.link in plan.links(side) and setting.link not in view.links
+        if not gone and value != setting.value and (value is not None or setting.required):
+            yield f"{side}: {setting.key} is {value or 'missing'}, not {setting.value}"
+
+
+def _links(plan: Plan, side: Side, view: View) -> Iterator[str]:
+    for name in sorted(plan.links(side) - view.links.keys()):
+        yield f"{side}: the link {name} is missing"
+    for veth in plan.veths:
+        host = side is Side.HOST
+        name, mac = (veth.host_name, veth.host_mac) if host else (veth.pod_name, veth.pod_mac)
+        link = view.links.get(name)
+        if link is None:
+            continue
+        if link.mac != mac:
+            yield f"{side}: the link {name} has the MAC {link.mac}, not {mac}"
+        if veth.mtu is not None and link.mtu != veth.mtu:
+            yield f"{side}: the link {name} has the MTU {link.mtu}, not {veth.mtu}"
+        if host and link.alias != veth.alias:
+            yield f"{side}: the link {name} has the alias {link.alias!r}, not {veth.alias!r}"
+    for name, link in view.links.items():
+        if not link.up:
+            yield f"{side}: the link {name} is down"
+
+
+def _addresses(plan: Plan, side: Side, view: View) -> Iterator[str]:
+    for item in plan.addresses:
+        there = view.addresses.get(item.link)
+        if item.side is side and there is not None and item.address not in there:
+            yield f"{side}: the address {item.address} is missing on {item.link}"
+
+
+def _route(wanted: LinkRoute, view: View) -> Iterator[str]:
+    found = view.routes.get(wanted.destination)
+    text = routes.describe(wanted)
+    if found is None:
+        yield f"{wanted.side}: {text} is missing"
+    elif found.local:
+        yield f"{wanted.side}: {text} has no effect: the address is this namespace's own"
+    elif (by := view.holders.get(found.index or 0, "no link")) != wanted.link:
+        yield f"{wanted.side}: {text} goes by {by} instead"
+    elif found.gateway != wanted.gateway:
+        yield f"{wanted.side}: {text} goes via {found.gateway or 'no gateway'} instead"
+    elif wanted.source is not None and found.source != wanted.source:
+        yield f"{wanted.side}: {text} has the source {found.source}, not {wanted.source}"
+    elif wanted.mtu is not None and found.mtu != wanted.mtu:
+        yield f"{wanted.side}: {text} has the MTU {found.mtu}, not {wanted.mtu}"
+    elif wanted.destination.version == 4 and found.scope != wanted.scope:
+        yield f"{wanted.side}: {text} has the scope {found.scope}, not {wanted.scope}"
+
+
+def _neighbours(plan: Plan, side: Side, view: View) -> Iterator[str]:
+    for wanted in plan.neighbours:
+        if wanted.side is side and wanted.link in view.links:
+            mac, permanent = view.neighbours.get((wanted.link, wanted.address), ("", False))
+            entry = f"the neighbour {wanted.address} on {wanted.link}"
+            if not mac:
+                yield f"{side}: {entry} is missing"
+            elif mac != wanted.mac:
+                yield f"{side}: {entry} is at {mac}, not {wanted.mac}"
+            elif not permanent:
+                yield f"{side}: {entry} is not permanent"
+    for proxy in plan.proxies:
+        answers = (proxy.link, proxy.address) in view.proxies
+        if proxy.side is side and proxy.link in view.links and not answers:
+            yield f"{side}: {proxy.link} does not answer for {proxy.address} (proxy neighbour)"

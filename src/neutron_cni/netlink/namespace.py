@@ -1,0 +1,180 @@
+"""Network namespaces by path: held open, told apart, entered for the length of one call.
+
+pyroute2's own `IPRoute(netns=...)` forks a child per socket (6-9 ms here, and a fork of a
+process with threads); a thread that enters the namespace, opens a socket and ends costs 0.15 ms.
+The trap of that way (LAB.md: a socket that served the host's namespace without a word) is shut
+by asking each socket which namespace it serves, see `socket_identity`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+from neutron_cni.errors import CniError, Code
+
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
+_SIOCGSKNS = 0x894C
+_OWN = Path("/proc/thread-self/ns/net")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Identity(NamedTuple):
+    """What makes a namespace the same one under two paths: device and inode."""
+
+    device: int
+    inode: int
+
+
+def own_identity() -> Identity:
+    """The calling thread's own network namespace."""
+    return _identity(_OWN.stat())
+
+
+def namespace_identity(path: str) -> Identity:
+    """The network namespace at `path`. CniError INVALID_ENVIRONMENT if it isn't one."""
+    with Namespace.open(path) as namespace:
+        return namespace.identity
+
+
+def is_netns(path: str) -> bool:
+    """Whether `path` is a network namespace (and not a leftover file, or another kind)."""
+    try:
+        Namespace.open(path).close()
+    except CniError:
+        return False
+    return True
+
+
+def socket_identity(sock: socket.socket) -> Identity:
+    """The namespace that `sock` serves, whoever opened it (SIOCGSKNS, kernel 4.10)."""
+    descriptor = fcntl.ioctl(sock.fileno(), _SIOCGSKNS)
+    try:
+        return _identity(os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+class Namespace:
+    """A network namespace held open, so that its path may vanish and another not take over."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.identity = _identity(os.fstat(descriptor))
+
+    @classmethod
+    def open(cls, path: str) -> Namespace:
+        """Open `path`; CniError INVALID_ENVIRONMENT if it is no network namespace."""
+        try:
+            # O_NONBLOCK: a path that names a FIFO must not hang the call.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise CniError(
+                Code.INVALID_ENVIRONMENT,
+                f"cannot open the network namespace {path!r}: {error.strerror}",
+                "CNI_NETNS must be the path of the container's network namespace",
+            ) from error
+        try:
+            if not _is_network_namespace(descriptor):
+                raise CniError(
+                    Code.INVALID_ENVIRONMENT,
+                    f"{path!r} is not a network namespace",
+                    "a file without a namespace mounted on it is left when one is destroyed; "
+                    "have the runtime make the sandbox again",
+                )
+            return cls(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def open_pod(cls, path: str) -> Namespace:
+        """Like `open`, and refuses the caller's own namespace: that one is the node's."""
+        namespace = cls.open(path)
+        if namespace.identity == own_identity():
+            namespace.close()
+            raise CniError(
+                Code.INVALID_ENVIRONMENT,
+                f"{path!r} is the node's own network namespace, not a pod's",
+                "pods with hostNetwork must not be given to a CNI plugin",
+            )
+        return namespace
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What `function` returns when called inside the namespace (also its exceptions).
+
+        It runs in a thread of its own that ends with it: no other code can ever run in the
+        wrong namespace, not even when going back would fail. /proc/sys/net and new sockets
+        follow the thread. Costs 0.14 ms.
+        """
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def body() -> None:
+            try:
+                self._enter()
+                results.append(function())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=body, name=f"netns {self.path}", daemon=True)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def _enter(self) -> None:
+        if _libc.setns(self.descriptor, CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise CniError(
+                Code.KERNEL,
+                f"cannot enter the network namespace {self.path!r}: {os.strerror(number)}",
+                "CAP_SYS_ADMIN is needed" if number == errno.EPERM else "",
+            )
+        if own_identity() != self.identity:
+            raise CniError(Code.KERNEL, f"entered another network namespace than {self.path!r}")
+
+    def close(self) -> None:
+        """Let the namespace go; repeated calls are fine."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Namespace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return Identity(status.st_dev, status.st_ino)
+
+
+def _is_network_namespace(descriptor: int) -> bool:
+    # The device first: the ioctl number could mean anything to a file of another kind.
+    if os.fstat(descriptor).st_dev != own_identity().device:
+        return False
+    try:
+        return fcntl.ioctl(descriptor, _NS_GET_NSTYPE) == CLONE_NEWNET
+    except OSError:
+        return False

@@ -1,0 +1,123 @@
+"""Neighbour entries, permanent ones and proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from ipaddress import ip_address
+
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.netlink.messages import EXCL_CREATE, FAMILY, GONE, REPLACE_CREATE, new
+from neutron_cni.netlink.plan import Neighbour, ProxyNeighbour
+from neutron_cni.netlink.rtnl import Message, Request, Rtnl
+
+PROTOCOL = 110
+"""Marks our proxy entries (`ip neigh show proxy` prints "proto 110"). None of the kernel's or of
+any routing daemon's (linux/rtnetlink.h, iproute2 rt_protos)."""
+
+_NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
+_NUD_PERMANENT = 0x80
+_NTF_PROXY = 0x08
+
+
+def set_permanent(wanted: Neighbour, index: int) -> Request:
+    """A permanent neighbour, in place of whatever the link had for that address."""
+    message = new(
+        ndmsg,
+        _NEWNEIGH,
+        REPLACE_CREATE,
+        family=FAMILY[wanted.address.version],
+        ifindex=index,
+        state=_NUD_PERMANENT,
+        attrs=[("NDA_DST", str(wanted.address)), ("NDA_LLADDR", wanted.mac)],
+    )
+    where = f"{wanted.link} ({wanted.side})"
+    return Request(message, f"add the neighbour {wanted.address} at {wanted.mac} on {where}")
+
+
+def find(rtnl: Rtnl, address: IPAddress, index: int) -> tuple[str, bool] | None:
+    """(MAC, whether permanent) of a neighbour entry."""
+    message = new(
+        ndmsg,
+        _GETNEIGH,
+        family=FAMILY[address.version],
+        ifindex=index,
+        attrs=[("NDA_DST", str(address))],
+    )
+    answer = rtnl.get(message, f"look up the neighbour {address}", GONE)
+    if answer is None:
+        return None
+    return answer.get_attr("NDA_LLADDR") or "", bool(answer["state"] & _NUD_PERMANENT)
+
+
+def _proxy(kind: int, flags: int, address: IPAddress, index: int) -> Message:
+    attributes: list[tuple[str, object]] = [("NDA_DST", str(address))]
+    if kind == _NEWNEIGH:
+        attributes.append(("NDA_PROTOCOL", PROTOCOL))
+    return new(
+        ndmsg,
+        kind,
+        flags,
+        family=FAMILY[address.version],
+        ifindex=index,
+        flags=_NTF_PROXY,
+        attrs=attributes,
+    )
+
+
+def add_proxy(wanted: ProxyNeighbour, index: int) -> Request:
+    """Have the link answer for an address; the kernel takes a repetition silently."""
+    message = _proxy(_NEWNEIGH, EXCL_CREATE, wanted.address, index)
+    return Request(message, f"have {wanted.link} ({wanted.side}) answer for {wanted.address}")
+
+
+def delete_proxy(address: IPAddress, index: int) -> Request:
+    """Have the link no longer answer for an address; gone already is fine."""
+    message = _proxy(_DELNEIGH, 0, address, index)
+    return Request(message, f"stop link {index} answering for {address}", GONE)
+
+
+def has_proxy(rtnl: Rtnl, address: IPAddress, index: int) -> bool:
+    """Whether the link answers for an address."""
+    message = _proxy(_GETNEIGH, 0, address, index)
+    return rtnl.get(message, f"look up the proxy neighbour {address}", GONE) is not None
+
+
+def list_proxies(rtnl: Rtnl, addresses: AbstractSet[IPAddress]) -> list[tuple[int, IPAddress]]:
+    """(link index, address) of every proxy neighbour entry for one of `addresses`.
+
+    Others are passed over undecoded: a node has one entry for each of its pods' addresses.
+    """
+    found = []
+    for version in {address.version for address in addresses}:
+        packed = {address.packed for address in addresses if address.version == version}
+
+        def wanted(payload: bytes, packed: AbstractSet[bytes] = packed) -> bool:
+            return any(item in payload for item in packed)
+
+        # The bytes could have been found elsewhere in the message: look again.
+        entries = _proxies(rtnl, version, wanted)
+        found += [(index, address) for index, address, _ in entries if address in addresses]
+    return found
+
+
+def own_proxies(rtnl: Rtnl) -> list[tuple[int, IPAddress]]:
+    """(link index, address) of every proxy neighbour entry that we made."""
+    return [
+        (index, address)
+        for version in FAMILY
+        for index, address, protocol in _proxies(rtnl, version, None)
+        if protocol == PROTOCOL
+    ]
+
+
+def _proxies(
+    rtnl: Rtnl, version: int, wanted: Callable[[bytes], bool] | None
+) -> list[tuple[int, IPAddress, int]]:
+    message = new(ndmsg, _GETNEIGH, family=FAMILY[version], flags=_NTF_PROXY)
+    return [
+        (item["ifindex"], ip_address(item.get_attr("NDA_DST")), item.get_attr("NDA_PROTOCOL") or 0)
+        for item in rtnl.dump(message, "list the proxy neighbours", wanted)
+    ]

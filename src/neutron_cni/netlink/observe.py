@@ -1,0 +1,168 @@
+"""Read-only facts about the node and about pods. Leaves no trace in the kernel."""
+
+from __future__ import annotations
+
+import errno
+
+from neutron_cni.cni.result import IPInterface, IPNetwork
+from neutron_cni.errors import CniError, Code
+from neutron_cni.netlink import addresses, links, routes, sysctl
+from neutron_cni.netlink.facts import HostFacts, Uplink
+from neutron_cni.netlink.identity import pair_exists
+from neutron_cni.netlink.links import Link
+from neutron_cni.netlink.namespace import Namespace, is_netns, namespace_identity
+from neutron_cni.netlink.plan import Plan
+from neutron_cni.netlink.rtnl import Rtnl
+
+__all__ = [
+    "find_uplink",
+    "host_facts",
+    "inspect",
+    "is_netns",
+    "link_exists",
+    "links_with_alias",
+    "namespace_identity",
+    "pod_addresses",
+    "pod_links",
+]
+
+
+def host_facts(host_interface: str | None = None, dummy_name: str = "dummy0") -> HostFacts:
+    """The facts about the caller's namespace that plans are built from.
+
+    `host_interface` names the uplink; None: the link of the default route.
+    Raises CniError INVALID_CONFIG if the named link does not exist.
+    """
+    with Rtnl.here() as rtnl:
+        return HostFacts(
+            uplink=_uplink(rtnl, host_interface),
+            dummy=_dummy_possible(rtnl, dummy_name),
+            ipv6=sysctl.read("net/ipv6/conf/all/forwarding") is not None,
+            force_forwarding=sysctl.read("net/ipv6/conf/all/force_forwarding") is not None,
+            ipv6_forwarding=sysctl.read("net/ipv6/conf/all/forwarding") == "1",
+            rp_filter=int(sysctl.read("net/ipv4/conf/all/rp_filter") or 0),
+        )
+
+
+def find_uplink(host_interface: str | None = None) -> Uplink | None:
+    """The named link, or that of the default route (IPv4 before IPv6); None without one."""
+    with Rtnl.here() as rtnl:
+        return _uplink(rtnl, host_interface)
+
+
+def link_exists(netns: str, ifname: str) -> bool:
+    """Whether the namespace at the path `netns` has a link of that name."""
+    with Namespace.open(netns) as namespace, Rtnl.inside(namespace) as rtnl:
+        return links.get(rtnl, ifname) is not None
+
+
+def pod_links(netns: str) -> list[Link]:
+    """All links of the namespace at the path `netns`."""
+    with Namespace.open(netns) as namespace, Rtnl.inside(namespace) as rtnl:
+        return links.list_all(rtnl)
+
+
+def pod_addresses(netns: str) -> dict[str, tuple[IPInterface, ...]]:
+    """The addresses of each link (but `lo`) of the namespace; IPv6 link-local ones left out."""
+    with Namespace.open(netns) as namespace, Rtnl.inside(namespace) as rtnl:
+        found = addresses.list_all(rtnl)
+        return {
+            link.name: tuple(
+                address
+                for index, address in found
+                if index == link.index and not address.is_link_local
+            )
+            for link in links.list_all(rtnl)
+            if link.name != "lo"
+        }
+
+
+def inspect(plan: Plan, netns: str) -> bool:
+    """Whether all links of `plan` are there already, made by an earlier `apply` of it.
+
+    Raises CniError INVALID_ENVIRONMENT (`netns` is no namespace, or the node's own) and CONFLICT
+    (someone else's interface has a name that the plan needs).
+    """
+    with (
+        Namespace.open_pod(netns) as namespace,
+        Rtnl.here() as host,
+        Rtnl.inside(namespace) as pod,
+    ):
+        # A list, so that a conflict of the second is found though the first is missing.
+        found = [pair_exists(veth, host, pod, netns) for veth in plan.veths]
+        return all(found)
+
+
+def links_with_alias(prefix: str) -> list[Link]:
+    """The node's links whose alias begins with `prefix`: what GC looks through."""
+    with Rtnl.here() as rtnl:
+        return [link for link in links.list_all(rtnl) if link.alias.startswith(prefix)]
+
+
+def _uplink(rtnl: Rtnl, name: str | None) -> Uplink | None:
+    if name is not None:
+        link = links.get(rtnl, name)
+        if link is None:
+            raise CniError(
+                Code.INVALID_CONFIG,
+                f"the node has no interface {name!r}",
+                "correct hostInterface, or leave it out to use the NIC of the default route",
+            )
+    else:
+        link = _default_link(rtnl)
+    return None if link is None else _describe(rtnl, link)
+
+
+def _default_link(rtnl: Rtnl) -> Link | None:
+    for default in routes.DEFAULTS:
+        candidates = sorted(routes.list_all(rtnl, default), key=lambda route: route.metric)
+        for route in candidates:
+            link = None if route.index is None else links.by_index(rtnl, route.index)
+            if link is not None:
+                return link
+    return None
+
+
+def _describe(rtnl: Rtnl, link: Link) -> Uplink:
+    accept_ra = sysctl.read(f"net/ipv6/conf/{link.name}/accept_ra")
+    return Uplink(
+        name=link.name,
+        mac=link.mac,
+        mtu=link.mtu,
+        addresses=tuple(
+            address
+            for _, address in addresses.list_all(rtnl, link.index)
+            if not address.is_link_local
+        ),
+        onlink=_onlink(rtnl, link.index),
+        accept_ra=int(accept_ra) if accept_ra is not None else None,
+    )
+
+
+def _onlink(rtnl: Rtnl, index: int) -> tuple[IPNetwork, ...]:
+    """Subnets on the link: routes by it without gateway; not single hosts, nor link-local."""
+    return tuple(
+        route.destination
+        for version in (4, 6)
+        for route in routes.list_all(rtnl, version=version, index=index)
+        if route.gateway is None
+        and 0 < route.destination.prefixlen < route.destination.max_prefixlen
+        and not route.destination.is_link_local
+        and not route.destination.is_multicast
+    )
+
+
+def _dummy_possible(rtnl: Rtnl, name: str) -> bool:
+    link = links.get(rtnl, name)
+    if link is not None:
+        return link.kind == "dummy"
+    return kind_possible(rtnl, "dummy")
+
+
+def kind_possible(rtnl: Rtnl, kind: str) -> bool:
+    """Whether the kernel can make links of that kind (dummy, veth); makes none in asking.
+
+    The first question may load the module, and `dummy` makes a dummy0 of its own when loaded.
+    """
+    (outcome,) = rtnl.run([links.probe(kind)])
+    return outcome.errno == errno.EADDRNOTAVAIL

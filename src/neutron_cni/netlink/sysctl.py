@@ -1,0 +1,42 @@
+"""Settings below /proc/sys/net of the calling thread's network namespace.
+
+The kernel resolves /proc/sys/net by the namespace of the thread that opens the file, so the same
+path serves the node and, inside `Namespace.call`, the pod.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from neutron_cni.errors import CniError, Code
+from neutron_cni.netlink.plan import Sysctl
+
+_ROOT = Path("/proc/sys")
+
+
+def read(key: str) -> str | None:
+    """The value of `key` ("net/ipv4/ip_forward"), None if the kernel has no such setting."""
+    try:
+        return (_ROOT / key).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def write(setting: Sysctl) -> None:
+    """Make `setting` true; CniError KERNEL if the kernel refuses.
+
+    A value that is already right is not written again: writing net.ipv6.conf.X.forwarding=1
+    throws away the default routes that *other* links learned from router advertisements, even
+    when nothing changes (kernel: addrconf_fixup_forwarding).
+    """
+    try:
+        current = read(setting.key)
+        if current == setting.value or (current is None and not setting.required):
+            return
+        (_ROOT / setting.key).write_text(setting.value)
+    except OSError as error:
+        raise CniError(
+            Code.KERNEL,
+            f"cannot set {setting.key}={setting.value} of the {setting.side}: {error.strerror}",
+            "the agent needs a writable /proc/sys/net (a privileged container)",
+        ) from error

@@ -1,0 +1,159 @@
+"""Where a main plugin gets addresses: our own IPAM in this process, or another's executable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from neutron_cni.cni.environment import Command
+from neutron_cni.cni.request import IpamChoice, Request
+from neutron_cni.deadline import Deadline
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.api import Ipam, IpamRequest
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.ipam.lease import Lease
+
+AnyRequest = Request[Any]
+
+ROLLBACK_SECONDS = 10.0
+"""What undoing a failed ADD may take, beyond the deadline that it may have failed by."""
+
+
+class IpamSource(Protocol):
+    """The five things that a main plugin asks for. Every method raises CniError only."""
+
+    repeatable: bool
+    """Whether a repeated `acquire` gives the same lease; CNI does not ask that of plugins."""
+
+    def acquire(self, request: AnyRequest, deadline: Deadline) -> Lease:
+        """Addresses for the attachment; keeps nothing when it raises."""
+
+    def held(self, request: AnyRequest, deadline: Deadline) -> Lease | None:
+        """The lease as far as it is known on this node, without asking anyone."""
+
+    def release(self, request: AnyRequest, deadline: Deadline) -> None:
+        """Give them back; of the unknown: nothing."""
+
+    def verify(self, request: AnyRequest, deadline: Deadline) -> tuple[Lease, list[str]]:
+        """The lease as it should be, and sentences that name what differs from it."""
+
+    def status(self, request: AnyRequest, deadline: Deadline) -> None:
+        """Returns when an ADD could succeed now."""
+
+    def collect(self, request: AnyRequest, deadline: Deadline) -> None:
+        """Release what belongs to no attachment in `request.valid`."""
+
+
+class OwnIpam:
+    """`cni-ipam-neutron`, called as a function."""
+
+    repeatable = True
+
+    def __init__(self, ipam: Ipam, config: IpamConfig) -> None:
+        self._ipam = ipam
+        self._config = config
+
+    def acquire(self, request: AnyRequest, deadline: Deadline) -> Lease:
+        """See `IpamSource`."""
+        return self._ipam.acquire(self._about(request, deadline))
+
+    def held(self, request: AnyRequest, deadline: Deadline) -> Lease | None:
+        """See `IpamSource`."""
+        return self._ipam.lookup(self._about(request, deadline))
+
+    def release(self, request: AnyRequest, deadline: Deadline) -> None:
+        """See `IpamSource`."""
+        self._ipam.release(self._about(request, deadline))
+
+    def verify(self, request: AnyRequest, deadline: Deadline) -> tuple[Lease, list[str]]:
+        """See `IpamSource`."""
+        lease = self.held(request, deadline)
+        if lease is None:
+            raise CniError(
+                Code.CHECK_FAILED,
+                "the store knows no addresses of this container",
+                "the pod must be made anew; its addresses may be given to another",
+            )
+        return lease, self._ipam.verify(self._about(request, deadline))
+
+    def status(self, request: AnyRequest, deadline: Deadline) -> None:
+        """See `IpamSource`."""
+        self._ipam.status(self._config, deadline)
+
+    def collect(self, request: AnyRequest, deadline: Deadline) -> None:
+        """See `IpamSource`."""
+        self._ipam.collect(request.network, self._config, request.valid, deadline)
+
+    def _about(self, request: AnyRequest, deadline: Deadline) -> IpamRequest:
+        return IpamRequest(
+            network=request.network,
+            attachment=request.attachment,
+            config=self._config,
+            deadline=deadline,
+            pod=request.pod,
+            requested=request.requested,
+        )
+
+
+class DelegatedIpam:
+    """A third party's IPAM plugin, executed (CNI SPEC, section 4).
+
+    `delegate` is imported when called: calls that stay in this process need no `subprocess`.
+    """
+
+    repeatable = False
+
+    def __init__(self, plugin: str) -> None:
+        self._plugin = plugin
+
+    def acquire(self, request: AnyRequest, deadline: Deadline) -> Lease:
+        """See `IpamSource`."""
+        from neutron_cni.cni.delegate import delegate_add
+
+        try:
+            result = delegate_add(self._plugin, request.path, request.invocation, deadline)
+            if not result.ips:
+                raise CniError(Code.DELEGATE, f"the IPAM plugin {self._plugin} gave no address")
+        except BaseException:
+            # "If, on ADD, a delegated plugin fails, the upper plugin should execute again with
+            # DEL before returning failure." What DEL says is of no use beside the failure itself.
+            with suppress(CniError):
+                self.release(request, Deadline.after(ROLLBACK_SECONDS))
+            raise
+        return Lease.from_result(result)
+
+    def held(self, request: AnyRequest, deadline: Deadline) -> Lease | None:
+        """See `IpamSource`. Only the result of ADD says what such a plugin gave."""
+        result = request.prev_result
+        return Lease.from_result(result) if result and result.ips else None
+
+    def release(self, request: AnyRequest, deadline: Deadline) -> None:
+        """See `IpamSource`."""
+        self._call(Command.DEL, request, deadline)
+
+    def verify(self, request: AnyRequest, deadline: Deadline) -> tuple[Lease, list[str]]:
+        """See `IpamSource`."""
+        self._call(Command.CHECK, request, deadline)
+        lease = self.held(request, deadline)
+        if lease is None:
+            raise CniError(Code.CHECK_FAILED, "prevResult has no addresses")
+        return lease, []
+
+    def status(self, request: AnyRequest, deadline: Deadline) -> None:
+        """See `IpamSource`."""
+        self._call(Command.STATUS, request, deadline)
+
+    def collect(self, request: AnyRequest, deadline: Deadline) -> None:
+        """See `IpamSource`."""
+        self._call(Command.GC, request, deadline)
+
+    def _call(self, command: Command, request: AnyRequest, deadline: Deadline) -> None:
+        from neutron_cni.cni.delegate import delegate
+
+        delegate(command, self._plugin, request.path, request.invocation, deadline)
+
+
+def ipam_source(choice: IpamChoice, own: Callable[[], Ipam]) -> IpamSource:
+    """The source that the configuration names; `own` makes our IPAM, only when it is wanted."""
+    return OwnIpam(own(), choice.own) if choice.own else DelegatedIpam(choice.type)

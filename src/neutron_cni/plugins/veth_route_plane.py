@@ -1,0 +1,106 @@
+"""`veth-route` on the kernel of this machine: its plans, carried out by `netlink`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+
+from neutron_cni.cni.attachment import Attachment
+from neutron_cni.cni.request import Request
+from neutron_cni.cni.result import Result
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.lease import Lease
+from neutron_cni.netlink import observe
+from neutron_cni.netlink.apply import apply
+from neutron_cni.netlink.diff import diff
+from neutron_cni.netlink.facts import HostFacts
+from neutron_cni.netlink.plan import Plan
+from neutron_cni.netlink.undo import remove_stale_proxies, undo
+from neutron_cni.plugins import ownership, veth_route
+from neutron_cni.plugins.veth_route import VethRouteConfig
+
+_ALIAS_BYTES = 255
+"""IFALIASZ less its closing NUL (include/uapi/linux/if.h)."""
+
+
+class VethRoutePlane:
+    """See `data_plane.DataPlane`. `note` takes the plan's notes."""
+
+    def __init__(self, request: Request[VethRouteConfig], note: Callable[[str], None]) -> None:
+        self._request = request
+        self._note = note
+
+    def inspect(self) -> bool:
+        """See `DataPlane`."""
+        attachment = self._request.attachment
+        if len(ownership.alias(self._request.network, attachment)) > _ALIAS_BYTES:
+            raise CniError(
+                Code.INVALID_ENVIRONMENT,
+                "CNI_CONTAINERID: too long, together with the network's name, for a link's alias",
+                f"the alias takes {_ALIAS_BYTES} bytes and names both and the interface",
+            )
+        _ = self._facts  # A wrong hostInterface shows here.
+        try:
+            return observe.inspect(self._teardown(attachment), attachment.netns)
+        except CniError as error:
+            if error.code != Code.INVALID_ENVIRONMENT:
+                raise
+            # "The error message must contain the names of invalid variables" (SPEC, "Error").
+            raise CniError(error.code, f"CNI_NETNS: {error.message}", error.details) from error
+
+    def attach(self, lease: Lease) -> Result:
+        """See `DataPlane`."""
+        plan = self._plan(lease)
+        apply(plan, self._request.attachment.netns)
+        for note in plan.notes:
+            self._note(note)
+        return veth_route.result(self._request.attachment, lease, self._facts, self._request.config)
+
+    def detach(self, lease: Lease | None) -> None:
+        """See `DataPlane`."""
+        attachment = self._request.attachment
+        facts = None
+        with suppress(CniError):  # A NIC that is gone has no entries left to remove.
+            facts = self._facts
+        undo(self._teardown(attachment, lease, facts), attachment.netns or None)
+
+    def differences(self, lease: Lease) -> list[str]:
+        """See `DataPlane`."""
+        return diff(self._plan(lease), self._request.attachment.netns)
+
+    def collect(self) -> None:
+        """See `DataPlane`. Goes on past a link that can't be removed, and reports it at the end."""
+        failures = []
+        for link in observe.links_with_alias(ownership.PREFIX):
+            owner = ownership.owner(link.alias)
+            if owner is None or owner.network != self._request.network:
+                continue
+            if owner.attachment not in self._request.valid:
+                try:
+                    undo(self._teardown(owner.attachment), None)
+                except CniError as error:
+                    failures.append(error)
+        try:
+            remove_stale_proxies()
+        except CniError as error:
+            failures.append(error)
+        if failures:
+            raise CniError(failures[0].code, "; ".join(str(error) for error in failures))
+
+    @cached_property
+    def _facts(self) -> HostFacts:
+        config, own = self._request.config, self._request.ipam.own
+        interface = config.host_interface or (own.host_interface if own else None)
+        return observe.host_facts(interface, config.dummy_name)
+
+    def _plan(self, lease: Lease) -> Plan:
+        request = self._request
+        return veth_route.plan(
+            request.attachment, lease, self._facts, request.config, network=request.network
+        )
+
+    def _teardown(
+        self, attachment: Attachment, lease: Lease | None = None, facts: HostFacts | None = None
+    ) -> Plan:
+        return veth_route.teardown(attachment, lease, facts, network=self._request.network)
