@@ -1,0 +1,97 @@
+"""Leases that Neutron shows to be ours but the store does not know.
+
+They come from a store that was lost or damaged, or from an update that reached Neutron after its
+lease was forgotten. An address that a namespace of this node has is held for it; any other rests
+and is then given back. Neutron's tags tell them from what an operator or another tool added.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+from neutron_cni.cni.attachment import Attachment, PodRef
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.ipam.claim import Claim
+from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.subnets import Surroundings
+from neutron_cni.ipam.sandbox import inode_of
+from neutron_cni.openstack.types import Port
+from neutron_cni.store import Held, Record, State, Wish
+from neutron_cni.store.store import LATE_ANSWER_SECONDS
+
+
+def adopted(
+    context: Context,
+    token: str,
+    addresses: tuple[Held, ...],
+    around: Surroundings,
+    port_id: str,
+    announce: bool,
+    nonce: str = "",
+) -> Record:
+    """The record of a lost lease. Container and interface are unknown; `token` stands for both.
+
+    DEL computes the same token, so the runtime's DEL finds it all the same.
+    """
+    now = time.time()
+    netns = next((path for item in addresses if (path := context.in_use(item.address))), "")
+    return Record(
+        network="",
+        attachment=Attachment("", "", netns),
+        token=token,
+        nonce=nonce or uuid4().hex,
+        pod=PodRef(),
+        config=context.config,
+        anchor=context.anchor,
+        state=State.HELD if netns else State.COOLING,
+        wish=Wish(),
+        owner="",
+        netns_inode=inode_of(netns),
+        created=now,
+        changed=now,
+        until=0.0 if netns else now + context.config.quarantine,
+        addresses=addresses,
+        lease=around.lease(addresses, port_id, announce),
+    )
+
+
+def adopted_fixed_ips(
+    context: Context, token: str, claims: Sequence[Claim], port: Port, around: Surroundings
+) -> Record:
+    """The record for addresses of the VM's port that carry our claims for one attachment."""
+    subnets = {item.address: item.subnet_id for item in port.fixed_ips}
+    items = sorted(claims, key=lambda claim: claim.address.version)
+    held = tuple(Held(claim.address, subnets[claim.address], port.id) for claim in items)
+    return adopted(context, token, held, around, port.id, announce=False)
+
+
+def watched_claims(
+    context: Context, token: str, claims: Sequence[Claim], port: Port, around: Surroundings
+) -> Record:
+    """The record for claims whose addresses are not on the port: an update may be on its way."""
+    now = time.time()
+    held = tuple(
+        Held(claim.address, _subnet_of(claim.address, around), port.id) for claim in claims
+    )
+    return Record(
+        network="",
+        attachment=Attachment("", "", ""),
+        token=token,
+        nonce=uuid4().hex,
+        pod=PodRef(),
+        config=context.config,
+        anchor=context.anchor,
+        state=State.RELEASED,
+        wish=Wish(),
+        owner="",
+        created=now,
+        changed=now,
+        until=now + LATE_ANSWER_SECONDS,
+        addresses=held,
+    )
+
+
+def _subnet_of(address: IPAddress, around: Surroundings) -> str:
+    return next((subnet.id for subnet in around.subnets if address in subnet.cidr), "")

@@ -1,0 +1,49 @@
+"""What a main plugin asks of IPAM, whichever host runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from neutron_cni.cni.attachment import Attachment, PodRef
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.deadline import Deadline
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.ipam.lease import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class IpamRequest:
+    """One call about one attachment. `requested`: addresses that the user asked for by name."""
+
+    network: str
+    attachment: Attachment
+    config: IpamConfig
+    deadline: Deadline
+    pod: PodRef = field(default_factory=PodRef)
+    requested: tuple[IPAddress, ...] = ()
+
+
+class Ipam(Protocol):
+    """Addresses for attachments. Every method raises CniError and nothing else by design."""
+
+    def acquire(self, request: IpamRequest) -> Lease:
+        """The attachment's lease; asking again gives the same one."""
+
+    def lookup(self, request: IpamRequest) -> Lease | None:
+        """The lease as the store has it, without asking Neutron; None where there is none."""
+
+    def release(self, request: IpamRequest) -> None:
+        """Give the addresses back. Of the unknown: nothing. Succeeds while Neutron is down."""
+
+    def verify(self, request: IpamRequest) -> list[str]:
+        """Sentences that name what differs between store and Neutron; none when all is well."""
+
+    def status(self, config: IpamConfig, deadline: Deadline) -> None:
+        """Returns when an ADD could succeed now; otherwise CniError 50 with the reason."""
+
+    def collect(
+        self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline
+    ) -> None:
+        """CNI GC: release every lease of `network` whose attachment is not in `keep`."""

@@ -1,0 +1,107 @@
+"""What a node that is gone left in Neutron: its reserving ports, found by their tags.
+
+(In mode `fixed-ips` the addresses were on the VM's own port, which went with the VM.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.modes import reserve
+from neutron_cni.openstack.errors import NotFound
+from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.openstack.types import Port
+
+MIN_AGE_SECONDS = 300.0
+"""Younger ports are never touched: their node may only just have come."""
+
+NodeKnown = Callable[[str], bool]
+"""Whether the Kubernetes API server has a node of that name. Raises CniError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A port of the node's; `keep` says why it must stay, empty when it may go."""
+
+    port: Port
+    keep: str
+
+
+def leavings(neutron: Neutron, node: str, cluster: str, node_known: NodeKnown) -> list[Leaving]:
+    """Every reserving port tagged for `node` (of `cluster`, if one is named), and what to do.
+
+    A port may go only when nobody knows its node any more: not the API server, and not Nova,
+    whose VM still has the parent port. Raises CniError.
+    """
+    tags = [reserve.TAG, f"ncni-node={node}"[:60]]
+    if cluster:
+        tags.append(f"ncni-cluster={cluster}")
+    known = node_known(node)
+    found = [
+        port
+        for port in neutron.ports(tags=",".join(tags))
+        if port.device_owner == reserve.DEVICE_OWNER
+    ]
+    parents: dict[str, bool] = {}
+    return [Leaving(port, _why_keep(neutron, port, node, known, parents)) for port in found]
+
+
+def _why_keep(
+    neutron: Neutron, port: Port, node: str, known: bool, parents: dict[str, bool]
+) -> str:
+    if port.created_at is None:
+        return "Neutron does not tell its age"
+    age = (datetime.now(UTC) - port.created_at.astimezone(UTC)).total_seconds()
+    if age < MIN_AGE_SECONDS:
+        return f"made {age:.0f} s ago, less than {MIN_AGE_SECONDS:.0f}"
+    if known:
+        return f"the API server still knows node {node}"
+    parent = reserve.tag_value(port, "parent")
+    if parent and parents.setdefault(parent, _exists(neutron, parent)):
+        return f"the VM's port {parent} still exists"
+    return ""
+
+
+def _exists(neutron: Neutron, port_id: str) -> bool:
+    try:
+        neutron.port(port_id)
+    except NotFound:
+        return False
+    return True
+
+
+def known_to_api_server(kubeconfig: str) -> NodeKnown:
+    """Asks the API server named in a kubeconfig. Raises CniError when it can't be asked."""
+
+    def ask(node: str) -> bool:
+        try:
+            from kubernetes import client, config
+        except ImportError as error:
+            raise CniError(
+                Code.INVALID_CONFIG,
+                "asking the API server needs the Kubernetes client",
+                "install neutron-cni[kubernetes]",
+            ) from error
+        try:
+            api = client.CoreV1Api(config.new_client_from_config(kubeconfig))
+            api.read_node(node, _request_timeout=10)
+        except client.ApiException as error:
+            if error.status == 404:
+                return False
+            raise _unanswered(kubeconfig, f"{error.status} {error.reason}") from error
+        except Exception as error:  # urllib3's and the client's own have no common base
+            raise _unanswered(kubeconfig, str(error)) from error
+        return True
+
+    return ask
+
+
+def _unanswered(kubeconfig: str, why: str) -> CniError:
+    return CniError(
+        Code.TRY_AGAIN,
+        f"the API server of {kubeconfig} can't be asked: {why.splitlines()[0][:200]}",
+        "nothing was removed: a node that may still be there keeps its addresses",
+    )

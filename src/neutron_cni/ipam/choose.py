@@ -1,0 +1,184 @@
+"""Which addresses to ask Neutron for. Pure: facts in, picks and refusals out.
+
+We name the addresses ourselves, at random among the free ones, instead of letting Neutron choose
+and looking for the difference: what was intended is then known before the call, so an answer that
+was lost is resolved by reading, and a rival's address can't be taken for ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.errors import CniError, Code
+from neutron_cni.openstack.types import FixedIp, Subnet
+
+_RANDOM_TRIES = 64
+_COUNTABLE = 1 << 17
+_ROOMY = 4096 - 256
+"""Neutron 29 chooses at random among the lowest 1000 free addresses of a pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One lease's need: addresses asked for by name, else one of each family on offer."""
+
+    id: int
+    requested: tuple[IPAddress, ...] = ()
+
+
+@dataclass(slots=True)
+class Choice:
+    """What to ask for, and which wants can't be met (each with its own reason)."""
+
+    picks: dict[int, tuple[FixedIp, ...]] = field(default_factory=dict)
+    failures: dict[int, CniError] = field(default_factory=dict)
+
+
+def choose(
+    wants: Iterable[Want],
+    subnets: Sequence[Subnet],
+    used: Collection[IPAddress],
+    resting: Collection[IPAddress],
+    random: Random,
+) -> Choice:
+    """Pick for every want. `subnets`: in the order to try, of one or both families.
+
+    `used`: addresses that nobody may be given; `resting` (part of `used`): those of this node
+    that wait out their quarantine, for the error's words.
+    """
+    choice = Choice()
+    taken = set(used)
+    for want in wants:
+        try:
+            picked = _for_one(want, subnets, taken, resting, random)
+        except CniError as error:
+            choice.failures[want.id] = error
+            continue
+        taken.update(item.address for item in picked)
+        choice.picks[want.id] = picked
+    return choice
+
+
+def _for_one(
+    want: Want,
+    subnets: Sequence[Subnet],
+    taken: Collection[IPAddress],
+    resting: Collection[IPAddress],
+    random: Random,
+) -> tuple[FixedIp, ...]:
+    if want.requested:
+        return tuple(_requested(item, subnets, taken, resting) for item in want.requested)
+    picked: list[FixedIp] = []
+    for family in _families(subnets).values():
+        picked.append(_free_in(family, taken, resting, random))
+    return tuple(picked)
+
+
+def _families(subnets: Sequence[Subnet]) -> Mapping[int, list[Subnet]]:
+    families: dict[int, list[Subnet]] = {}
+    for subnet in sorted(subnets, key=lambda item: item.version):
+        families.setdefault(subnet.version, []).append(subnet)
+    return families
+
+
+def _requested(
+    address: IPAddress,
+    subnets: Sequence[Subnet],
+    taken: Collection[IPAddress],
+    resting: Collection[IPAddress],
+) -> FixedIp:
+    subnet = next((item for item in subnets if address in item.cidr), None)
+    if subnet is None:
+        cidrs = ", ".join(str(item.cidr) for item in subnets)
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"the requested address {address} is in none of the subnets {cidrs}",
+            "ask for another address, or add its subnet to `subnets`",
+        )
+    if address in resting:
+        raise still_resting(address)
+    if address in taken:
+        raise CniError(
+            Code.CONFLICT,
+            f"the requested address {address} is in use",
+            f"`openstack port list --fixed-ip ip-address={address}` shows by what",
+        )
+    return FixedIp(subnet.id, address)
+
+
+def _free_in(
+    subnets: Sequence[Subnet],
+    taken: Collection[IPAddress],
+    resting: Collection[IPAddress],
+    random: Random,
+) -> FixedIp:
+    for subnet in subnets:
+        address = _free_address(subnet, taken, random)
+        if address is not None:
+            return FixedIp(subnet.id, address)
+    waiting = sum(1 for item in resting if any(item in subnet.cidr for subnet in subnets))
+    raise exhausted(subnets, waiting)
+
+
+def exhausted(subnets: Iterable[Subnet], resting: int = 0) -> CniError:
+    """The error when none of these has a free address; `resting`: how many soon will be."""
+    names = ", ".join(f"{item.name or item.id} ({item.cidr})" for item in subnets)
+    return CniError(
+        Code.EXHAUSTED,
+        f"no free address in subnet {names}"
+        + (f"; {resting} of this node's rest and will be free soon" if resting else ""),
+        "free addresses, enlarge the allocation pool, or add a subnet to `subnets`",
+    )
+
+
+def still_resting(address: IPAddress) -> CniError:
+    """The error for a requested address that this node gave back a moment ago."""
+    return CniError(
+        Code.TRY_AGAIN,
+        f"the requested address {address} rests after its last use",
+        "it is free again after `quarantine` seconds; the runtime will try again",
+    )
+
+
+def free_count(subnet: Subnet, used: Iterable[IPAddress]) -> int:
+    """How many addresses of the allocation pools are not in `used`."""
+    size = sum(int(last) - int(first) + 1 for first, last in subnet.pools)
+    return size - sum(1 for item in set(used) if _in_pools(subnet, item))
+
+
+def _free_address(subnet: Subnet, taken: Collection[IPAddress], random: Random) -> IPAddress | None:
+    sizes = [int(last) - int(first) + 1 for first, last in subnet.pools]
+    total = sum(sizes)
+    if total <= 0:
+        return None
+    # Where Neutron itself would hardly choose: who leaves the choice to Neutron, and adds to our
+    # port what we are adding, would get the same address, and both would be told 200.
+    least = total // 2 if total >= _ROOMY else 0
+    for first in (least, 0):
+        for _ in range(_RANDOM_TRIES):
+            address = _nth(subnet, random.randrange(first, total))
+            if address not in taken:
+                return address
+    if total > _COUNTABLE:
+        return None
+    free = [item for n in range(total) if (item := _nth(subnet, n)) not in taken]
+    return random.choice(free) if free else None
+
+
+def _nth(subnet: Subnet, n: int) -> IPAddress:
+    for first, last in subnet.pools:
+        size = int(last) - int(first) + 1
+        if n < size:
+            return first + n
+        n -= size
+    raise IndexError(n)
+
+
+def _in_pools(subnet: Subnet, address: IPAddress) -> bool:
+    return any(
+        address.version == first.version and int(first) <= int(address) <= int(last)
+        for first, last in subnet.pools
+    )

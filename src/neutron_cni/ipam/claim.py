@@ -1,0 +1,66 @@
+"""Claims: Neutron tags on a VM's port that say which address was taken for which attachment.
+
+A claim is written before the address is added to the port, and read back before the port is
+changed. Of two writers that want the same address of one port, each writes its claim and then
+reads all: at least the later one sees the other's and withdraws, so none can have what another
+has (both may withdraw, and pick anew). `If-Match` does not give that, as overlapping updates all
+succeed. A claim also lets a lost store be rebuilt, and tells our addresses from an operator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+
+from neutron_cni.cni.result import IPAddress
+
+_PREFIX = "ncni"
+MACHINE_IDS = (Path("/etc/machine-id"), Path("/sys/class/dmi/id/product_uuid"))
+"""The first is the same on machines made from one image, if that was not prepared for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`install` (6 hex digits) took `address` for the attachment with `token` (8 hex digits)."""
+
+    address: IPAddress
+    install: str
+    token: str
+
+    @property
+    def tag(self) -> str:
+        """60 characters at most, with the longest IPv6 address: what every release takes."""
+        return f"{_PREFIX}:{self.address}:{self.install}:{self.token}"
+
+
+def install_id(node: str, state_dir: str) -> str:
+    """Names the store that owns a claim: survives the store's loss, differs between stores."""
+    machine = "\0".join(_text(path) for path in MACHINE_IDS)
+    return sha256(f"{machine}\0{node}\0{state_dir}".encode()).hexdigest()[:6]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def claims_in(tags: Iterable[str]) -> frozenset[Claim]:
+    """The claims among a port's tags; other people's tags are none of ours."""
+    return frozenset(claim for tag in tags if (claim := _parse(tag)) is not None)
+
+
+def _parse(tag: str) -> Claim | None:
+    prefix, _, rest = tag.partition(":")
+    middle, _, token = rest.rpartition(":")
+    text, _, install = middle.rpartition(":")
+    if prefix != _PREFIX or not (text and install and token):
+        return None
+    try:
+        return Claim(ip_address(text), install, token)
+    except ValueError:
+        return None

@@ -1,0 +1,70 @@
+"""The `ipam` section of a network configuration for `cni-ipam-neutron`."""
+
+from __future__ import annotations
+
+import socket
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class Mode(StrEnum):
+    """How an address is had from Neutron (SPEC: "IPAM modes")."""
+
+    PORT = "port"
+    FIXED_IPS = "fixed-ips"
+    ADDRESS_PAIRS = "address-pairs"
+
+
+class PortLookup(StrEnum):
+    """How the VM's own port is found."""
+
+    AUTO = "auto"
+    ID = "id"
+    ADDRESS = "address"
+    METADATA = "metadata"
+
+
+class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Options of `cni-ipam-neutron`; keys are camelCase in JSON (`hostInterface`)."""
+
+    type: str
+    mode: Mode = Mode.FIXED_IPS
+    cloud: Name | None = None
+    """Name in clouds.yaml; without it OS_CLOUD, or the only cloud there."""
+    clouds_file: Name | None = None
+    """Path of clouds.yaml; without it openstacksdk's search path (/etc/openstack, ...)."""
+    port_lookup: PortLookup = PortLookup.AUTO
+    port_id: Name | None = None
+    """The VM's Neutron port, for lookup `id` (or `auto`, where it comes first)."""
+    host_interface: Annotated[str, msgspec.Meta(min_length=1, max_length=15)] | None = None
+    """The VM's NIC whose port carries the addresses; default: that of the default route."""
+    metadata_url: Name = "http://169.254.169.254"
+    network: Name | None = None
+    """Neutron network, id or name (mode `port`; elsewhere it is that of the VM's port)."""
+    subnets: tuple[Name, ...] = ()
+    """Subnets, ids or names, in the order to try; default: those of the VM's port."""
+    security_groups: tuple[Name, ...] | None = None
+    """Security groups of the pod's port, ids or names (mode `port`)."""
+    quarantine: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 30.0
+    """Seconds that an address rests, still reserved in Neutron, before it is given back."""
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
+    """Seconds that ADD may take in all."""
+    max_address_pairs: Annotated[int, msgspec.Meta(ge=1, le=100000)] | None = None
+    """Neutron's max_allowed_address_pair, for STATUS: the API tells it only when it refuses."""
+    cluster: Annotated[str, msgspec.Meta(max_length=40, pattern="^[A-Za-z0-9._-]*$")] = ""
+    """Name of the Kubernetes cluster, for the tags of what we make in Neutron."""
+    node: Annotated[str, msgspec.Meta(max_length=50, pattern="^[A-Za-z0-9._-]*$")] = ""
+    """Name of this node for the tags; default: the host name."""
+    state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = "/var/lib/neutron-cni"
+    """Where the store is: must survive a reboot."""
+    run_dir: Annotated[str, msgspec.Meta(pattern="^/")] = "/run/neutron-cni"
+    """Where the locks are: a tmpfs is right."""
+
+    @property
+    def node_name(self) -> str:
+        """`node`, or the host name."""
+        return self.node or socket.gethostname()

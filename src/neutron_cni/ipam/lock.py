@@ -1,0 +1,75 @@
+"""The lock that one anchor's changes are made under.
+
+flock(2) on a file that is never removed: the kernel frees it when its holder dies, however it
+dies, so no lock can be stale; and as the file stays, two processes can't lock two files of one
+name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from neutron_cni.errors import CniError, Code
+
+
+class FileLock:
+    """An exclusive lock between processes. Not re-entrant."""
+
+    def __init__(self, run_dir: str, name: str) -> None:
+        self.path = Path(run_dir) / "locks" / f"{sha256(name.encode()).hexdigest()[:16]}.lock"
+        self._descriptor = -1
+
+    def try_acquire(self) -> bool:
+        """Take it if nobody has it. Raises CniError IO_FAILURE when the file can't be made."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CniError(
+                Code.IO_FAILURE,
+                f"lock file {self.path}: {error.strerror}",
+                "`runDir` must be a folder that root can write",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        # For whoever wonders why it waits; nothing depends on it.
+        with suppress(OSError):
+            name = f"{os.getpid()} {time.time()}".encode()
+            os.ftruncate(descriptor, os.pwrite(descriptor, name, 0))
+        return True
+
+    def holder(self) -> tuple[int, float]:
+        """The process that took it last, and when (Unix seconds); (0, 0.0) when not known."""
+        try:
+            pid, since = self.path.read_text().split()
+            return int(pid), float(since)
+        except (OSError, ValueError):
+            return 0, 0.0
+
+    def release(self) -> None:
+        """Give it back; without it: nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()

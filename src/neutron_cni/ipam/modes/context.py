@@ -1,0 +1,71 @@
+"""What every mode needs to settle one anchor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.deadline import Deadline
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.ipam.locate import UplinkFacts
+from neutron_cni.ipam.sandbox import inode_of
+from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.store import Record, State, Store
+
+InUse = Callable[[IPAddress], str]
+"""The network namespace of this node that has the address, empty when none has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts, and the anchor in question. `install` marks what is ours in Neutron."""
+
+    store: Store
+    neutron: Neutron
+    config: IpamConfig
+    anchor: str
+    install: str
+    deadline: Deadline
+    uplink: UplinkFacts
+    in_use: InUse
+    random: Random
+
+    def rested(self) -> list[int]:
+        """The anchor's leases of this mode whose rest is over now.
+
+        One that was adopted rests on suspicion: its namespace was not seen to have the address,
+        perhaps because it did not have it yet. If it has now, the lease is held after all.
+        """
+        over: list[int] = []
+        for record in self.records():
+            if record.state is not State.COOLING or record.until > time.time():
+                continue
+            used_in = "" if record.attachment.container_id else self._used_in(record)
+            if used_in:
+                self.store.take_back(record.id, used_in, inode_of(used_in))
+            else:
+                over.append(record.id)
+        return over
+
+    def _used_in(self, record: Record) -> str:
+        found = (self.in_use(item.address) for item in record.addresses)
+        return next((path for path in found if path), "")
+
+    def records(self) -> list[Record]:
+        """The anchor's leases of this mode, without requests that nobody waits for any more."""
+        mine: list[Record] = []
+        orphaned: list[Record] = []
+        for record in self.store.queue(self.anchor):
+            if record.config.mode is not self.config.mode:
+                continue
+            # The process that asked is gone and nothing was done for it yet: nothing to undo.
+            if record.state in (State.WANTED, State.FAILED) and not record.owner_alive:
+                orphaned.append(record)
+            else:
+                mine.append(record)
+        if orphaned:
+            self.store.drop(orphaned)
+        return mine

@@ -1,0 +1,318 @@
+"""Mode `fixed-ips`: a pod's address is one more fixed IP of the VM's own port.
+
+One update of the port serves everybody who waits: Neutron needs three times as long for one more
+address on a port with 50 as on a port with 1, but hardly longer for ten at once.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam import locate
+from neutron_cni.ipam.choose import Choice, Want, choose
+from neutron_cni.ipam.claim import claims_in
+from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.stock import (
+    Progress,
+    begin,
+    contested,
+    live_addresses,
+    owned,
+    tags_of,
+    take_stock,
+)
+from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
+from neutron_cni.openstack.errors import (
+    AddressTaken,
+    AnswerLost,
+    InUse,
+    NotFound,
+    Refused,
+    StaleRevision,
+)
+from neutron_cni.openstack.types import FixedIp, Port
+from neutron_cni.store import Held, Record, State
+from neutron_cni.store.store import LATE_ANSWER_SECONDS
+
+MAX_RACES = 40
+"""Lost races against other writers: with jitter so many are no accident."""
+MAX_ROUNDS = 400
+"""Each round makes a change, or finds one part of it that can't be made."""
+MAX_UNANSWERED = 5
+BLOCKED_SECONDS = 60.0
+"""An address that could not leave is not tried again so soon in an update that serves an ADD."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One update of the port: new leases, lost addresses of old ones, and what leaves."""
+
+    picks: dict[int, tuple[Held, ...]]
+    missing: dict[IPAddress, FixedIp]
+    leaving: frozenset[IPAddress]
+
+    @property
+    def joining(self) -> dict[IPAddress, FixedIp]:
+        """Every address that is added."""
+        picked = (item for addresses in self.picks.values() for item in addresses)
+        return {item.address: FixedIp(item.subnet_id, item.address) for item in picked} | (
+            self.missing
+        )
+
+    @property
+    def size(self) -> int:
+        """How many parts it has, each of which Neutron may refuse it for."""
+        return len(self.picks) + len(self.missing) + len(self.leaving)
+
+
+def settle(context: Context) -> None:
+    """Make the port and the store agree. Raises CniError when Neutron can't be asked."""
+    port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
+    around = surroundings(context.neutron, port.network_id)
+    progress = begin(context, port)
+    for _ in range(MAX_ROUNDS):
+        port = take_stock(context, port, around, progress)
+        change = _next_change(context, port, around, progress)
+        if change is None:
+            return
+        port = _carry_out(context, port, change, progress)
+        if progress.races >= MAX_RACES:
+            break
+    raise CniError(
+        Code.TRY_AGAIN,
+        f"port {port.id} kept changing under us: {progress.races} updates were lost to others",
+        "which other tool edits this port's fixed_ips?",
+    )
+
+
+def _next_change(
+    context: Context, port: Port, around: Surroundings, progress: Progress
+) -> _Change | None:
+    """What to change now, recorded in the store; None when everything is as it should be."""
+    context.store.give_back(context.rested())
+    records = context.records()
+    limit = progress.limit
+    picks = dict(islice(_picks(context, port, around, records, progress).items(), limit))
+    still_wanted = context.store.intend(picks)
+    picks = {record_id: picks[record_id] for record_id in picks if record_id in still_wanted}
+    room = None if limit is None else max(0, limit - len(picks))
+    missing = dict(islice(_missing(records, port, progress).items(), room))
+    room = None if room is None else room - len(missing)
+    leaving = _leaving(context, port, records, progress, serving=bool(picks))
+    change = _Change(picks, missing, frozenset(islice(leaving, room)))
+    return change if change.size else None
+
+
+def _leaving(
+    context: Context, port: Port, records: list[Record], progress: Progress, serving: bool
+) -> list[IPAddress]:
+    live = live_addresses(context)
+    released = [record for record in records if record.state is State.RELEASED]
+    leaving = (
+        set().union(*(owned(record, context, port, live) for record in released)) - progress.blocked
+    )
+    return [
+        address
+        for address in sorted(leaving, key=str)
+        if not (serving and context.store.fact(_blocked(address), BLOCKED_SECONDS))
+    ]
+
+
+def _missing(records: list[Record], port: Port, progress: Progress) -> dict[IPAddress, FixedIp]:
+    """Addresses of live pods that somebody took off the port: they are put back."""
+    return {
+        item.address: FixedIp(item.subnet_id, item.address)
+        for record in records
+        if record.state is State.HELD
+        for item in record.addresses
+        if item.address not in port.addresses and item.address not in progress.lost
+    }
+
+
+def _picks(
+    context: Context,
+    port: Port,
+    around: Surroundings,
+    records: list[Record],
+    progress: Progress,
+) -> dict[int, tuple[Held, ...]]:
+    """Addresses for those who wait; an intention that was interrupted is taken up as it was."""
+    intended = {r.id: r.addresses for r in records if r.state is State.INTENDED and r.addresses}
+    waiting = [
+        r
+        for r in records
+        if r.state is State.WANTED or (r.state is State.INTENDED and not r.addresses)
+    ]
+    if not waiting:
+        return intended
+    choice = _choose(context, port, around, waiting, progress)
+    context.store.fail(choice.failures)
+    return intended | {
+        record_id: tuple(Held(item.address, item.subnet_id, port.id) for item in addresses)
+        for record_id, addresses in choice.picks.items()
+    }
+
+
+def _choose(
+    context: Context,
+    port: Port,
+    around: Surroundings,
+    waiting: list[Record],
+    progress: Progress,
+) -> Choice:
+    """For each from the subnets of its own configuration: several networks share a queue."""
+    if progress.used is None:
+        progress.used = context.neutron.addresses_in_use(port.network_id)
+    everybody = context.store.entries()
+    ours = {entry.address for entry in everybody}
+    resting = {e.address for e in everybody if e.state in (State.COOLING, State.RELEASED)}
+    claimed = {claim.address for claim in claims_in(port.tags)}
+    used = progress.used | progress.refused | port.addresses | claimed | ours
+    home = [item.subnet_id for item in port.fixed_ips]
+    whole = Choice()
+    for subnets in dict.fromkeys(record.config.subnets for record in waiting):
+        group = [record for record in waiting if record.config.subnets == subnets]
+        try:
+            offered = around.offered(group[0].config, home)
+        except CniError as error:
+            whole.failures |= {record.id: error for record in group}
+            continue
+        wants = [Want(record.id, record.wish.requested) for record in group]
+        part = choose(wants, offered, used, resting, context.random)
+        used = used | {item.address for items in part.picks.values() for item in items}
+        whole.picks |= part.picks
+        whole.failures |= part.failures
+    return whole
+
+
+def _carry_out(context: Context, port: Port, change: _Change, progress: Progress) -> Port:
+    """Claim, update, and return the port as it then is; what a retry mends is not raised."""
+    port = _claim(context, port, change)
+    others = _belong_to_others(context, port, change, progress)
+    if others:
+        progress.races += 1
+        _let_go(context, port, others, progress)
+        return context.neutron.port(port.id)
+    joining = change.joining
+    target = [item for item in port.fixed_ips if item.address not in change.leaving]
+    target += [item for item in joining.values() if item.address not in port.addresses]
+    try:
+        port = context.neutron.set_fixed_ips(port, target)
+    except StaleRevision:
+        progress.races += 1
+        _pause(context)
+    except AnswerLost:
+        # What became of it is read, not guessed.
+        progress.uncertain |= change.picks.keys()
+        progress.unanswered += 1
+        if progress.unanswered > MAX_UNANSWERED:
+            raise
+        _pause(context)
+    except AddressTaken as error:
+        _pick_anew(context, port, change, progress, error)
+    except (InUse, Refused, NotFound) as error:
+        _narrow(context, port, change, progress, error)
+    else:
+        progress.made |= change.picks.keys()
+        progress.limit = None if progress.limit is None else 2 * progress.limit
+        return port
+    return context.neutron.port(port.id)
+
+
+def _pause(context: Context) -> None:
+    """Another writer is given way, with jitter."""
+    time.sleep(min(context.deadline.left, context.random.uniform(0.02, 0.2)))
+
+
+def _claim(context: Context, port: Port, change: _Change) -> Port:
+    """Write our claims and read everybody's: the port as it is after that."""
+    records = [context.store.get(record_id) for record_id in change.picks]
+    tags = [tag for record in records if record is not None for tag in tags_of(record, context)]
+    missing = [tag for tag in tags if tag not in port.tags]
+    if not missing:
+        return port
+    context.neutron.add_tags(port.id, missing)
+    return context.neutron.port(port.id)
+
+
+def _belong_to_others(
+    context: Context, port: Port, change: _Change, progress: Progress
+) -> list[int]:
+    """Leases that can't have what was chosen for them.
+
+    Another attachment claims it too, or somebody put it on the port although we did not.
+    """
+    certainly_not_made = change.picks.keys() - progress.made - progress.uncertain
+    return [
+        record.id
+        for record_id, addresses in change.picks.items()
+        if (record := context.store.get(record_id)) is not None
+        and (
+            contested(record, context, port)
+            or (
+                record_id in certainly_not_made
+                and any(item.address in port.addresses for item in addresses)
+            )
+        )
+    ]
+
+
+def _let_go(context: Context, port: Port, record_ids: list[int], progress: Progress) -> None:
+    """Another address for these. What may have been made for them is watched, and undone."""
+    watched = [item for item in record_ids if item in progress.uncertain]
+    context.store.part_with(watched, time.time() + LATE_ANSWER_SECONDS)
+    certain = [item for item in record_ids if item not in progress.uncertain]
+    for record_id in certain:
+        record = context.store.get(record_id)
+        for tag in tags_of(record, context) if record is not None else ():
+            if tag in port.tags:
+                context.neutron.remove_tag(port.id, tag)
+    context.store.unpick(certain)
+    progress.uncertain -= set(watched)
+
+
+def _pick_anew(
+    context: Context, port: Port, change: _Change, progress: Progress, error: AddressTaken
+) -> None:
+    """Neutron refused the update whole because an address in it belongs to another port."""
+    progress.used = context.neutron.addresses_in_use(port.network_id)
+    taken = (change.joining.keys() & progress.used) - port.addresses
+    if not taken:
+        # That port is hidden from us.
+        _narrow(context, port, change, progress, error)
+        return
+    progress.lost |= taken & change.missing.keys()
+    losers = [
+        record_id
+        for record_id, addresses in change.picks.items()
+        if taken & {item.address for item in addresses}
+    ]
+    _let_go(context, port, losers, progress)
+
+
+def _narrow(
+    context: Context, port: Port, change: _Change, progress: Progress, error: CniError
+) -> None:
+    """Something in the update is wrong: halve it until that is found, and do without it."""
+    if change.size > 1:
+        progress.limit = max(1, change.size // 2)
+        return
+    progress.limit = None
+    progress.lost |= change.missing.keys()
+    progress.blocked |= change.leaving
+    for address in change.leaving:
+        context.store.remember(_blocked(address), str(error))
+    for record_id, addresses in change.picks.items():
+        _let_go(context, port, [record_id], progress)
+        if isinstance(error, AddressTaken):
+            progress.refused |= {item.address for item in addresses}
+        else:
+            context.store.fail({record_id: error})
+
+
+def _blocked(address: IPAddress) -> str:
+    return f"blocked|{address}"

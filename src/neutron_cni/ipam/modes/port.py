@@ -1,0 +1,99 @@
+"""Mode `port`: every pod has a Neutron port of its own, which owns the address and no more.
+
+For nodes that are not Nova's: their NIC is on the provider network, and the port only keeps the
+address from others. Every attachment has its own anchor, so these run side by side.
+"""
+
+from __future__ import annotations
+
+import time
+
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.adopt import adopted
+from neutron_cni.ipam.modes import reserve
+from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
+from neutron_cni.openstack.errors import AnswerLost, InUse
+from neutron_cni.store import Record, State
+
+_OUT_OF_THE_WAY = {"admin_state_up": False, "binding:vnic_type": "baremetal"}
+"""Keeps ML2/OVN from speaking for the pod, whose frames have another MAC than the port.
+
+By default OVN's routers send what is for the address to the port's MAC, without asking on the
+link (seen with OVN 23.03: VMs did not reach the pod); a port that is down has them ask. OVN also
+answers ARP for the address towards VMs on the same network, with the port's MAC; not for a NIC
+of bare metal, which answers for itself. Both may be set by any member of the project.
+"""
+
+
+def settle(context: Context) -> None:
+    """Make and remove ports until store and Neutron agree about this attachment."""
+    context.store.give_back(context.rested())
+    for record in context.records():
+        if record.state in (State.WANTED, State.INTENDED):
+            _acquire(context, record)
+        elif record.state is State.RELEASED:
+            _give_back(context, record)
+
+
+def network_of(context: Context) -> Surroundings:
+    """The configured network. Raises CniError."""
+    if not context.config.network:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            "mode `port` needs `network`, the Neutron network to take addresses from",
+            "add it to the ipam section, by name or id",
+        )
+    return surroundings(context.neutron, context.neutron.network(context.config.network).id)
+
+
+def adopt_all(context: Context) -> None:
+    """Ports of this installation that the store does not know: held or resting from now on."""
+    found = reserve.ours(context)
+    # Read after Neutron: a row is written before its port, so a port without one is lost.
+    known = {record.nonce for record in context.store.all()}
+    lost = {n: port for n, port in found.items() if reserve.is_lost(context, port, known)}
+    for nonce, port in lost.items():
+        token = reserve.tag_value(port, "token")
+        around = surroundings(context.neutron, port.network_id)
+        record = adopted(context, token, reserve.held(port), around, port.id, False, nonce)
+        context.store.adopt(record)
+
+
+def _acquire(context: Context, record: Record) -> None:
+    try:
+        around = network_of(context)
+        offered = around.offered(context.config, [item.id for item in around.subnets])
+        groups = context.config.security_groups
+        ids = None if groups is None else [context.neutron.security_group_id(g) for g in groups]
+    except CniError as error:
+        if record.state is State.INTENDED:
+            raise
+        context.store.fail({record.id: error})
+        return
+    if not context.store.intend({record.id: record.addresses}):
+        return
+    try:
+        more = _OUT_OF_THE_WAY if ids is None else _OUT_OF_THE_WAY | {"security_groups": ids}
+        port = reserve.make(context, record, around.network.id, offered, more=more)
+    except CniError as error:
+        if record.state is State.INTENDED or isinstance(error, AnswerLost):
+            # A call made earlier, or just now, may have made the port all the same.
+            raise
+        context.store.unpick([record.id])
+        context.store.fail({record.id: error})
+        return
+    addresses = reserve.held(port)
+    context.store.hold({record.id: (addresses, around.lease(addresses, port.id, announce=True))})
+
+
+def _give_back(context: Context, record: Record) -> None:
+    port = reserve.find(context, record)
+    if port is not None:
+        try:
+            context.neutron.delete_port(port.id)
+        except InUse:
+            return
+    # Until then a creation whose answer was lost may still come to pass.
+    if record.until <= time.time():
+        context.store.forget([record.id])

@@ -1,0 +1,63 @@
+"""What IPAM needs to know of its own node: the NIC, and who has an address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.errors import CniError, Code
+from neutron_cni.netlink import observe
+from neutron_cni.netlink.facts import Uplink
+
+NAMED = (Path("/run/netns"), Path("/run/docker/netns"))
+"""Where runtimes and `ip netns` keep the files of network namespaces."""
+
+
+def uplink(host_interface: str | None) -> Uplink:
+    """The NIC named, or that of the default route. Raises CniError when there is none."""
+    found = observe.find_uplink(host_interface)
+    if found is None:
+        raise CniError(
+            Code.PORT_NOT_FOUND,
+            "this node has no default route, so its NIC can't be told",
+            "set `hostInterface` or `portId` in the ipam section",
+        )
+    return found
+
+
+def namespace_with(address: IPAddress) -> str:
+    """The path of the namespace on this node that has the address, empty when none has.
+
+    Processes' namespaces count too: a runtime may have removed the name and left the container.
+    """
+    own = _inode("/proc/self/ns/net")
+    seen = {own}
+    for path in _namespaces():
+        inode = _inode(path)
+        if inode in seen:
+            continue
+        seen.add(inode)
+        try:
+            links = observe.pod_addresses(path)
+        except CniError:
+            continue
+        if any(item.ip == address for addresses in links.values() for item in addresses):
+            return path
+    return ""
+
+
+def _namespaces() -> Iterator[str]:
+    for folder in NAMED:
+        if folder.is_dir():
+            yield from (str(path) for path in sorted(folder.iterdir()))
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            yield str(process / "ns/net")
+
+
+def _inode(path: str) -> int:
+    try:
+        return Path(path).stat().st_ino
+    except OSError:
+        return 0

@@ -1,0 +1,185 @@
+"""`cni-ipam-neutron` itself: requests are written ahead, whoever has the lock serves them all.
+
+Sequence of ADD: write the wish; until it is served, try the anchor's lock; whoever gets it settles
+the whole queue in one go (modes/). Sequence of DEL: one local transaction; Neutron is asked later,
+by the next holder of the lock or by the sweeper. So a DEL never waits for a cloud, and of fifty
+ADDs one talks to Neutron.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from random import Random
+from uuid import uuid4
+
+from neutron_cni.cni.attachment import Attachment
+from neutron_cni.deadline import Deadline
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam import settling
+from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.ipam.lease import Lease
+from neutron_cni.ipam.lock import FileLock
+from neutron_cni.ipam.sandbox import inode_of, is_gone
+from neutron_cni.ipam.settling import anchor_for
+from neutron_cni.ipam.sweeper import start_sweeper
+from neutron_cni.store import Record, State, Store, Wish
+from neutron_cni.store.record import process_identity
+
+FIRST_POLL, LAST_POLL = 0.01, 0.15
+"""How long a waiting process sleeps between looks at its request: seconds, growing, so that fifty
+who wait for one leave it the processor."""
+
+
+class NeutronIpam:
+    """The in-process host of IPAM: no daemon, many processes, one store."""
+
+    def acquire(self, request: IpamRequest) -> Lease:
+        """See `Ipam.acquire`."""
+        with Store(request.config.state_dir) as store:
+            record = store.want(_wish(request))
+            try:
+                if record.state is State.HELD and record.lease is not None:
+                    return record.lease
+                return _served(store, record, request)
+            except BaseException:
+                _give_up(store, record.id)
+                raise
+            finally:
+                # Also after success: the last sweeper may have been killed.
+                _sweep_if_due(store, request.config)
+
+    def lookup(self, request: IpamRequest) -> Lease | None:
+        """See `Ipam.lookup`."""
+        with Store(request.config.state_dir) as store:
+            record = store.live(request.network, request.attachment)
+        return record.lease if record is not None and record.state is State.HELD else None
+
+    def release(self, request: IpamRequest) -> None:
+        """See `Ipam.release`."""
+        with Store(request.config.state_dir) as store:
+            record = store.live(request.network, request.attachment)
+            if record is not None:
+                store.release(record.id, record.config.quarantine)
+            waiting = bool(store.due(time.time()))
+        if waiting:
+            start_sweeper(request.config)
+
+    def verify(self, request: IpamRequest) -> list[str]:
+        """See `Ipam.verify`."""
+        with Store(request.config.state_dir) as store:
+            record = store.live(request.network, request.attachment)
+            if record is None or record.state is not State.HELD:
+                return ["the store has no lease for this attachment"]
+            return settling.differences(store, record, request.deadline)
+
+    def status(self, config: IpamConfig, deadline: Deadline) -> None:
+        """See `Ipam.status`."""
+        from neutron_cni.ipam.status import status
+
+        status(config, deadline)
+
+    def collect(
+        self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline
+    ) -> None:
+        """See `Ipam.collect`. Requests in flight are left alone: their ADD is not over."""
+        tokens = {attachment.token(network) for attachment in keep}
+        with Store(config.state_dir) as store:
+            for record in store.all():
+                if record.token in tokens or not record.abandoned_or_held:
+                    continue
+                if record.network == network or _adopted_and_gone(record):
+                    store.release(record.id, record.config.quarantine)
+            waiting = bool(store.due(time.time()))
+        if waiting:
+            start_sweeper(config)
+
+
+def _sweep_if_due(store: Store, config: IpamConfig) -> None:
+    """Have a sweeper run where there is work for it; the call's own outcome is not its matter."""
+    with suppress(CniError):
+        if store.due(time.time()):
+            start_sweeper(config)
+
+
+def _adopted_and_gone(record: Record) -> bool:
+    """A lease whose network a lost store knew: another's unless its namespace has ended."""
+    return not record.network and is_gone(record.attachment.netns, record.netns_inode)
+
+
+def _wish(request: IpamRequest) -> Record:
+    now = time.time()
+    token = request.attachment.token(request.network)
+    return Record(
+        network=request.network,
+        attachment=request.attachment,
+        token=token,
+        nonce=uuid4().hex,
+        pod=request.pod,
+        config=request.config,
+        anchor=anchor_for(request.config, token),
+        state=State.WANTED,
+        wish=Wish(request.requested),
+        owner=process_identity(os.getpid()),
+        netns_inode=inode_of(request.attachment.netns),
+        created=now,
+        changed=now,
+    )
+
+
+def _served(store: Store, wish: Record, request: IpamRequest) -> Lease:
+    """Wait until somebody, perhaps we, has served the request."""
+    lock = FileLock(request.config.run_dir, wish.anchor)
+    random, pause = Random(), FIRST_POLL
+    while True:
+        lease = _outcome(store.get(wish.id))
+        if lease is not None:
+            return lease
+        if lock.try_acquire():
+            with lock:
+                lease = _settled(store, wish, request.deadline)
+            if lease is not None:
+                return lease
+            continue
+        left = request.deadline.require(f"waiting for the address of {wish}")
+        time.sleep(min(left, random.uniform(pause / 2, pause)))
+        pause = min(LAST_POLL, pause * 1.5)
+
+
+def _settled(store: Store, wish: Record, deadline: Deadline) -> Lease | None:
+    """Serve the queue, ours included; our lease if we have it though something else failed."""
+    try:
+        settling.settle_anchor(store, wish.anchor, deadline)
+    except CniError:
+        record = store.get(wish.id)
+        if record is None or record.state is not State.HELD:
+            raise
+        return record.lease
+    return None
+
+
+def _outcome(record: Record | None) -> Lease | None:
+    """The lease, None while it is not decided; raises what went wrong."""
+    if record is not None and record.failure is not None:
+        raise record.failure.to_error()
+    if record is None or record.state in (State.COOLING, State.RELEASED):
+        raise CniError(
+            Code.TRY_AGAIN,
+            "the container was deleted while its address was being taken",
+            "a DEL or GC for it came while ADD was running",
+        )
+    return record.lease if record.state is State.HELD else None
+
+
+def _give_up(store: Store, record_id: int) -> None:
+    """ADD fails, or is being ended: no pod has the address, so it need not rest.
+
+    Unless the runtime has asked again meanwhile: the lease is that process's then.
+    """
+    record = store.get(record_id)
+    ours = record is not None and record.owner == process_identity(os.getpid())
+    if record is not None and ours and record.state is not State.RELEASED:
+        store.release(record_id, 0.0)

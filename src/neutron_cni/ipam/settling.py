@@ -1,0 +1,153 @@
+"""One anchor made right: the mode's `settle`, with the cloud connected and errors delivered.
+
+Whatever talks to Neutron is imported inside the functions: a process whose request another one
+serves never pays for it.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from neutron_cni.deadline import Deadline
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.claim import install_id
+from neutron_cni.ipam.config import IpamConfig, Mode
+from neutron_cni.ipam.lock import FileLock
+from neutron_cni.store import Record, State, Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from neutron_cni.ipam.modes.context import Context
+
+_WAITING = (State.WANTED, State.INTENDED)
+
+
+def anchor_for(config: IpamConfig, token: str) -> str:
+    """The queue and lock that a request belongs to."""
+    cloud, file = config.cloud or "", config.clouds_file or ""
+    if config.mode is Mode.PORT:
+        return f"{cloud}|{file}|own-port|{token}"
+    port = config.port_id or config.host_interface or "default-route"
+    return f"{cloud}|{file}|{port}"
+
+
+def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
+    """Serve everybody who waits under `anchor`, and give back what is due.
+
+    Call it with the anchor's lock held. Errors of the cloud are delivered to those who wait (each
+    finds its own in the store); where nobody waits, the first is raised.
+    """
+    configs = {record.config.mode: record.config for record in store.queue(anchor)}
+    first: CniError | None = None
+    for config in configs.values():
+        try:
+            settle_mode(connect(store, config, anchor, deadline))
+        except CniError as error:
+            if deadline.left <= 0:
+                # Only our own time is up: the next holder of the lock goes on for the others.
+                raise
+            first = first or error
+            _deliver(store, anchor, config.mode, error)
+    if first is not None and not _somebody_waited(store, anchor):
+        raise first
+
+
+def connect(store: Store, config: IpamConfig, anchor: str, deadline: Deadline) -> Context:
+    """Everything a mode needs. Raises Unauthorized when clouds.yaml is of no use."""
+    from neutron_cni.ipam import node
+    from neutron_cni.ipam.modes.context import Context
+    from neutron_cni.openstack.neutron import Neutron
+
+    return Context(
+        store=store,
+        neutron=Neutron.connect(config.cloud, config.clouds_file, deadline),
+        config=config,
+        anchor=anchor,
+        install=_install(store, config),
+        deadline=deadline,
+        uplink=node.uplink,
+        in_use=node.namespace_with,
+        random=Random(),
+    )
+
+
+def _install(store: Store, config: IpamConfig) -> str:
+    """Who we are in Neutron's tags: kept, so that a node may change its name."""
+    known = store.fact("install")
+    if known is None:
+        known = install_id(config.node_name, config.state_dir)
+        store.remember("install", known)
+    return known
+
+
+def settle_mode(context: Context) -> None:
+    """Serve one mode of one anchor, under its lock. Raises CniError."""
+    from neutron_cni.ipam.modes import address_pairs, fixed_ips, port
+
+    if context.config.mode is Mode.FIXED_IPS:
+        fixed_ips.settle(context)
+    elif context.config.mode is Mode.ADDRESS_PAIRS:
+        address_pairs.settle(context)
+    else:
+        _adopt_own_ports_once(context)
+        port.settle(context)
+
+
+def _adopt_own_ports_once(context: Context) -> None:
+    """A store that is new (or was set aside) first takes over the ports that it lost."""
+    from neutron_cni.ipam.modes import port
+
+    key = f"adopted|{context.config.cloud or ''}|{context.config.clouds_file or ''}"
+    if context.store.fact(key) is not None:
+        return
+    with FileLock(context.config.run_dir, key) as lock:
+        if lock.try_acquire() and context.store.fact(key) is None:
+            port.adopt_all(context)
+            context.store.remember(key, "yes")
+
+
+def _deliver(store: Store, anchor: str, mode: Mode, error: CniError) -> None:
+    """Those who wait get the error; what may have been changed for them is watched and undone."""
+    records = [r for r in store.queue(anchor) if r.config.mode is mode and r.owner_alive]
+    store.fail({r.id: error for r in records if r.state is State.WANTED})
+    store.abandon({r.id: error for r in records if r.state is State.INTENDED})
+
+
+def _somebody_waited(store: Store, anchor: str) -> bool:
+    return any(r.failure is not None and r.owner_alive for r in store.queue(anchor))
+
+
+def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
+    """What differs between a held lease and Neutron, in sentences. For CHECK."""
+    from neutron_cni.ipam import locate
+    from neutron_cni.ipam.modes.address_pairs import pair_addresses
+    from neutron_cni.openstack.errors import NotFound
+
+    context = connect(store, record.config, record.anchor, deadline)
+    found: list[str] = []
+    if record.config.mode is not Mode.PORT:
+        port = locate.vm_port(record.config, store, context.neutron, context.uplink)
+        fixed = record.config.mode is Mode.FIXED_IPS
+        present = port.addresses if fixed else pair_addresses(port)
+        where = "fixed IPs" if fixed else "allowed address pairs"
+        found += [
+            f"{item.address} is not among the {where} of the VM's port {port.id}"
+            for item in record.addresses
+            if item.address not in present
+        ]
+    if record.config.mode is not Mode.FIXED_IPS:
+        for item in record.addresses:
+            try:
+                addresses = context.neutron.port(item.port_id).addresses
+            except NotFound:
+                addresses = frozenset()
+            if item.address not in addresses:
+                found.append(f"port {item.port_id}, which reserved {item.address}, has it no more")
+    return found
+
+
+def check_code(differing: list[str]) -> CniError | None:
+    """CHECK's error for what differs, None when nothing does."""
+    if not differing:
+        return None
+    return CniError(Code.CHECK_FAILED, "; ".join(differing), "`neutron-cni leases` shows more")

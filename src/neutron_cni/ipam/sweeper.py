@@ -1,0 +1,135 @@
+"""Gives addresses back when their rest is over: a process that lives as long as there is work.
+
+Without an agent nobody is there when a quarantine ends, or when Neutron comes back after a DEL.
+So a call that leaves such work starts one sweeper per node, which ends when nothing is left. Kill
+it, and the next call starts another: all it knows is in the store.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from neutron_cni.deadline import Deadline
+from neutron_cni.errors import CniError
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.ipam.lock import FileLock
+from neutron_cni.ipam.settling import settle_anchor
+from neutron_cni.store import State, Store
+
+SETTLE_SECONDS = 120.0
+FIRST_RETRY, LAST_RETRY = 1.0, 300.0
+LONGEST_SLEEP = 5.0
+"""The clock may be set, and rows may be added, while we sleep."""
+
+
+def start_sweeper(config: IpamConfig) -> None:
+    """Start it unless one runs. Never raises: what it would do stays in the store."""
+    try:
+        with _lock(config.run_dir, config.state_dir) as lock:
+            if not lock.try_acquire():
+                return
+        isolated = ["-I"] if sys.flags.isolated else []
+        command = [sys.executable, *isolated, "-m", "neutron_cni.ipam.sweeper"]
+        # The runtime waits for our standard output to be closed, so the child gets none of it.
+        subprocess.Popen(
+            [*command, config.state_dir, config.run_dir],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+    except (OSError, CniError):
+        return
+
+
+def main(state_dir: str, run_dir: str) -> None:
+    """Work until nothing is left to give back."""
+    while True:
+        with _lock(run_dir, state_dir) as lock:
+            if not lock.try_acquire():
+                return
+            _sweep(state_dir, run_dir)
+        # A DEL that came after our last look, and before the lock was free, started no sweeper.
+        with Store(state_dir) as store:
+            if not store.due(time.time()):
+                return
+
+
+def _lock(run_dir: str, state_dir: str) -> FileLock:
+    return FileLock(run_dir, f"sweeper|{state_dir}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """What could not be given back: when to try it again, and how long to wait after that.
+
+    What becomes due meanwhile does not wait for it: the one may be an address that a floating IP
+    points at, which nobody takes away for days.
+    """
+
+    at: float = 0.0
+    wait: float = 0.0
+    tried: frozenset[int] = frozenset()
+
+
+def _sweep(state_dir: str, run_dir: str) -> None:
+    retries: dict[str, _Retry] = {}
+    while Path(state_dir).is_dir():
+        with Store(state_dir) as store:
+            now = time.time()
+            if not store.due(now):
+                return
+            for anchor in _ready(store, retries, now):
+                retry, tried = retries.pop(anchor, _Retry()), _due(store, anchor, now)
+                _settle(store, anchor, run_dir)
+                left = tried & _due(store, anchor, now)
+                if left:
+                    wait = min(LAST_RETRY, max(FIRST_RETRY, 2 * retry.wait))
+                    retries[anchor] = _Retry(time.time() + wait, wait, left)
+            waits = [
+                max(at, retries.get(anchor, _Retry()).at) for anchor, at in store.due(now).items()
+            ]
+        if waits:
+            time.sleep(min(LONGEST_SLEEP, max(0.05, min(waits) - time.time())))
+
+
+def _ready(store: Store, retries: dict[str, _Retry], now: float) -> list[str]:
+    """Anchors with something due that was not tried yet, or is to be tried again now."""
+    ready = []
+    for anchor in store.due(now):
+        retry, due = retries.get(anchor, _Retry()), _due(store, anchor, now)
+        if due and (retry.at <= now or due - retry.tried):
+            ready.append(anchor)
+    return ready
+
+
+def _due(store: Store, anchor: str, now: float) -> frozenset[int]:
+    """The leases to be given back by now."""
+    return frozenset(
+        record.id
+        for record in store.queue(anchor)
+        if record.state in (State.COOLING, State.RELEASED) and record.until <= now
+    )
+
+
+def _settle(store: Store, anchor: str, run_dir: str) -> None:
+    deadline = Deadline.after(SETTLE_SECONDS)
+    with FileLock(run_dir, anchor) as lock:
+        while not lock.try_acquire():
+            if deadline.left <= 0:
+                return
+            time.sleep(0.05)
+        try:
+            settle_anchor(store, anchor, deadline)
+            store.remember(f"sweep|{anchor}", None)
+        except CniError as error:
+            store.remember(f"sweep|{anchor}", str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,264 @@
+"""The calls of Neutron that this project makes, typed. One method, one call (or one and a read).
+
+Source of every behaviour: Networking API v2.0 reference, and Neutron 29 as observed (LAB notes in
+ARCHITECTURE.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+from uuid import UUID
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.deadline import Deadline
+from neutron_cni.errors import CniError, Code
+from neutron_cni.openstack.client import Client
+from neutron_cni.openstack.errors import AnswerLost, Forbidden, NotFound, Refused
+from neutron_cni.openstack.types import AddressPair, FixedIp, Network, Port, Quota, Subnet
+
+MAX_TAG = 60
+"""Characters of a tag that every release takes (later ones take 255).
+
+They have to be ASCII without `/` and `,`: others can be added, but not taken off or looked for.
+"""
+MAX_TAGS_AT_ONCE = 50
+"""Neutron refuses a request with more; by several a port may come to have more."""
+
+
+class Neutron:
+    """One cloud's Networking API, within one deadline."""
+
+    def __init__(self, client: Client, deadline: Deadline) -> None:
+        self._client = client
+        self._deadline = deadline
+
+    @classmethod
+    def connect(cls, cloud: str | None, file: str | None, deadline: Deadline) -> Neutron:
+        """For the cloud named in clouds.yaml; no call is made yet. Raises Unauthorized."""
+        return cls(Client.from_clouds_yaml(cloud, file), deadline)
+
+    def within(self, deadline: Deadline) -> Neutron:
+        """The same session under another deadline."""
+        return Neutron(self._client, deadline)
+
+    # Ports
+
+    def port(self, port_id: str) -> Port:
+        """Raises NotFound."""
+        return Port.from_json(self._get(f"/ports/{port_id}", f"reading port {port_id}")["port"])
+
+    def ports(self, **query: Any) -> list[Port]:
+        """Ports that fit the filters of the API (`network_id=`, `mac_address=`, `tags=` ...)."""
+        found = self._list("ports", f"listing ports by {_words(query)}", **query)
+        return [Port.from_json(item) for item in found]
+
+    def ports_with_address(self, address: IPAddress) -> list[Port]:
+        """Ports that have the address; several where networks overlap."""
+        return self.ports(fixed_ips=f"ip_address={address}")
+
+    def addresses_in_use(self, network_id: str) -> set[IPAddress]:
+        """Every address on the network that this project can see (its owner sees all)."""
+        found = self._list(
+            "ports",
+            f"listing the addresses of network {network_id}",
+            network_id=network_id,
+            fields=["fixed_ips"],
+        )
+        shell = {"id": "", "network_id": network_id}
+        return {a for item in found for a in Port.from_json(shell | item).addresses}
+
+    def create_port(self, attributes: Mapping[str, Any], tags: Sequence[str]) -> Port:
+        """A new port, tagged in the same call where the cloud can (tag-creation), then after.
+
+        Raises AnswerLost when it may exist all the same, or exists without its tags: look for its
+        `device_id`.
+        """
+        body = {"port": dict(attributes) | ({"tags": list(tags)} if self._tags_at_create() else {})}
+        raw = self._change("POST", "/ports", f"creating port {attributes.get('name')}", body)
+        port = Port.from_json(raw["port"])
+        if not set(tags) <= port.tags:
+            try:
+                self.add_tags(port.id, tags)
+            except CniError as error:
+                raise AnswerLost(error.code, error.message, error.details) from error
+        return port
+
+    def delete_port(self, port_id: str) -> None:
+        """Of a port that is gone: nothing."""
+        try:
+            self._change("DELETE", f"/ports/{port_id}", f"deleting port {port_id}")
+        except NotFound:
+            return
+
+    def set_fixed_ips(self, port: Port, fixed_ips: Iterable[FixedIp]) -> Port:
+        """Replace the port's whole list, if the port is still as we read it (If-Match)."""
+        doing = f"changing the addresses of port {port.id}"
+        return self._update(port, {"fixed_ips": [item.to_json() for item in fixed_ips]}, doing)
+
+    def set_address_pairs(self, port: Port, pairs: Iterable[AddressPair]) -> Port:
+        """Replace the port's whole list, if the port is still as we read it (If-Match)."""
+        doing = f"changing the allowed address pairs of port {port.id}"
+        return self._update(
+            port, {"allowed_address_pairs": [item.to_json() for item in pairs]}, doing
+        )
+
+    def add_tags(self, port_id: str, tags: Sequence[str]) -> None:
+        """Tags are a set: adding what is there is fine, and no other writer's tag is lost.
+
+        Raises NotFound.
+        """
+        try:
+            self._add_tags(port_id, tags, f"tagging port {port_id}")
+        except AnswerLost:
+            # So it seems when the port is gone, too: Neutron 29 answers 500.
+            if not set(tags) <= self.port(port_id).tags:
+                raise
+
+    def remove_tag(self, port_id: str, tag: str) -> None:
+        """Of a tag, or a port, that is gone: nothing."""
+        path = f"/ports/{port_id}/tags/{quote(tag, safe='')}"
+        try:
+            self._change("DELETE", path, f"untagging port {port_id}")
+        except NotFound:
+            return
+        except AnswerLost:
+            if self._has_tag(port_id, tag):
+                raise
+
+    # What ports hang on
+
+    def network(self, name_or_id: str) -> Network:
+        """By id, or by a name that only one has. Raises NotFound or Refused."""
+        return Network.from_json(self._one("networks", name_or_id))
+
+    def subnet(self, name_or_id: str, network_id: str = "") -> Subnet:
+        """By id, or by a name that only one (of the network) has."""
+        more = {"network_id": network_id} if network_id else {}
+        return Subnet.from_json(self._one("subnets", name_or_id, **more))
+
+    def subnets(self, network_id: str) -> list[Subnet]:
+        """All subnets of the network."""
+        doing = f"listing the subnets of {network_id}"
+        return [Subnet.from_json(i) for i in self._list("subnets", doing, network_id=network_id)]
+
+    def security_group_id(self, name_or_id: str) -> str:
+        """By id or name. Raises NotFound or Refused."""
+        return str(self._one("security-groups", name_or_id)["id"])
+
+    def port_quota(self, project_id: str) -> Quota | None:
+        """The project's ports; None where the cloud does not tell us."""
+        try:
+            raw = self._get(f"/quotas/{project_id}/details.json", "reading the port quota")
+        except (NotFound, Forbidden, Refused):  # as a rule only admins and managers are told
+            return None
+        port = raw["quota"]["port"]
+        return Quota(int(port["limit"]), int(port["used"]) + int(port.get("reserved") or 0))
+
+    def project_id(self) -> str:
+        """The project of our credentials, empty where the cloud does not tell."""
+        known = self._client.project_id(self._deadline)
+        if known:
+            return known
+        # Without a login (`auth_type: none`) only Neutron knows whom it takes us for.
+        try:
+            raw = self._get("/quotas/project", "asking for the project of our credentials")
+            return str(raw["project"]["project_id"] or "")
+        except (NotFound, Forbidden, Refused):
+            return ""
+
+    # Inside
+
+    def _get(self, path: str, doing: str, **query: Any) -> Any:
+        return self._client.get(path, doing, self._deadline, **query)
+
+    def _list(self, collection: str, doing: str, **query: Any) -> list[Any]:
+        """All items, from as many pages as the cloud makes of them (`pagination_max_limit`)."""
+        key = collection.replace("-", "_")
+        items: list[Any] = []
+        marker: dict[str, str] = {}
+        while True:
+            try:
+                raw = self._get(f"/{collection}", doing, **query, **marker)
+            except NotFound:
+                if not marker:
+                    raise
+                items, marker = [], {}  # the last item of a page is gone: from the beginning
+                continue
+            items += raw[key]
+            following = _next_marker(raw.get(f"{key}_links") or ())
+            if not following:
+                return items
+            marker = {"marker": following}
+
+    def _add_tags(self, port_id: str, tags: Sequence[str], doing: str) -> None:
+        if "tag-creation" not in self._extensions():
+            for tag in tags:
+                self._change("PUT", f"/ports/{port_id}/tags/{quote(tag, safe='')}", doing)
+            return
+        for start in range(0, len(tags), MAX_TAGS_AT_ONCE):
+            some = list(tags[start : start + MAX_TAGS_AT_ONCE])
+            self._change("POST", f"/ports/{port_id}/tags", doing, {"tags": some})
+
+    def _has_tag(self, port_id: str, tag: str) -> bool:
+        try:
+            return tag in self.port(port_id).tags
+        except NotFound:
+            return False
+
+    def _change(self, method: str, path: str, doing: str, body: Any = None, **more: Any) -> Any:
+        return self._client.change(method, path, doing, self._deadline, body, **more)
+
+    def _update(self, port: Port, attributes: dict[str, Any], doing: str) -> Port:
+        raw = self._change(
+            "PUT", f"/ports/{port.id}", doing, {"port": attributes}, revision=port.revision
+        )
+        return Port.from_json(raw["port"])
+
+    def _extensions(self) -> frozenset[str]:
+        return self._client.extensions(self._deadline)
+
+    def _tags_at_create(self) -> bool:
+        return "tag-ports-during-bulk-creation" in self._extensions()
+
+    def _one(self, collection: str, name_or_id: str, **query: str) -> Any:
+        kind = collection.removesuffix("s").replace("-", " ")
+        by = "id" if _is_uuid(name_or_id) else "name"
+        found = self._list(
+            collection, f"looking up {kind} {name_or_id}", **{by: name_or_id}, **query
+        )
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NotFound(
+                Code.NOT_FOUND,
+                f"{kind} {name_or_id} does not exist, or this project can't see it",
+                "check the name in the ipam section",
+            )
+        ids = ", ".join(sorted(item["id"] for item in found))
+        raise Refused(
+            Code.INVALID_CONFIG,
+            f"{len(found)} {collection} are named {name_or_id}",
+            f"use an id: {ids}",
+        )
+
+
+def _is_uuid(text: str) -> bool:
+    """Whether it is an id as Neutron writes it; 32 digits without dashes are somebody's name."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _next_marker(links: Iterable[Mapping[str, str]]) -> str:
+    """The `marker` in the link to the next page, empty on the last."""
+    for link in links:
+        if link["rel"] == "next":
+            return parse_qs(urlsplit(link["href"]).query).get("marker", [""])[0]
+    return ""
+
+
+def _words(query: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in query.items()) or "nothing"

@@ -1,0 +1,174 @@
+"""The database behind the store: opened soundly, its errors named, its rows as values."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from neutron_cni.cni.result import IPAddress
+from neutron_cni.errors import CniError
+from neutron_cni.store.damage import is_suspicious, set_aside_if_damaged
+from neutron_cni.store.record import Held, Record, State, from_row, to_row
+from neutron_cni.store.schema import open_database, store_errors
+
+
+class Database:
+    """`<state_dir>/store.db`, with facts; what leases mean is `Store`'s. A context manager."""
+
+    def __init__(self, state_dir: str) -> None:
+        self.path = Path(state_dir) / "store.db"
+        try:
+            self._open()
+        except CniError as error:
+            if not is_suspicious(error) or not set_aside_if_damaged(self.path):
+                raise
+            self._open()
+
+    def _open(self) -> None:
+        self._db = open_database(self.path)
+        try:
+            self._opened()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _opened(self) -> None:
+        """What is looked at each time before anything is done."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    # Facts: looked up once, checked when used
+
+    def fact(self, key: str, max_age: float | None = None) -> str | None:
+        """A remembered fact, None when there is none or it is older than `max_age` seconds."""
+        with self._errors():
+            row = self._db.execute("SELECT value, at FROM fact WHERE key = ?", (key,)).fetchone()
+        if row is None or (max_age is not None and not 0 <= time.time() - row["at"] <= max_age):
+            return None
+        return str(row["value"])
+
+    def remember(self, key: str, value: str | None) -> None:
+        """Remember a fact, or (None) forget it."""
+        with self._transaction():
+            if value is None:
+                self._db.execute("DELETE FROM fact WHERE key = ?", (key,))
+            else:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO fact (key, value, at) VALUES (?, ?, ?)",
+                    (key, value, time.time()),
+                )
+
+    # For the store
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """As CniError. A file that is damaged is out of the way before the next call comes."""
+        try:
+            with store_errors(self.path):
+                yield
+        except CniError as error:
+            if is_suspicious(error) and not self._db.in_transaction:
+                set_aside_if_damaged(self.path)
+            raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _records(self, where: str, *values: Any) -> list[Record]:
+        with self._errors():
+            rows = self._db.execute(
+                f"SELECT * FROM lease WHERE {where} ORDER BY id", values
+            ).fetchall()
+            held = self._addresses(where, values)
+            return [self._record(row, held.get(row["id"], ())) for row in rows]
+
+    def _record(self, row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
+        try:
+            return from_row(row, addresses)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # whatever a value of the wrong kind leads to
+            raise sqlite3.DatabaseError(f"row {row['id']} is not a lease: {error}") from error
+
+    def _addresses(self, where: str, values: tuple[Any, ...]) -> dict[int, tuple[Held, ...]]:
+        """By lease; IPv4 first."""
+        rows = self._db.execute(
+            "SELECT lease_id, address, subnet_id, port_id FROM address"
+            f" WHERE lease_id IN (SELECT id FROM lease WHERE {where})"
+            " ORDER BY instr(address, ':') > 0, address",
+            values,
+        ).fetchall()
+        found: dict[int, tuple[Held, ...]] = {}
+        for lease_id, address, subnet, port in rows:
+            found[lease_id] = (*found.get(lease_id, ()), Held(address_in(address), subnet, port))
+        return found
+
+    def _one(self, where: str, *values: Any) -> Record | None:
+        found = self._records(where, *values)
+        return found[0] if found else None
+
+    def _insert(self, record: Record) -> None:
+        """A new row, unless its attachment has a live one or its nonce is known."""
+        row = to_row(record)
+        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+        cursor = self._db.execute(f"INSERT OR IGNORE INTO lease ({names}) VALUES ({marks})", row)
+        if cursor.rowcount:
+            self._write_addresses(int(cursor.lastrowid or 0), record.addresses)
+
+    def _move(
+        self, record_id: int, sources: tuple[State, ...], target: State, until: float | None = None
+    ) -> bool:
+        marks = ", ".join("?" for _ in sources)
+        cursor = self._db.execute(
+            f"UPDATE lease SET state = ?, changed = ?, until = COALESCE(?, until)"
+            f" WHERE id = ? AND state IN ({marks})",
+            (target.value, time.time(), until, record_id, *(item.value for item in sources)),
+        )
+        return cursor.rowcount > 0
+
+    def _note_error(self, record_id: int, error: CniError) -> None:
+        self._db.execute(
+            "UPDATE lease SET error_code = ?, error = ?, error_details = ? WHERE id = ?",
+            (error.code, error.message, error.details, record_id),
+        )
+
+    def _write_addresses(self, record_id: int, addresses: tuple[Held, ...]) -> None:
+        self._db.execute("DELETE FROM address WHERE lease_id = ?", (record_id,))
+        self._db.executemany(
+            "INSERT INTO address (lease_id, address, subnet_id, port_id) VALUES (?, ?, ?, ?)",
+            [(record_id, str(item.address), item.subnet_id, item.port_id) for item in addresses],
+        )
+
+    def _forget(self, record_ids: Iterable[int]) -> None:
+        self._db.executemany("DELETE FROM lease WHERE id = ?", [(item,) for item in record_ids])
+
+
+def address_in(text: str) -> IPAddress:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error

@@ -1,0 +1,207 @@
+"""The database file: its tables and their versions.
+
+SQLite in WAL mode with synchronous=FULL: a transaction that was answered survives power loss.
+`PRAGMA user_version` is the schema's version; migrations run in order, each in a transaction.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from neutron_cni.errors import CniError, Code
+
+BUSY_SECONDS = 20.0
+"""How long a writer waits for another: transactions here take milliseconds."""
+
+_MARK = 0x6E634E00
+"""`PRAGMA application_id` is this plus the schema's version: tells a newer one from damage."""
+
+FULL_BYTES = 64 << 10
+"""A disk with less room counts as full: the write-ahead log's index alone takes half of it."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE lease (
+        id INTEGER PRIMARY KEY,
+        nonce TEXT NOT NULL UNIQUE,
+        token TEXT NOT NULL,
+        network TEXT NOT NULL,
+        container_id TEXT NOT NULL,
+        ifname TEXT NOT NULL,
+        netns TEXT NOT NULL,
+        netns_inode INTEGER NOT NULL,
+        pod_namespace TEXT NOT NULL,
+        pod_name TEXT NOT NULL,
+        pod_uid TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        anchor TEXT NOT NULL,
+        state TEXT NOT NULL
+            CHECK (state IN ('wanted', 'intended', 'held', 'cooling', 'released', 'failed')),
+        config TEXT NOT NULL,
+        wish TEXT NOT NULL,
+        answer TEXT NOT NULL DEFAULT '',
+        owner TEXT NOT NULL,
+        created REAL NOT NULL,
+        changed REAL NOT NULL,
+        until REAL NOT NULL DEFAULT 0,
+        error_code INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '',
+        error_details TEXT NOT NULL DEFAULT ''
+    );
+    CREATE UNIQUE INDEX lease_live ON lease (token)
+        WHERE state IN ('wanted', 'intended', 'held', 'failed');
+    CREATE INDEX lease_queue ON lease (anchor, mode, state);
+    CREATE TABLE address (
+        lease_id INTEGER NOT NULL REFERENCES lease (id) ON DELETE CASCADE,
+        address TEXT NOT NULL,
+        subnet_id TEXT NOT NULL,
+        port_id TEXT NOT NULL,
+        PRIMARY KEY (lease_id, address)
+    );
+    CREATE INDEX address_by_text ON address (address);
+    CREATE TABLE fact (
+        key TEXT PRIMARY KEY,
+        value TEXT NOT NULL,
+        at REAL NOT NULL
+    );
+    """,
+)
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """SQLite's and the file system's errors as CniError STORE, with what to do about them."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        advice = _advice(str(error), _is_full(path))
+        raise CniError(Code.STORE, f"store {path}: {error}", advice) from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite quotes names from the file in its messages, whatever bytes they are.
+        cause = error if isinstance(error, sqlite3.Error) else sqlite3.DatabaseError(str(error))
+        raise CniError(
+            Code.STORE,
+            f"store {path} is damaged: {error}",
+            "it is set aside, and rebuilt from Neutron and the namespaces; try again",
+        ) from cause
+    except OSError as error:
+        raise CniError(
+            Code.STORE, f"store {path}: {error.strerror or error}", "check the disk and permissions"
+        ) from error
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """The database, made and migrated where it has to be.
+
+    Raises CniError STORE; a file of a newer schema is refused, never touched.
+    """
+    with store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists():
+            with suppress(_OutdatedError):
+                return _connect(path)
+        with exclusive(path):
+            return _migrated(path)
+
+
+class _OutdatedError(Exception):
+    """The file's schema is older than ours (or it is new and empty)."""
+
+
+def _migrated(path: Path) -> sqlite3.Connection:
+    """Under the exclusive lock: look again, for another process may have been faster."""
+    with suppress(_OutdatedError):
+        return _connect(path)
+    connection = raw_connection(path)
+    with _closed_on_error(connection):
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            mark = f"PRAGMA user_version={number}; PRAGMA application_id={_MARK + number}"
+            connection.executescript(f"BEGIN IMMEDIATE;{script};{mark};COMMIT;")
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = raw_connection(path)
+    with _closed_on_error(connection):
+        version = version_of(connection)
+        if version > len(MIGRATIONS):
+            raise CniError(
+                Code.STORE,
+                f"store {path} was written by a newer neutron-cni (schema {version}, "
+                f"this one knows {len(MIGRATIONS)})",
+                "install that version again, or move the file away to rebuild it",
+            )
+        if version < len(MIGRATIONS):
+            raise _OutdatedError
+        # Reads every table's root page: a file cut or overwritten shows here, not in mid-ADD.
+        for table in ("lease", "address", "fact"):
+            connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
+    return connection
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema's version; sqlite3.DatabaseError where it can't be one, not even a later one."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if 0 <= version <= len(MIGRATIONS):
+        return version
+    mark = connection.execute("PRAGMA application_id").fetchone()[0]
+    if mark != _MARK + version:
+        raise sqlite3.DatabaseError(f"schema version {version}, but mark {mark}")
+    return version
+
+
+def raw_connection(path: Path) -> sqlite3.Connection:
+    """A connection to whatever is there, with the settings that every one has."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    with _closed_on_error(connection):
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    """One that is left open keeps the write-ahead log from being taken in, so that it grows."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """One process at a time makes, migrates or sets aside; the kernel frees it on any death."""
+    descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk has no room, which SQLite may call an I/O error (of its shared memory)."""
+    try:
+        state = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return state.f_bavail * state.f_frsize < FULL_BYTES
+
+
+def _advice(message: str, full: bool) -> str:
+    if "full" in message or ("I/O" in message and full):
+        return "the disk is full: free some space; nothing was changed"
+    if "locked" in message or "busy" in message:
+        return "another process holds the store; the runtime will try again"
+    if "readonly" in message or "unable to open" in message:
+        return "check that the state directory exists and root may write there"
+    return "check the disk; `neutron-cni leases` shows whether the store is readable"

@@ -1,0 +1,277 @@
+"""The store: every change of a lease's state, each one durable transaction.
+
+Nothing here knows Neutron or the kernel. Transitions carry the state they start from in their
+WHERE clause, so that of two processes (an ADD that is served and the DEL of the same container)
+exactly one wins and the other sees it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+from neutron_cni.cni.attachment import Attachment
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.lease import Lease, lease_to_json
+from neutron_cni.store.boot import release_all
+from neutron_cni.store.database import Database, address_in
+from neutron_cni.store.record import Entry, Held, Record, State, to_row
+
+LATE_ANSWER_SECONDS = 120.0
+"""How long a change whose answer was lost may still arrive at Neutron's database."""
+
+CLOCK_TOLERANCE = 60.0
+"""Seconds that the clock may go back unnoticed, as it does when time is kept by NTP."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LIVE = "('wanted', 'intended', 'held', 'failed')"
+
+
+class Store(Database):
+    """One node's leases in `<state_dir>/store.db`. Use as a context manager."""
+
+    # Reading
+
+    def live(self, network: str, attachment: Attachment) -> Record | None:
+        """The lease that an attachment asks for or has, None where DEL came last."""
+        found = self._live(attachment.token(network))
+        return found if found is not None and found.may_be_of(network, attachment) else None
+
+    def get(self, record_id: int) -> Record | None:
+        """One lease by its row; None when it is gone."""
+        return self._one("id = ?", record_id)
+
+    def all(self) -> list[Record]:
+        """Every lease, oldest first."""
+        return self._records("1")
+
+    def queue(self, anchor: str) -> list[Record]:
+        """Every lease served under an anchor's lock, oldest first."""
+        return self._records("anchor = ?", anchor)
+
+    def entries(self) -> list[Entry]:
+        """Every address of every lease: what `all` tells of them, at a small part of its cost."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT lease.id, token, state, subnet_id, address FROM address"
+                " JOIN lease ON lease.id = lease_id ORDER BY lease.id"
+            ).fetchall()
+            return [Entry(i, token, State(s), net, address_in(a)) for i, token, s, net, a in rows]
+
+    def due(self, now: float) -> dict[str, float]:
+        """Anchors with something to give back, and when (Unix seconds; past: now)."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT anchor, MIN(until) FROM lease"
+                " WHERE state IN ('cooling', 'released') GROUP BY anchor"
+            ).fetchall()
+        return {anchor: max(now, until) for anchor, until in rows}
+
+    # Changing a lease
+
+    def want(self, record: Record) -> Record:
+        """Write a request ahead of any change. Where the attachment has a live one: that one.
+
+        Raises CniError where another attachment's token is the same: they are short.
+        """
+        row = to_row(record)
+        names = ", ".join(row)
+        marks = ", ".join(f":{name}" for name in row)
+        with self._transaction():
+            existing = self._live(record.token)
+            if existing is not None and not existing.may_be_of(record.network, record.attachment):
+                raise CniError(
+                    Code.TRY_AGAIN,
+                    f"{record} has the same token {record.token} as {existing}",
+                    "a matter of chance: a sandbox made anew has another id and another token",
+                )
+            if existing is not None and existing.state is not State.FAILED:
+                self._db.execute(
+                    "UPDATE lease SET owner = ?, netns = ?, netns_inode = ? WHERE id = ?",
+                    (record.owner, record.attachment.netns, record.netns_inode, existing.id),
+                )
+                return existing
+            if existing is not None:
+                self._forget([existing.id])
+            cursor = self._db.execute(f"INSERT INTO lease ({names}) VALUES ({marks})", row)
+            self._write_addresses(int(cursor.lastrowid or 0), record.addresses)
+        found = self.get(int(cursor.lastrowid or 0))
+        assert found is not None, "a row that was just committed"
+        return found
+
+    def intend(self, picks: Mapping[int, tuple[Held, ...]]) -> set[int]:
+        """Record exactly what will be changed in Neutron, before it is. wanted -> intended.
+
+        Returns those for whom that is still true: a DEL may have come since they were read, and
+        what is made for one that has no row any more would be found by nobody.
+        """
+        intended: set[int] = set()
+        with self._transaction():
+            for record_id, addresses in picks.items():
+                changed = self._move(record_id, (State.WANTED, State.INTENDED), State.INTENDED)
+                if changed:
+                    self._write_addresses(record_id, addresses)
+                    intended.add(record_id)
+        return intended
+
+    def hold(self, leases: Mapping[int, tuple[tuple[Held, ...], Lease]]) -> None:
+        """Neutron confirmed: intended -> held. A lease released meanwhile stays released."""
+        with self._transaction():
+            for record_id, (addresses, lease) in leases.items():
+                if self._move(record_id, (State.INTENDED,), State.HELD):
+                    self._db.execute(
+                        "UPDATE lease SET answer = ?, until = 0 WHERE id = ?",
+                        (lease_to_json(lease), record_id),
+                    )
+                    self._write_addresses(record_id, addresses)
+
+    def fail(self, errors: Mapping[int, CniError]) -> None:
+        """Nothing was changed in Neutron for these, and nothing will be: wanted -> failed."""
+        with self._transaction():
+            for record_id, error in errors.items():
+                if self._move(record_id, (State.WANTED,), State.FAILED):
+                    self._note_error(record_id, error)
+
+    def abandon(self, errors: Mapping[int, CniError]) -> None:
+        """A change was sent and can't be confirmed: intended -> released, watched for a while."""
+        with self._transaction():
+            for record_id, error in errors.items():
+                until = time.time() + LATE_ANSWER_SECONDS
+                if self._move(record_id, (State.INTENDED,), State.RELEASED, until=until):
+                    self._note_error(record_id, error)
+
+    def unpick(self, record_ids: Iterable[int]) -> None:
+        """Neutron refused the whole change, so nothing was made: intended -> wanted."""
+        with self._transaction():
+            for record_id in record_ids:
+                if self._move(record_id, (State.INTENDED,), State.WANTED):
+                    self._write_addresses(record_id, ())
+
+    def part_with(self, record_ids: Iterable[int], until: float) -> None:
+        """Other addresses shall be had, though these may have been made: intended -> wanted.
+
+        The old ones stay behind in a lease of their own, released and watched until `until`.
+        """
+        with self._transaction():
+            for record_id in record_ids:
+                record = self.get(record_id)
+                if record is None or record.state is not State.INTENDED:
+                    continue
+                now = time.time()
+                left = replace(
+                    record,
+                    nonce=uuid4().hex,
+                    state=State.RELEASED,
+                    owner="",
+                    changed=now,
+                    until=until,
+                )
+                self._move(record_id, (State.INTENDED,), State.WANTED)
+                self._write_addresses(record_id, ())
+                self._insert(left)
+
+    def release(self, record_id: int, quarantine: float) -> None:
+        """DEL: whatever the lease's state, its attachment has none from now on."""
+        now = time.time()
+        with self._transaction():
+            record = self.get(record_id)
+            if record is None:
+                return
+            if record.state in (State.WANTED, State.FAILED):
+                self._forget([record_id])
+            elif record.state is State.INTENDED:
+                # Whether the change was made is not known yet: watch for one that comes late.
+                self._move(
+                    record_id, (State.INTENDED,), State.RELEASED, until=now + LATE_ANSWER_SECONDS
+                )
+            elif record.state is State.HELD:
+                self._move(record_id, (State.HELD,), State.COOLING, until=now + quarantine)
+
+    def take_back(self, record_id: int, netns: str, inode: int) -> None:
+        """A namespace has the address after all: cooling -> held.
+
+        Where the attachment has another lease by now, this one rests on.
+        """
+        with self._transaction():
+            record = self.get(record_id)
+            if record is None or record.state is not State.COOLING:
+                return
+            if self._live(record.token) is None:
+                self._move(record_id, (State.COOLING,), State.HELD, until=0.0)
+                self._db.execute(
+                    "UPDATE lease SET netns = ?, netns_inode = ? WHERE id = ?",
+                    (netns, inode, record_id),
+                )
+            else:
+                until = time.time() + max(1.0, record.config.quarantine)
+                self._move(record_id, (State.COOLING,), State.COOLING, until=until)
+
+    def give_back(self, record_ids: Iterable[int]) -> None:
+        """The rest is over: cooling -> released, written before Neutron is asked."""
+        with self._transaction():
+            for record_id in record_ids:
+                self._move(record_id, (State.COOLING,), State.RELEASED, until=0.0)
+
+    def forget(self, record_ids: Iterable[int]) -> None:
+        """The last trace goes: Neutron has nothing of these leases any more."""
+        with self._transaction():
+            self._forget(record_ids)
+
+    def drop(self, records: Iterable[Record]) -> None:
+        """Nothing was done for these and nobody waits. Who has asked again meanwhile, stays."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM lease WHERE id = ? AND owner = ? AND state IN ('wanted', 'failed')",
+                [(record.id, record.owner) for record in records],
+            )
+
+    def adopt(self, record: Record) -> None:
+        """A lease found in Neutron that this store lost (or never had the time to write)."""
+        with self._transaction():
+            self._insert(record)
+
+    # Inside
+
+    def _live(self, token: str) -> Record | None:
+        return self._one(f"token = ? AND state IN {_LIVE}", token)
+
+    def _opened(self) -> None:
+        self._note_boot()
+        self._note_clock()
+
+    def _note_clock(self) -> None:
+        """After the clock was set back, a rest would last until it is that late again: it begins
+        anew."""
+        latest = time.time() + CLOCK_TOLERANCE
+        with self._errors():
+            ahead = self._db.execute("SELECT 1 FROM lease WHERE changed > ?", (latest,)).fetchone()
+        if ahead is None:
+            return
+        now = time.time()
+        with self._transaction():
+            self._db.execute(
+                "UPDATE lease SET until = MAX(0, until - changed) + ?, changed = ?"
+                " WHERE changed > ? AND until > 0",
+                (now, now, latest),
+            )
+            self._db.execute(
+                "UPDATE lease SET changed = ? WHERE changed > ?",
+                (now, latest),
+            )
+
+    def _note_boot(self) -> None:
+        """After a reboot no sandbox of before exists: their addresses rest, then go back."""
+        boot = BOOT_ID.read_text().strip()
+        if self.fact("boot") == boot:
+            return
+        with self._transaction():
+            row = self._db.execute("SELECT value FROM fact WHERE key = 'boot'").fetchone()
+            if row is not None and row["value"] != boot:
+                release_all(self._db, LATE_ANSWER_SECONDS)
+            self._db.execute(
+                "INSERT OR REPLACE INTO fact (key, value, at) VALUES ('boot', ?, ?)",
+                (boot, time.time()),
+            )
