@@ -1,0 +1,60 @@
+"""The root of the command-line tool, put together from its modules and from entry points."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+
+import typer
+from typer.core import TyperGroup
+
+from neutron_cni.errors import CniError
+
+MODULES = ("version", "install", "leases", "gc")
+"""Modules of `neutron_cni.cli` that have commands; the help shows them in this order."""
+
+GROUP = "neutron_cni.commands"
+"""Entry-point group whose members are typer apps, named as their command is."""
+
+
+class _Root(TyperGroup):
+    """Ends a CniError with its sentence and status 1, without a trace."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except CniError as error:
+            typer.secho(f"neutron-cni: {error.message}", fg="red", err=True)
+            if error.details:
+                typer.echo(f"  {error.details}", err=True)
+            raise typer.Exit(1) from None
+
+
+def build() -> typer.Typer:
+    """The whole tool. A sub-app from outside that can't be loaded costs only itself."""
+    app = typer.Typer(
+        name="neutron-cni",
+        cls=_Root,
+        help="Kubernetes pods as first-class citizens of OpenStack Neutron networks.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_show_locals=False,
+    )
+    for name in MODULES:
+        import_module(f"neutron_cni.cli.{name}").register(app)
+    for entry in entry_points(group=GROUP):
+        if not _may_be_wanted(entry.name):
+            continue
+        try:
+            app.add_typer(entry.load(), name=entry.name)
+        except Exception as error:
+            typer.echo(f"neutron-cni: the command {entry.name} is broken: {error}", err=True)
+    return app
+
+
+def _may_be_wanted(command: str) -> bool:
+    """Whether this call can be for `command`: the others need not be imported for it."""
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), command)
+    return first == command

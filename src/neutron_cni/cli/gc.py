@@ -1,0 +1,158 @@
+"""`neutron-cni gc`: release what no container uses, here or for a node that is gone."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neutron_cni.cli.leases import ConfDir, StateDir, anchors, compare_all
+from neutron_cni.errors import CniError, Code
+
+if TYPE_CHECKING:
+    from neutron_cni.ipam.audit.compare import Finding
+    from neutron_cni.ipam.audit.leavings import NodeKnown
+    from neutron_cni.store import Store
+
+Apply = Annotated[bool, typer.Option(help="Do it; without, only say what would be done.")]
+LOCK_SECONDS = 30.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(gc)
+
+
+def gc(
+    apply: Apply = False,
+    node: Annotated[
+        str | None, typer.Option(help="What this node, which is gone, left in Neutron.")
+    ] = None,
+    cloud: Annotated[str | None, typer.Option(help="With --node: name in clouds.yaml.")] = None,
+    clouds_file: Annotated[str | None, typer.Option(help="Path of clouds.yaml.")] = None,
+    cluster: Annotated[str, typer.Option(help="With --node: only of this cluster.")] = "",
+    kubeconfig: Annotated[
+        str | None, typer.Option(help="With --node: ask this API server whether it is gone.")
+    ] = None,
+    node_is_gone: Annotated[
+        bool, typer.Option(help="With --node, where no API server can be asked: you know it is.")
+    ] = False,
+    state_dir: StateDir = Path("/var/lib/neutron-cni"),
+    conf_dir: ConfDir = Path("/etc/cni/net.d"),
+) -> None:
+    """Release what no container on this node uses; with --node, what a lost node left behind.
+
+    Says what it would do, and why; --apply does it.
+    """
+    if node is None:
+        _this_node(apply, state_dir, conf_dir)
+        return
+    if node == socket.gethostname():
+        raise CniError(Code.INVALID_CONFIG, f"{node} is this node", "leave --node out")
+    _other_node(apply, node, cloud, clouds_file, cluster, _judge(kubeconfig, node_is_gone))
+
+
+def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
+    from ipaddress import ip_address
+
+    from neutron_cni.ipam.audit.compare import Kind, unused
+    from neutron_cni.ipam.node import namespace_with
+    from neutron_cni.store import Store
+
+    with Store(str(state_dir)) as store:
+        idle = unused(store.all(), namespace_with)
+        differing, problems = compare_all(store, conf_dir)
+        lost = [item for item in differing if item.kind is Kind.UNKNOWN]
+        for finding in idle:
+            _say(apply, "release", finding)
+        for finding in lost:
+            used = any(namespace_with(ip_address(item)) for item in finding.address.split(", "))
+            _say(apply, "take over" if used else "release", finding)
+        for problem in problems:
+            typer.secho(f"could not look: {problem}", fg="red", err=True)
+        if apply:
+            for record in store.all():
+                if record.id in {item.record_id for item in idle}:
+                    store.release(record.id, record.config.quarantine)
+            _settle_all(store, conf_dir)
+        _summary(len(idle) + len(lost), apply)
+        waiting = store.due(time.time())
+    if apply and waiting:
+        typer.echo(f"{len(waiting)} queue(s) rest or wait; they are finished in the background")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _say(apply: bool, what: str, finding: Finding) -> None:
+    typer.echo(f"{'' if apply else 'would '}{what} {finding.address}: {finding.text}")
+
+
+def _settle_all(store: Store, conf_dir: Path) -> None:
+    """Take over what the store lost, and give back what is due; the rest is the sweeper's."""
+    from neutron_cni.deadline import Deadline
+    from neutron_cni.ipam.config import Mode
+    from neutron_cni.ipam.lock import FileLock
+    from neutron_cni.ipam.modes import port
+    from neutron_cni.ipam.settling import connect, settle_mode
+    from neutron_cni.ipam.sweeper import start_sweeper
+
+    for (anchor, _), config in anchors(store, conf_dir).items():
+        deadline = Deadline.after(LOCK_SECONDS)
+        with FileLock(config.run_dir, anchor) as lock:
+            while not lock.try_acquire():
+                deadline.require(f"waiting for the lock of {anchor}")
+                time.sleep(0.05)
+            context = connect(store, config, anchor, Deadline.after(config.timeout))
+            if config.mode is Mode.PORT:
+                port.adopt_all(context)
+            settle_mode(context)
+        start_sweeper(config)
+
+
+def _judge(kubeconfig: str | None, node_is_gone: bool) -> NodeKnown:
+    from neutron_cni.ipam.audit.leavings import known_to_api_server
+
+    if kubeconfig:
+        return known_to_api_server(kubeconfig)
+    if node_is_gone:
+        return lambda _: False
+    raise CniError(
+        Code.INVALID_CONFIG,
+        "whether a node is gone can't be told without its API server",
+        "give --kubeconfig, or --node-is-gone if you know that it is",
+    )
+
+
+def _other_node(
+    apply: bool,
+    node: str,
+    cloud: str | None,
+    clouds_file: str | None,
+    cluster: str,
+    node_known: NodeKnown,
+) -> None:
+    from neutron_cni.deadline import Deadline
+    from neutron_cni.ipam.audit.leavings import leavings
+    from neutron_cni.openstack.neutron import Neutron
+
+    neutron = Neutron.connect(cloud, clouds_file, Deadline.after(600.0))
+    found = leavings(neutron, node, cluster, node_known)
+    for item in found:
+        what = ", ".join(str(fixed.address) for fixed in item.port.fixed_ips)
+        if item.keep:
+            typer.echo(f"keep {what} (port {item.port.id}): {item.keep}")
+            continue
+        typer.echo(f"{'remove' if apply else 'would remove'} {what} (port {item.port.id})")
+        if apply:
+            neutron.delete_port(item.port.id)
+    _summary(sum(1 for item in found if not item.keep), apply)
+
+
+def _summary(count: int, apply: bool) -> None:
+    if not count:
+        typer.echo("nothing to release")
+    elif not apply:
+        typer.echo(f"{count} to release; nothing was changed, --apply does it")

@@ -1,0 +1,67 @@
+"""`neutron-cni install` and `uninstall`: what the container runtime looks for on a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neutron_cni.cli import node_files
+from neutron_cni.ipam.config import Mode
+
+BinDir = Annotated[Path, typer.Option(help="Where the runtime looks for plugins.")]
+ConfDir = Annotated[
+    Path | None,
+    typer.Option(help="Where it looks for networks, such as /etc/cni/net.d; unset: not touched."),
+]
+FileName = Annotated[str, typer.Option(help="Name of the network's file in the conf dir.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(install)
+    app.command()(uninstall)
+
+
+def install(
+    bin_dir: BinDir = Path("/opt/cni/bin"),
+    conf_dir: ConfDir = None,
+    conf_name: FileName = "10-neutron-cni.conflist",
+    network: Annotated[str, typer.Option(help="Name of the CNI network.")] = "neutron",
+    mode: Annotated[Mode, typer.Option(help="How pods get addresses.")] = Mode.FIXED_IPS,
+    cloud: Annotated[str | None, typer.Option(help="Name in clouds.yaml.")] = None,
+    clouds_file: Annotated[str | None, typer.Option(help="Path of clouds.yaml.")] = None,
+    subnet: Annotated[list[str] | None, typer.Option(help="Subnet to use; repeatable.")] = None,
+) -> None:
+    """Put the plugins into the CNI bin dir and, with --conf-dir, the network in use.
+
+    Run it again after an upgrade. The network's file is written last: from then on the runtime
+    gives it to pods.
+    """
+    for path in node_files.install_launchers(bin_dir):
+        typer.echo(f"wrote {path}")
+    if conf_dir is None:
+        return
+    ipam: dict[str, object] = {"type": "cni-ipam-neutron", "mode": mode.value}
+    options = {"cloud": cloud, "cloudsFile": clouds_file, "subnets": subnet}
+    ipam.update({key: value for key, value in options.items() if value})
+    target = conf_dir / conf_name
+    node_files.write_conflist(target, network, ipam)
+    typer.echo(f"wrote {target}")
+
+
+def uninstall(
+    bin_dir: BinDir = Path("/opt/cni/bin"),
+    conf_dir: ConfDir = None,
+    conf_name: FileName = "10-neutron-cni.conflist",
+) -> None:
+    """Remove the network's file (with --conf-dir) and the plugins. Pods keep what they have.
+
+    Drain the node first: without the plugins, the runtime can't take pods down.
+    """
+    if conf_dir is not None and (conf_dir / conf_name).exists():
+        (conf_dir / conf_name).unlink()
+        typer.echo(f"removed {conf_dir / conf_name}")
+    for path in node_files.remove_launchers(bin_dir):
+        typer.echo(f"removed {path}")

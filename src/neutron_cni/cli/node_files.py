@@ -1,0 +1,105 @@
+"""The files of a node that a container runtime reads: launchers and network configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import neutron_cni
+from neutron_cni.cni.document import convert
+from neutron_cni.cni.environment import NAME
+from neutron_cni.cni.versions import SUPPORTED
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.plugins import KINDS
+
+_MARK = "# Written by `neutron-cni install`."
+_SHEBANG_LIMIT = 127
+"""Bytes of a #! line that every kernel reads (BINPRM_BUF_SIZE was 128 until Linux 5.1)."""
+
+
+def launcher_script() -> str:
+    """The program that a runtime executes, for the environment that this process runs in.
+
+    -I: nothing of the caller's environment or folder is imported. -S: no scan of site-packages,
+    3 ms of every call; so the script names the two folders that it needs itself.
+    """
+    interpreter = f"#!{sys.executable} -IS"
+    if len(interpreter) > _SHEBANG_LIMIT or " " in sys.executable:
+        raise CniError(
+            Code.IO_FAILURE,
+            f"{sys.executable} can't stand in a #! line (too long, or a space in it)",
+            "install neutron-cni into an environment with a shorter path, such as /opt/neutron-cni",
+        )
+    package = str(Path(neutron_cni.__file__).parent.parent)
+    folders = list(dict.fromkeys([package, *_library_folders()]))
+    return (
+        f"{interpreter}\n{_MARK}\n"
+        f"import sys\n\nsys.path += {folders!r}\n\n"
+        "from neutron_cni.launcher import main\n\nmain()\n"
+    )
+
+
+def install_launchers(bin_dir: Path) -> Iterable[Path]:
+    """Write a launcher for each plugin type; yields each path once it is in place."""
+    script = launcher_script()
+    bin_dir.mkdir(parents=True, exist_ok=True)
+    for name in sorted(KINDS):
+        replace(bin_dir / name, script, 0o755)
+        yield bin_dir / name
+
+
+def remove_launchers(bin_dir: Path) -> Iterable[Path]:
+    """Remove what `install_launchers` wrote, and nothing of the same name that is another's."""
+    for name in sorted(KINDS):
+        path = bin_dir / name
+        if path.is_file() and _MARK.encode() in path.read_bytes():
+            path.unlink()
+            yield path
+
+
+def write_conflist(target: Path, network: str, ipam: Mapping[str, object]) -> None:
+    """Write a network of `veth-route` pods; raises CniError INVALID_CONFIG before it does."""
+    if not NAME.fullmatch(network):
+        raise CniError(Code.INVALID_CONFIG, f"{network!r} is not a network name")
+    convert(dict(ipam), IpamConfig, "ipam")
+    document = {
+        # Runtimes before CNI 1.1 read `cniVersion` only, and refuse one that they do not know;
+        # later ones take the highest of both (SPEC, section 1: "Version considerations").
+        "cniVersion": "1.0.0",
+        "cniVersions": list(SUPPORTED),
+        "name": network,
+        "plugins": [{"type": "veth-route", "ipam": dict(ipam)}],
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace(target, json.dumps(document, indent=2) + "\n", 0o644)
+
+
+def replace(target: Path, text: str, mode: int) -> None:
+    """Write, fsync, rename: a reader sees the old file or the new one, also after a crash."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _library_folders() -> list[str]:
+    paths = sysconfig.get_paths()
+    return [paths["purelib"], paths["platlib"]]
