@@ -1,0 +1,181 @@
+"""``neutron-cni lab``: the commands, each a few lines over `Lab`."""
+
+import os
+import shlex
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from neutron_cni_lab.errors import LabError
+from neutron_cni_lab.lab import Lab
+from neutron_cni_lab.progress import Progress
+
+
+class _Commands(TyperGroup):
+    """Commands that end a `LabError` with its message and status 1, without a trace."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            typer.secho(str(error), fg="red", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="lab",
+    cls=_Commands,
+    help="A real Neutron, OVN and a few VMs on this machine, to try neutron-cni on.",
+    no_args_is_help=True,
+)
+node_app = typer.Typer(help="Add and remove nodes.", no_args_is_help=True)
+app.add_typer(node_app, name="node")
+
+Name = Annotated[
+    str | None,
+    typer.Option("--name", help="Which lab (default: $NEUTRON_CNI_LAB_NAME, else demo)."),
+]
+
+
+@app.command()
+def install() -> None:
+    """Install Neutron and the upstream CNI programs into the cache folder."""
+    progress = Progress()
+    Lab().software.install(progress)
+    progress.done("installed")
+
+
+@app.command()
+def up(name: Name = None) -> None:
+    """Start the lab, or repair what of it has died."""
+    progress, lab = Progress(), _lab(name)
+    lab.up(progress)
+    progress.done(f"lab {lab.places.name} is up; `neutron-cni lab status` shows it")
+
+
+@app.command()
+def demo(
+    name: Name = None,
+    began: Annotated[float | None, typer.Option(hidden=True, help="Unix seconds.")] = None,
+) -> None:
+    """Start the lab, make pods on it, and measure what they reach; status 1 if a check fails."""
+    from neutron_cni_lab.demo import show
+
+    since = began or time.time()
+    lab = _lab(name)
+    lab.up(Progress())
+    if not show(lab, since):
+        raise typer.Exit(1)
+
+
+@app.command()
+def down(name: Name = None) -> None:
+    """End the lab and remove all of it, installed software excepted."""
+    progress, lab = Progress(), _lab(name)
+    lab.down(progress)
+    progress.done(f"lab {lab.places.name} is gone")
+
+
+@app.command()
+def status(name: Name = None) -> None:
+    """Show parts, nodes and addresses; status 1 unless all is up."""
+    lab = _lab(name)
+    facts = lab.facts
+    if not facts:
+        raise LabError(f"there is no lab {lab.places.name!r}", "`neutron-cni lab up` makes it.")
+    pids = {
+        "mariadb": lab.database.pid,
+        "neutron": lab.neutron.pid,
+        "metadata": lab.metadata.pid,
+        **{part: lab.switch.pid(part) for part in lab.switch.parts},
+        **{node.name: node.pid for node in lab.nodes},
+    }
+    console = Console(highlight=False)
+    parts = Table("part", "process", "state", title=f"Lab {lab.places.name}", title_justify="left")
+    for part, pid in pids.items():
+        parts.add_row(part, str(pid or "-"), "up" if pid else "[red]down[/]")
+    console.print(parts)
+    nodes = Table("node", "kind", "network", "addresses", "port", "namespace")
+    for node in lab.nodes:
+        known = node.facts
+        shown = (known["kind"], known["network"], "\n".join(known["addresses"]))
+        nodes.add_row(node.name, *shown, known.get("port_id", "-"), node.namespace)
+    console.print(nodes)
+    console.print(f"Neutron from this machine: {facts['api_url']}")
+    console.print(f"Neutron from a node:       {facts['node_api_url']}")
+    console.print(f"Host on the internet:      {facts['far_address']}")
+    console.print(f"Folder:                    {lab.places.folder}")
+    if not facts["up"] or None in pids.values():
+        console.print("Not all of it is up: `neutron-cni lab up` repairs it.", style="red")
+        raise typer.Exit(1)
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True})
+def execute(node: str, command: list[str], name: Name = None) -> None:
+    """Run COMMAND on NODE (or on `internet`, the host out there); write it after `--`."""
+    _open(name).node(node).become(command)
+
+
+@app.command()
+def env(name: Name = None) -> None:
+    """Print what an OpenStack client needs, for `eval "$(neutron-cni lab env)"`."""
+    url = Lab.open(name).facts["api_url"]
+    settings = {
+        "OS_AUTH_TYPE": "none",
+        "OS_ENDPOINT": url,
+        "OS_NETWORK_ENDPOINT_OVERRIDE": url,
+    }
+    for key, value in settings.items():
+        typer.echo(f"export {key}={shlex.quote(value)}")
+
+
+@app.command()
+def logs(
+    part: Annotated[str | None, typer.Argument(help="One part; all when left out.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing.")] = False,
+    name: Name = None,
+) -> None:
+    """Print the logs of the lab's parts."""
+    folder = _lab(name).places.logs
+    files = sorted(folder.glob(f"{part or '*'}.log"))
+    if not files:
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none yet"
+        raise LabError(f"no log of {part or 'any part'}", f"There are: {known}.")
+    words = ["tail", "-n", "200" if part else "20", *(["-F"] if follow else []), *map(str, files)]
+    os.execvp("tail", words)
+
+
+@node_app.command("add")
+def node_add(
+    node: str,
+    network: Annotated[str, typer.Option(help="tenant, dual or external.")] = "tenant",
+    bare: Annotated[bool, typer.Option("--bare", help="No VM: beside the cloud.")] = False,
+    name: Name = None,
+) -> None:
+    """Add a node."""
+    progress = Progress()
+    with progress.step(f"node {node}"):
+        made = _open(name).add_node(node, network, "bare" if bare else "vm")
+    typer.echo(made.address)
+
+
+@node_app.command("rm")
+def node_remove(node: str, name: Name = None) -> None:
+    """Remove a node and its port."""
+    with Progress().step(f"remove node {node}"):
+        _open(name).remove_node(node)
+
+
+def _lab(name: str | None) -> Lab:
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root: it makes namespaces", "Use sudo.")
+    return Lab(name)
+
+
+def _open(name: str | None) -> Lab:
+    return Lab.open(_lab(name).places.name)

@@ -1,0 +1,121 @@
+"""A running node, as tests and `lab exec` use it: commands in its namespaces."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neutron_cni_lab.errors import LabError
+from neutron_cni_lab.paths import Places
+from neutron_cni_lab.processes import live_pid
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Node:
+    """One node of a lab that is up; get it from `Lab.node`."""
+
+    def __init__(self, places: Places, name: str, facts: Mapping[str, Any]) -> None:
+        self._places = places
+        self.name = name
+        self.facts = facts
+        """``kind`` (``vm``, ``bare``, or ``internet`` for the host out there), ``network``,
+        ``addresses`` (``["10.10.0.5/20"]``), ``mtu``, and for a VM ``port_id`` and ``mac``."""
+
+    @property
+    def namespace(self) -> str:
+        """The name of its network namespace on the host."""
+        return self._places.namespace(self.name)
+
+    @property
+    def address(self) -> str:
+        """Its first address, without the prefix."""
+        return str(self.facts["addresses"][0]).partition("/")[0]
+
+    @property
+    def port_id(self) -> str:
+        """The Neutron port of its NIC; a bare node has none (`LabError`)."""
+        if self.facts["kind"] != "vm":
+            raise LabError(f"{self.name} is no VM: it has no Neutron port")
+        return str(self.facts["port_id"])
+
+    @property
+    def pid(self) -> int | None:
+        """The process that keeps its namespaces, None when the node is down."""
+        return live_pid(self._places.node(self.name) / "pid", self._places.folder)
+
+    def command(
+        self, words: Sequence[str | Path], env: Mapping[str, str] | None = None
+    ) -> tuple[list[str], dict[str, str]]:
+        """The command and environment that run `words` in the node, from the host."""
+        if not words:
+            raise LabError("no command given", "Write it after `--`.")
+        environment = {
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{_PATH}",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            **self._places.environment,
+            **(env or {}),
+        }
+        return [*self._enter(), *map(str, words)], environment
+
+    def exec(
+        self,
+        words: Sequence[str | Path],
+        *,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        timeout: float | None = 120.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `words` in the node as root, in ``/``; `LabError` with its output if it fails."""
+        command, environment = self.command(words, env)
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                input="" if input is None else input,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+                cwd="/",
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"on {self.name}: `{_shown(words)}` took {timeout} s") from error
+        if check and done.returncode:
+            raise LabError(
+                f"on {self.name}: `{_shown(words)}` ended with status {done.returncode}: "
+                f"{(done.stderr + done.stdout).strip()[-3000:]}"
+            )
+        return done
+
+    def popen(
+        self, words: Sequence[str | Path], *, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Start `words` in the node; `options` are `subprocess.Popen`'s."""
+        command, environment = self.command(words, env)
+        return subprocess.Popen(command, env=environment, **{"cwd": "/", **options})
+
+    def become(self, words: Sequence[str | Path]) -> None:
+        """Replace this process by `words` in the node: status, stdin, stdout and signals kept."""
+        command, environment = self.command(words)
+        if "TERM" in os.environ:
+            environment["TERM"] = os.environ["TERM"]
+        sys.stdout.flush()
+        os.chdir("/")
+        os.execvpe(command[0], command, environment)
+
+    def _enter(self) -> list[str]:
+        if self.facts["kind"] == "internet":
+            return ["nsenter", f"--net=/run/netns/{self.namespace}", "--"]
+        pid = self.pid
+        if pid is None:
+            raise LabError(f"node {self.name} is down", "`neutron-cni lab up` repairs it.")
+        return ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--"]
+
+
+def _shown(words: Sequence[str | Path]) -> str:
+    return " ".join(map(str, words))

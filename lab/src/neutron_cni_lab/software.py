@@ -1,0 +1,128 @@
+"""What the lab needs installed: Debian's programs are checked, Neutron and Go programs made."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from neutron_cni_lab.errors import LabError
+from neutron_cni_lab.facts import locked
+from neutron_cni_lab.progress import Progress
+
+PLUGINS_VERSION = "v1.9.1"
+CNITOOL_VERSION = "v1.3.0"
+PLUGINS = ("bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp")
+IPAM_PLUGINS = ("host-local", "static")
+
+_PROGRAMS = {
+    "openvswitch-switch": "/usr/sbin/ovs-vswitchd",
+    "ovn-central": "/usr/bin/ovn-northd",
+    "ovn-host": "/usr/bin/ovn-controller",
+    "haproxy": "/usr/sbin/haproxy",
+    "mariadb-server": "/usr/sbin/mariadbd",
+    "iproute2": "/sbin/ip",
+    "ethtool": "/sbin/ethtool",
+    "util-linux": "/usr/bin/nsenter",
+}
+
+
+class Software:
+    """Installed programs in the cache folder, keyed by what they were made from."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._locks = Path(__file__).parents[2] / "requirements"
+        self.neutron = cache / f"neutron-{_digest(self._locks / 'neutron.lock')}"
+        self._go = cache / f"go-{_digest(self._locks / 'go.lock')}"
+        self.cni = cache / f"cni-{PLUGINS_VERSION}-{CNITOOL_VERSION}"
+
+    def check(self) -> None:
+        """Raise `LabError` naming what is missing."""
+        packages = [name for name, path in _PROGRAMS.items() if not Path(path).exists()]
+        if packages:
+            raise LabError(f"not installed: {', '.join(packages)}", "Run scripts/setup first.")
+        if not (_is_made(self.neutron) and _is_made(self.cni)):
+            raise LabError(
+                f"Neutron or the CNI programs are not in {self._cache}",
+                "Run scripts/setup, or `neutron-cni lab install`.",
+            )
+
+    def install(self, progress: Progress) -> None:
+        """Make what is missing, both halves at once; quick when nothing is."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with locked(self._cache / "lock"), ThreadPoolExecutor() as pool:
+            jobs = []
+            if not _is_made(self.neutron):
+                jobs.append(pool.submit(self._make, self.neutron, self._make_neutron, progress))
+            if not _is_made(self.cni):
+                jobs.append(pool.submit(self._make, self.cni, self._make_cni, progress))
+            for job in jobs:
+                job.result()
+
+    def _make(self, folder: Path, make: Callable[[], None], progress: Progress) -> None:
+        with progress.step(f"install {folder.name}"):
+            shutil.rmtree(folder, ignore_errors=True)
+            make()
+            (folder / ".complete").touch()
+
+    def _make_neutron(self) -> None:
+        _make_venv(self.neutron, self._locks / "neutron.lock")
+
+    def _make_cni(self) -> None:
+        shutil.rmtree(self._go, ignore_errors=True)
+        _make_venv(self._go, self._locks / "go.lock")
+        work = self._go / "work"
+        env = {
+            "GOPATH": str(work / "path"),
+            "GOCACHE": str(work / "cache"),
+            "GOBIN": str(self.cni / "bin"),
+            "GOFLAGS": "-modcacherw",
+            "GOTOOLCHAIN": "local",
+            "CGO_ENABLED": "0",
+        }
+        go = self._go / "bin" / "go"
+        base = "github.com/containernetworking/plugins/plugins"
+        sources = [f"{base}/main/{name}@{PLUGINS_VERSION}" for name in PLUGINS]
+        sources += [f"{base}/ipam/{name}@{PLUGINS_VERSION}" for name in IPAM_PLUGINS]
+        _install([go, "install", *sources], env)
+        tool = {**env, "GOBIN": str(self.cni / "tools")}
+        _install(
+            [go, "install", f"github.com/containernetworking/cni/cnitool@{CNITOOL_VERSION}"], tool
+        )
+        shutil.rmtree(self._go)  # 300 MB, and needed only here
+
+
+def _make_venv(folder: Path, lock: Path) -> None:
+    uv = Path(sys.prefix) / "bin" / "uv"
+    _install([uv, "venv", "--quiet", "--python", "/usr/bin/python3", folder])
+    _install(
+        [
+            *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"),
+            *("--python", folder, "--requirement", lock),
+        ]
+    )
+
+
+def _install(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
+    """Run an installer; it sees the user's environment, where proxies and certificates are set."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise LabError(
+            f"`{' '.join(words[:3])} ...` failed: {done.stderr.strip()[-2000:]}",
+            "Check that this machine reaches its package registries, then run it again.",
+        )
+
+
+def _is_made(folder: Path) -> bool:
+    return (folder / ".complete").exists()
+
+
+def _digest(lock: Path) -> str:
+    return hashlib.sha256(lock.read_bytes()).hexdigest()[:12]

@@ -1,0 +1,214 @@
+"""Open vSwitch (user-space datapath) and OVN, all of it in a network namespace of its own."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from neutron_cni_lab import namespaces
+from neutron_cni_lab.paths import Places
+from neutron_cni_lab.processes import end, live_pid, run, running, wait_until
+
+EXTERNAL_PREFIX = 24
+INTERNET_ADDRESS = "172.24.4.1"
+API_ADDRESS = "172.24.4.2"
+FAR_ADDRESS = "198.51.100.1"
+PHYSICAL_NETWORK = "physnet"
+
+_SCHEMAS = {
+    "ovsdb-server": "/usr/share/openvswitch/vswitch.ovsschema",
+    "ovn-nb": "/usr/share/ovn/ovn-nb.ovsschema",
+    "ovn-sb": "/usr/share/ovn/ovn-sb.ovsschema",
+}
+
+
+class Switch:
+    """The lab's fabric: br-int, where nodes are plugged in, and br-ex with the internet behind."""
+
+    parts = ("ovsdb-server", "ovn-nb", "ovn-sb", "ovs-vswitchd", "ovn-northd", "ovn-controller")
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self.namespace = places.namespace("fabric")
+        self.internet = places.namespace("internet")
+        self.chassis = f"{places.name}-chassis"
+
+    @property
+    def database(self) -> str:
+        """The OVSDB address of the switch itself."""
+        return self._remote("ovsdb-server")
+
+    @property
+    def northbound(self) -> str:
+        """The OVSDB address of OVN's northbound database."""
+        return self._remote("ovn-nb")
+
+    @property
+    def southbound(self) -> str:
+        """The OVSDB address of OVN's southbound database."""
+        return self._remote("ovn-sb")
+
+    def pid(self, part: str) -> int | None:
+        """The process id of one of `parts`, None when it is down."""
+        return live_pid(self._file(part, "pid"), self._places.folder)
+
+    def start(self) -> None:
+        """Have every daemon, both bridges and the internet host up. Harmless twice."""
+        fresh = namespaces.inode(self.namespace) is None
+        namespaces.ensure(self.namespace)
+        namespaces.ensure(self.internet)
+        if fresh:  # daemons that outlived their namespace serve one that nobody can reach
+            end(pid for part in self.parts if (pid := self.pid(part)) is not None)
+        self._places.switch.mkdir(parents=True, exist_ok=True)
+        for part in _SCHEMAS:
+            self._start_database(part)
+        self.vsctl("--no-wait", "init")
+        self._configure()
+        switch = ["ovs-vswitchd", self._remote("ovsdb-server"), "--disable-system"]
+        self._start("ovs-vswitchd", switch)
+        self._start(
+            "ovn-northd",
+            ["ovn-northd", f"--ovnnb-db={self.northbound}", f"--ovnsb-db={self.southbound}"],
+        )
+        self._start("ovn-controller", ["ovn-controller", self._remote("ovsdb-server")])
+        self._connect_internet()
+
+    def vsctl(self, *words: str) -> str:
+        """Run ``ovs-vsctl`` on this lab's switch."""
+        remote = self._remote("ovsdb-server")
+        return run(["ovs-vsctl", f"--db={remote}", "--timeout=20", *words], env=self._environment)
+
+    def plug(self, link: str, bridge: str, **external_ids: str) -> None:
+        """Add device `link` of the fabric's namespace to `bridge`, anew if it was there."""
+        ids = [f"external_ids:{k.replace('_', '-')}={_quoted(v)}" for k, v in external_ids.items()]
+        setting = ["--", "set", "Interface", link, *ids] if ids else []
+        self.vsctl("--if-exists", "del-port", link, "--", "add-port", bridge, link, *setting)
+
+    def unplug(self, link: str) -> None:
+        """Take `link` off its bridge; before the device goes, or the next is not seen."""
+        self.vsctl("--if-exists", "del-port", link)
+
+    def unplug_metadata(self) -> None:
+        """Take off what Neutron's metadata agent plugged in: alone it tells no `attached-mac`."""
+        found = json.loads(
+            self.vsctl("-f", "json", "--columns=name,external_ids", "list", "Interface")
+        )
+        for name, (_, pairs) in found["data"]:
+            ids = dict(pairs)
+            if "iface-id" in ids and "attached-mac" not in ids:
+                self.unplug(name)
+
+    def sync(self) -> None:
+        """Wait until ovn-controller has put all that OVN knows into the switch."""
+        # It does not count a switch that was restarted and to which it has yet to reconnect.
+        wait_until(self._has_flows, "ovn-controller to fill br-int", 60)
+        run(
+            ["ovn-nbctl", f"--db={self.northbound}", "--timeout=60", "--wait=hv", "sync"],
+            env=self._environment,
+        )
+
+    def is_plugged(self, link: str) -> bool:
+        """Whether `link` is on a bridge and the switch has it open."""
+        number = self.vsctl("--if-exists", "get", "Interface", link, "ofport").strip()
+        return number.isdigit()
+
+    def _has_flows(self) -> bool:
+        bridge = f"unix:{self._places.switch / 'br-int.mgmt'}"
+        found = run(["ovs-ofctl", "dump-aggregate", bridge], check=False)
+        return "flow_count=" in found and "flow_count=0\n" not in found
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        folder = str(self._places.switch)
+        return {
+            **self._places.environment,
+            **{f"{p}_{d}": folder for p in ("OVS", "OVN") for d in ("RUNDIR", "LOGDIR", "DBDIR")},
+        }
+
+    def _file(self, part: str, ending: str) -> Path:
+        return self._places.switch / f"{part}.{ending}"
+
+    def _remote(self, database: str) -> str:
+        return f"unix:{self._file(database, 'sock')}"
+
+    def _start_database(self, part: str) -> None:
+        database = self._file(part, "db")
+        if not database.exists():
+            unfinished = self._file(part, "new")
+            unfinished.unlink(missing_ok=True)
+            run(["ovsdb-tool", "create", unfinished, _SCHEMAS[part]])
+            unfinished.rename(database)
+        remote = f"--remote=p{self._remote(part)}"
+        self._start(part, ["ovsdb-server", database, remote])
+
+    def _start(self, part: str, command: Sequence[str | Path]) -> None:
+        if self.pid(part) is not None:
+            return
+        end(running(self._places.folder, f"--pidfile={self._file(part, 'pid')}"))
+        self._file(part, "pid").unlink(missing_ok=True)
+        log = self._places.logs / f"{part}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        options = ["--detach", "--no-chdir", f"--pidfile={self._file(part, 'pid')}"]
+        options += [f"--log-file={log}", "--verbose=console:off", "--verbose=syslog:off"]
+        # --detach returns when the daemon is ready to serve (ovs-vswitchd(8)).
+        run(
+            namespaces.inside(self.namespace, [*command, *options]),
+            env=self._environment,
+            timeout=30,
+        )
+
+    def _configure(self) -> None:
+        ids = {
+            "system-id": self.chassis,
+            "hostname": self.chassis,
+            "ovn-remote": self.southbound,
+            "ovn-encap-type": "geneve",
+            "ovn-encap-ip": "127.0.0.1",
+            "ovn-bridge-datapath-type": "netdev",
+            "ovn-bridge-mappings": f"{PHYSICAL_NETWORK}:br-ex",
+            "ovn-cms-options": "enable-chassis-as-gw",
+            "ovn-monitor-all": "true",
+        }
+        settings = [f"external_ids:{key}={_quoted(value)}" for key, value in ids.items()]
+        bridges: list[str] = []
+        for bridge in ("br-int", "br-ex"):
+            bridges += ["--", "--may-exist", "add-br", bridge]
+            bridges += ["--", "set", "bridge", bridge, "datapath_type=netdev"]
+        bridges += ["--", "set", "bridge", "br-int", "fail-mode=secure"]
+        self.vsctl("--no-wait", "set", "Open_vSwitch", ".", *settings, *bridges)
+
+    def _connect_internet(self) -> None:
+        """Give br-ex the API's address, and put the internet host behind it."""
+        fabric, internet = self.namespace, self.internet
+        wait_until(lambda: namespaces.has_link(fabric, "br-ex"), "the bridge br-ex", 30)
+        namespaces.ip(fabric, "link", "set", "br-ex", "up")
+        namespaces.ip(fabric, "addr", "replace", f"{API_ADDRESS}/{EXTERNAL_PREFIX}", "dev", "br-ex")
+        if not (namespaces.has_link(fabric, "internet") and namespaces.has_link(internet, "eth0")):
+            make_cable(self, "internet", internet, mtu=1500)
+            self.plug("internet", "br-ex")
+        namespaces.ip(internet, "link", "set", "eth0", "up")
+        address = f"{INTERNET_ADDRESS}/{EXTERNAL_PREFIX}"
+        namespaces.ip(internet, "addr", "replace", address, "dev", "eth0")
+        namespaces.ip(internet, "addr", "replace", f"{FAR_ADDRESS}/32", "dev", "lo")
+
+
+def make_cable(switch: Switch, link: str, namespace: str, mtu: int, mac: str = "") -> None:
+    """A veth from `link` in the fabric to ``eth0`` in `namespace`, past the host's namespace."""
+    switch.unplug(link)
+    for where, name in ((switch.namespace, link), (namespace, "eth0")):
+        if namespaces.has_link(where, name):
+            namespaces.ip(where, "link", "del", name)
+    address = ["address", mac] if mac else []
+    namespaces.ip(
+        switch.namespace,
+        *["link", "add", link, "mtu", str(mtu), "type", "veth"],
+        *["peer", "name", "eth0", "mtu", str(mtu), *address, "netns", namespace],
+    )
+    namespaces.ip(switch.namespace, "link", "set", link, "up")
+    for where, name in ((switch.namespace, link), (namespace, "eth0")):
+        # The user-space datapath passes on frames whose checksum the sender left to the NIC.
+        run(namespaces.inside(where, ["ethtool", "-K", name, "tx", "off"]))
+
+
+def _quoted(value: str) -> str:
+    """`value` as an OVSDB string, whatever is in it."""
+    return f'"{value}"'
