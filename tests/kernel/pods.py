@@ -1,0 +1,93 @@
+"""What most kernel tests start from: a pod attached by veth-route to the node of a World."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import ip_interface
+
+from neutron_cni.cni.attachment import Attachment
+from neutron_cni.ipam.lease import Lease, LeasedAddress
+from neutron_cni.netlink import apply as applier
+from neutron_cni.netlink import diff as differ
+from neutron_cni.netlink import observe
+from neutron_cni.netlink.facts import HostFacts
+from neutron_cni.netlink.plan import Plan
+from neutron_cni.plugins import veth_route
+from tests.kernel.world import World, inside
+
+V4 = ("10.10.10.19/24",)
+V6 = ("fd00:10::19/64",)
+DUAL = V4 + V6
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod's namespace and the plan for it."""
+
+    world: World
+    name: str
+    attachment: Attachment
+    lease: Lease
+    plan: Plan
+
+    @property
+    def netns(self) -> str:
+        """The path of its namespace."""
+        return self.attachment.netns
+
+    @property
+    def host_link(self) -> str:
+        """The node's end of its veth."""
+        return self.plan.veths[0].host_name
+
+    def apply(self, plan: Plan | None = None, *, settle: bool = True) -> None:
+        """Apply its plan (or another) on the node.
+
+        `settle`: wait for the kernel's own link-local addresses, which come a little later,
+        so that snapshots before and after something else can be compared.
+        """
+        wanted = plan or self.plan
+        inside(self.world.path("node"), lambda: applier.apply(wanted, self.netns))
+        if settle and any(item.address.version == 6 for item in wanted.neighbours):
+            self.world.await_link_local("node", self.host_link)
+            self.world.await_link_local(self.name, self.plan.veths[0].pod_name)
+
+    def undo(self, plan: Plan | None = None, netns: str | None = "") -> None:
+        """Undo its plan (or another) on the node; `netns` as in `undo`, its own if empty."""
+        wanted, where = plan or self.plan, self.netns if netns == "" else netns
+        inside(self.world.path("node"), lambda: applier.undo(wanted, where))
+
+    def diff(self, plan: Plan | None = None) -> list[str]:
+        """The differences that CHECK would name."""
+        wanted = plan or self.plan
+        return inside(self.world.path("node"), lambda: differ.diff(wanted, self.netns))
+
+
+def facts(world: World) -> HostFacts:
+    """The node's facts, as observed."""
+    return inside(world.path("node"), observe.host_facts)
+
+
+def make_pod(
+    world: World,
+    name: str,
+    addresses: tuple[str, ...] = V4,
+    *,
+    mtu: int | None = None,
+    announce: bool = False,
+    config: veth_route.VethRouteConfig | None = None,
+) -> Pod:
+    """A new namespace and the plan for it; nothing is applied yet."""
+    netns = world.add(name)
+    container = sha256(f"{world.full(name)}".encode()).hexdigest()
+    attachment = Attachment(container, "eth0", netns)
+    lease = Lease(
+        addresses=tuple(LeasedAddress(ip_interface(item)) for item in addresses),
+        mtu=mtu,
+        announce=announce,
+    )
+    plan = veth_route.plan(
+        attachment, lease, facts(world), config or veth_route.VethRouteConfig(), network="net1"
+    )
+    return Pod(world, name, attachment, lease, plan)

@@ -1,0 +1,106 @@
+"""What the uplink's neighbours see on the wire when a lease asks to be announced."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+
+from neutron_cni.netlink import announce
+from neutron_cni.netlink.announce import announcement
+from tests.kernel.pods import DUAL, make_pod
+from tests.kernel.world import World, inside, run
+
+
+def _capture(world: World, name: str, link: str) -> socket.socket:
+    """A packet socket in a namespace, opened there and used here."""
+    ours, theirs = socket.socketpair()
+
+    def body() -> None:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        sock.bind((link, 3))
+        socket.send_fds(theirs, [b"x"], [sock.fileno()])
+
+    inside(world.path(name), body)
+    _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+    for end in (ours, theirs):
+        end.close()
+    sock = socket.socket(fileno=descriptors[0])
+    sock.setblocking(False)
+    return sock
+
+
+def _frames(sock: socket.socket) -> list[bytes]:
+    time.sleep(0.1)
+    frames = []
+    while True:
+        try:
+            frames.append(sock.recv(2048))
+        except BlockingIOError:
+            return frames
+
+
+def test_each_address_is_announced_twice_from_the_uplinks_mac(world: World) -> None:
+    pod = make_pod(world, "pod1", DUAL, announce=True)
+    mac = world.ip("node", "link", "show", "up0")[0]["address"]
+    with _capture(world, "router", "r0") as sock:
+        pod.apply()
+        frames = _frames(sock)
+
+    v4, v6 = (item.address.ip for item in pod.lease.addresses)
+    expected = [*announcement(mac, v4, router=True), *announcement(mac, v6, router=True)]
+    assert [frame for frame in frames if frame in expected] == expected
+
+
+def test_the_routers_neighbour_entries_move_to_the_node(world: World) -> None:
+    """Both had been learned at another MAC: a pod of another node had the addresses before."""
+    stale = "02:00:00:00:00:77"
+    for address in ("10.10.10.19", "fd00:10::19"):
+        where = ("dev", "r0", "nud", "stale")
+        world.do("router", "ip", "neigh", "add", address, "lladdr", stale, *where)
+    # IPv4 hosts ignore a second change within a second (locktime).
+    time.sleep(1.1)
+    mac = world.ip("node", "link", "show", "up0")[0]["address"]
+
+    make_pod(world, "pod1", DUAL, announce=True).apply()
+
+    for address in ("10.10.10.19", "fd00:10::19"):
+        (line,) = world.text("router", "neigh", "show", address)
+        assert mac in line
+
+
+def test_nothing_is_announced_unless_the_lease_asks(world: World) -> None:
+    pod = make_pod(world, "pod1")
+    with _capture(world, "router", "r0") as sock:
+        pod.apply()
+        frames = _frames(sock)
+
+    assert [frame for frame in frames if frame[12:14] == struct.pack("!H", 0x0806)] == []
+
+
+def test_a_pod_announces_its_own_address_without_the_router_flag(world: World) -> None:
+    pod = make_pod(world, "pod1", DUAL)
+    pod.apply()
+    address = pod.lease.addresses[1].address.ip
+    mac = pod.plan.veths[0].pod_mac
+    with _capture(world, "node", pod.host_link) as sock:
+        inside(pod.netns, lambda: announce.send("eth0", mac, [address], router=False))
+        frames = _frames(sock)
+
+    assert announcement(mac, address, router=False)[0] in frames
+
+
+def test_tcpdump_finds_the_checksum_right(world: World) -> None:
+    pod = make_pod(world, "pod1", DUAL, announce=True)
+    mac = world.ip("node", "link", "show", "up0")[0]["address"]
+    frame = announcement(mac, pod.lease.addresses[1].address.ip, router=True)[0]
+    header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    record = struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame
+    path = f"/tmp/nct-{world.full('na')}.pcap"
+    with open(path, "wb") as sink:
+        sink.write(header + record)
+    text = run("tcpdump", "-n", "-vv", "-r", path)
+    run("rm", path)
+
+    assert "[icmp6 sum ok]" in text
+    assert "tgt is fd00:10::19, Flags [router, override]" in text

@@ -1,0 +1,100 @@
+"""Real packets: what a pod reaches, and what reaches it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kernel.pods import DUAL, Pod, make_pod
+from tests.kernel.world import NODE_ADDRESS, NODE_ADDRESS_6, OUTSIDE, OUTSIDE_6, World
+
+OTHER = ("10.10.10.20/24", "fd00:10::20/64")
+
+
+@pytest.fixture
+def pods(world: World) -> tuple[Pod, Pod]:
+    """Two dual-stack pods of one node."""
+    first, second = make_pod(world, "pod1", DUAL), make_pod(world, "pod2", OTHER)
+    first.apply()
+    second.apply()
+    return first, second
+
+
+@pytest.mark.parametrize("target", ["10.10.10.20", "fd00:10::20"])
+def test_a_pod_reaches_another_of_its_node(
+    world: World, pods: tuple[Pod, Pod], target: str
+) -> None:
+    assert world.pings("pod1", target)
+
+
+@pytest.mark.parametrize("target", [OUTSIDE, OUTSIDE_6])
+def test_a_pod_reaches_hosts_behind_the_uplink_without_forwarding_for_the_whole_node(
+    world: World, pods: tuple[Pod, Pod], target: str
+) -> None:
+    assert world.sysctl("node", "net/ipv4/ip_forward") == "0"
+    assert world.sysctl("node", "net/ipv6/conf/all/forwarding") == "0"
+    assert world.pings("pod1", target)
+
+
+@pytest.mark.parametrize(("key", "target"), [("ipv4", OUTSIDE), ("ipv6", OUTSIDE_6)])
+def test_without_forwarding_on_the_pods_veth_its_packets_stay_on_the_node(
+    world: World, pods: tuple[Pod, Pod], key: str, target: str
+) -> None:
+    setting = "forwarding" if key == "ipv4" else "force_forwarding"
+    path = f"/proc/sys/net/{key}/conf/{pods[0].host_link}/{setting}"
+    world.do("node", "sh", "-c", f"echo 0 >{path}")
+
+    assert not world.pings("pod1", target)
+
+
+@pytest.mark.parametrize("target", ["10.10.10.19", "fd00:10::19"])
+def test_the_node_answers_arp_and_nd_for_its_pods(
+    world: World, pods: tuple[Pod, Pod], target: str
+) -> None:
+    assert world.pings("router", target)
+
+
+@pytest.mark.parametrize("target", [NODE_ADDRESS, NODE_ADDRESS_6])
+def test_a_pod_reaches_its_node(world: World, pods: tuple[Pod, Pod], target: str) -> None:
+    assert world.pings("pod1", target)
+
+
+@pytest.mark.parametrize("target", ["10.10.10.19", "fd00:10::19"])
+def test_the_node_reaches_its_pods(world: World, pods: tuple[Pod, Pod], target: str) -> None:
+    assert world.pings("node", target)
+
+
+def test_a_pod_pings_its_ipv6_gateway(world: World, pods: tuple[Pod, Pod]) -> None:
+    assert world.pings("pod1", "fe80::1%eth0")
+
+
+def test_a_pod_can_not_send_from_the_address_of_another(
+    world: World, pods: tuple[Pod, Pod]
+) -> None:
+    # 10.10.10.20 is the other pod's. The router counts what it is asked, whoever gets the reply.
+    world.do("pod1", "ip", "addr", "add", "10.10.10.20/32", "dev", "lo")
+    asked = "nstat -asz IcmpInEchos | awk '/InEchos/ {print $2}'"
+    assert world.pings("pod1", OUTSIDE)
+    before = world.do("router", "sh", "-c", asked)
+    assert not world.pings("pod1", OUTSIDE, "-I", "10.10.10.20")
+    assert world.do("router", "sh", "-c", asked) == before
+
+    world.do("node", "sh", "-c", f"echo 0 >/proc/sys/net/ipv4/conf/{pods[0].host_link}/rp_filter")
+    world.pings("pod1", OUTSIDE, "-I", "10.10.10.20")
+    assert world.do("router", "sh", "-c", asked) != before
+
+
+def test_the_first_packet_of_a_new_pod_is_answered(world: World) -> None:
+    pod = make_pod(world, "pod1", DUAL)
+    pod.apply(settle=False)
+
+    world.do("pod1", "ping", "-n", "-c", "1", "-W", "1", OUTSIDE)
+    world.do("pod1", "ping", "-n", "-c", "1", "-W", "1", OUTSIDE_6)
+
+
+@pytest.mark.parametrize("target", [OUTSIDE, OUTSIDE_6])
+def test_packets_of_the_full_mtu_pass(world: World, target: str) -> None:
+    make_pod(world, "pod1", DUAL, mtu=1442).apply()
+    overhead = 28 if "." in target else 48
+
+    assert world.pings("pod1", target, "-M", "do", "-s", str(1442 - overhead))
+    assert not world.pings("pod1", target, "-M", "do", "-s", str(1443 - overhead))

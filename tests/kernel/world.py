@@ -1,0 +1,229 @@
+"""A node, a router and pods, each a network namespace of its own; nothing touches the machine's.
+
+The node's `up0` leads to the router's `r0`, on 10.10.10.0/24 and fd00:10::/64. Beyond the router
+(on its lo) are 192.0.2.1 and 2001:db8::1, which know no route back but by the node's answers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pickle
+import re
+import subprocess
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from neutron_cni.errors import CniError
+
+T = TypeVar("T")
+
+_PREFIX = "nct"
+_CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+NODE_ADDRESS, ROUTER_ADDRESS, OUTSIDE = "10.10.10.8", "10.10.10.1", "192.0.2.1"
+NODE_ADDRESS_6, ROUTER_ADDRESS_6, OUTSIDE_6 = "fd00:10::8", "fd00:10::1", "2001:db8::1"
+
+
+class ChildDied(Exception):
+    """The forked child ended without an answer."""
+
+
+class ChildFailed(Exception):
+    """An unexpected exception in the forked child, with its trace."""
+
+
+def run(*argv: str) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
+def inside(netns: str, function: Callable[[], T]) -> T:
+    """What `function` returns in a forked child whose network namespace is the one at `netns`.
+
+    /sys of the child is that namespace's too. A CniError comes back as itself.
+    """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        _answer(netns, function, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as stream:
+        data = stream.read()
+    os.waitpid(child, 0)
+    if not data:
+        raise ChildDied
+    kind, value = pickle.loads(data)
+    if kind == "error":
+        raise CniError(*value)
+    if kind == "trace":
+        raise ChildFailed(value)
+    result: T = value
+    return result
+
+
+def _answer(netns: str, function: Callable[[], object], stream: int) -> None:
+    """Run `function` and write its pickled result, or exception; never returns."""
+    try:
+        enter(netns)
+        answer: tuple[str, object] = ("result", function())
+    except CniError as error:
+        answer = ("error", (error.code, error.message, error.details))
+    except BaseException:
+        answer = ("trace", traceback.format_exc())
+    try:
+        with os.fdopen(stream, "wb") as sink:
+            sink.write(pickle.dumps(answer))
+    finally:
+        os._exit(0)
+
+
+def enter(netns: str) -> None:
+    """Move this (forked) process into `netns`, with a /sys that shows its links."""
+    descriptor = os.open(netns, os.O_RDONLY)
+    _check(_libc.setns(descriptor, _CLONE_NEWNET))
+    os.close(descriptor)
+    _check(_libc.unshare(_CLONE_NEWNS))
+    _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
+    _check(_libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
+
+
+def _check(answer: int) -> None:
+    if answer != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@dataclass
+class World:
+    """The namespaces of one test, by short names: "node", "router", "pod1", ..."""
+
+    number: int
+    names: list[str] = field(default_factory=list)
+
+    def build(self) -> None:
+        """The node and the router, and the wire between them."""
+        for name in ("node", "router"):
+            self.add(name)
+        node, router = self.full("node"), self.full("router")
+        run(
+            *("ip", "-n", node, "link", "add", "up0", "type", "veth"),
+            *("peer", "name", "r0", "netns", router),
+        )
+        for name, link, v4, v6 in (
+            (node, "up0", f"{NODE_ADDRESS}/24", f"{NODE_ADDRESS_6}/64"),
+            (router, "r0", f"{ROUTER_ADDRESS}/24", f"{ROUTER_ADDRESS_6}/64"),
+        ):
+            run("ip", "-n", name, "link", "set", "lo", "up")
+            # Else link-local addresses are tentative for a second, and without one a node
+            # can't ask for neighbours on behalf of packets from elsewhere.
+            dad = f"/proc/sys/net/ipv6/conf/{link}/accept_dad"
+            run("ip", "netns", "exec", name, "sh", "-c", f"echo 0 >{dad}")
+            run("ip", "-n", name, "addr", "add", v4, "dev", link)
+            run("ip", "-n", name, "addr", "add", v6, "dev", link, "nodad")
+            run("ip", "-n", name, "link", "set", link, "up")
+        run("ip", "-n", router, "addr", "add", f"{OUTSIDE}/32", "dev", "lo")
+        run("ip", "-n", router, "addr", "add", f"{OUTSIDE_6}/128", "dev", "lo")
+        for name, link in (("node", "up0"), ("router", "r0")):
+            self.await_link_local(name, link)
+        run("ip", "-n", node, "route", "add", "default", "via", ROUTER_ADDRESS)
+        run("ip", "-n", node, "route", "add", "default", "via", ROUTER_ADDRESS_6)
+
+    def await_link_local(self, name: str, link: str) -> None:
+        """Wait (2 s at most) until the link has a usable link-local address."""
+        end = time.monotonic() + 2
+        show = ("-6", "addr", "show", "dev", link, "scope", "link")
+        while not self.text(name, *show, "-tentative") or self.text(name, *show, "tentative"):
+            assert time.monotonic() < end, f"{link} of the {name} got no link-local address"
+            time.sleep(0.01)
+
+    def add(self, name: str) -> str:
+        """A new, empty namespace; its path."""
+        run("ip", "netns", "add", self.full(name))
+        self.names.append(name)
+        return self.path(name)
+
+    def remove(self, name: str) -> None:
+        """Destroy a namespace, as a runtime does with a sandbox."""
+        run("ip", "netns", "del", self.full(name))
+        self.names.remove(name)
+
+    def full(self, name: str) -> str:
+        """The name below /run/netns."""
+        return f"{_PREFIX}-{os.getpid()}-{self.number}-{name}"
+
+    def path(self, name: str) -> str:
+        """The path of a namespace, as in CNI_NETNS."""
+        return f"/run/netns/{self.full(name)}"
+
+    def ip(self, name: str, *argv: str) -> Any:
+        """The parsed answer of `ip -j -d ...` in a namespace."""
+        return json.loads(run("ip", "-n", self.full(name), "-j", "-d", *argv) or "[]")
+
+    def text(self, name: str, *argv: str) -> list[str]:
+        """The lines of `ip ...` in a namespace, with single blanks."""
+        lines = run("ip", "-n", self.full(name), *argv).splitlines()
+        return [" ".join(line.split()) for line in lines if line.strip()]
+
+    def do(self, name: str, *argv: str) -> str:
+        """The output of a command in a namespace."""
+        return run("ip", "netns", "exec", self.full(name), *argv)
+
+    def sysctl(self, name: str, key: str) -> str:
+        """A setting below /proc/sys of a namespace."""
+        return inside(self.path(name), lambda: Path("/proc/sys", key).read_text().strip())
+
+    def pings(self, name: str, target: str, *options: str) -> bool:
+        """Whether three echo requests (2 s at most) are answered."""
+        enter = ("ip", "netns", "exec", self.full(name))
+        done = subprocess.run(
+            [*enter, *("ping", "-n", "-c", "3", "-i", "0.2", "-w", "2"), *options, target],
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
+
+    def snapshot(self, name: str) -> dict[str, list[str]]:
+        """All links, addresses, routes, neighbours and proxies, in comparable text.
+
+        Left out: neighbours learned by traffic, which come and go by themselves, and anycast
+        addresses, which the kernel adds where IPv6 forwarding is on (that setting stays).
+        """
+        show = {
+            "links": ("-d", "link", "show"),
+            "addresses": ("addr", "show"),
+            "routes": ("route", "show", "table", "all"),
+            "routes6": ("-6", "route", "show", "table", "all"),
+            "neighbours": ("neigh", "show", "nud", "permanent"),
+            "neighbours6": ("-6", "neigh", "show", "nud", "permanent"),
+            "proxies": ("neigh", "show", "proxy"),
+            "proxies6": ("-6", "neigh", "show", "proxy"),
+            "rules": ("rule", "show"),
+        }
+        return {
+            key: [line for line in self.text(name, *argv) if not line.startswith("anycast ")]
+            for key, argv in show.items()
+        }
+
+    def destroy(self) -> None:
+        """Remove every namespace of the test."""
+        for name in list(self.names):
+            self.remove(name)
+
+
+def remove_leftovers() -> None:
+    """Namespaces of test runs that were killed: those whose process is no more."""
+    folder = Path("/run/netns")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = re.match(rf"{_PREFIX}-(\d+)-", path.name)
+        if match and not Path("/proc", match[1]).exists():
+            run("ip", "netns", "del", path.name)

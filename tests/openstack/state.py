@@ -1,0 +1,84 @@
+"""What is there now in Neutron, in a node's kernel and in its store: to compare and to wait for."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+from neutron_cni_lab import Lab, Node
+
+
+def wait_for(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Fails naming `what` when it is not `true` within `seconds`."""
+    give_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up, f"{what}: not within {seconds:g} s"
+        time.sleep(0.05)
+
+
+def fixed_ips(lab: Lab, node: Node) -> set[str]:
+    """The addresses on the node's port, its own excepted."""
+    port = lab.connection().network.get_port(node.port_id)
+    return {item["ip_address"] for item in port.fixed_ips} - {node.address}
+
+
+def leases(lab: Lab, node: Node) -> list[dict[str, Any]]:
+    """Rows of the node's store, with their addresses; empty where there is no store yet."""
+    path = lab.places.node(node.name) / "root" / "var-lib" / "neutron-cni" / "store.db"
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(path, timeout=10)
+    try:
+        connection.row_factory = sqlite3.Row
+        rows = [dict(row) for row in connection.execute("SELECT * FROM lease ORDER BY id")]
+        for row in rows:
+            found = connection.execute(
+                "SELECT address FROM address WHERE lease_id = ?", (row["id"],)
+            )
+            row["addresses"] = sorted(item["address"] for item in found)
+    finally:
+        connection.close()
+    return rows
+
+
+def held(lab: Lab, node: Node) -> dict[str, str]:
+    """Container id to address, of what the store holds for pods."""
+    rows = leases(lab, node)
+    return {row["container_id"]: row["addresses"][0] for row in rows if row["state"] == "held"}
+
+
+def pod_routes(node: Node) -> dict[str, str]:
+    """Address to device, of the node's routes to its pods."""
+    routes = json.loads(node.exec(["ip", "-j", "route"]).stdout)
+    return {item["dst"]: item["dev"] for item in routes if item["dev"].startswith("veth")}
+
+
+def wait_until_settled(lab: Lab, node: Node, seconds: float = 30.0) -> None:
+    """Until the node's store waits for nothing: every address is held, or back in Neutron."""
+    wait_for(
+        lambda: all(row["state"] == "held" for row in leases(lab, node)),
+        f"addresses of {node.name} to be given back",
+        seconds,
+    )
+
+
+def snapshot(lab: Lab, node: Node, netns: str = "") -> dict[str, Any]:
+    """All that a call which fails must leave alone, to the last digit of the port's revision.
+
+    `netns`: the name of the namespace that the call is about.
+    """
+    network = lab.connection().network
+    inside = ["ip", "-n", netns, "-d", "addr"] if netns else ["true"]
+    return {
+        "ports": sorted(port.id for port in network.ports()),
+        "port": network.get_port(node.port_id).to_dict() if "port_id" in node.facts else None,
+        "store": leases(lab, node),
+        "links": node.exec(["ip", "-d", "addr"]).stdout,
+        "routes": node.exec(["ip", "-d", "route", "show", "table", "all"]).stdout,
+        "neighbours": node.exec(["ip", "neigh", "show", "nud", "permanent"]).stdout,
+        "proxies": node.exec(["ip", "neigh", "show", "proxy"]).stdout,
+        "pod": node.exec(inside, check=False).stdout,
+    }

@@ -1,0 +1,227 @@
+"""The lab itself: it keeps its promises about what it leaves behind and what it repairs.
+
+In a lab of its own, so that it can be killed and taken down beside the one the other tests use.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from neutron_cni_lab import Lab, LabError
+from neutron_cni_lab.paths import MARKER
+
+NAME = "selftest"
+
+
+def traces(lab: Lab) -> dict[str, list[str]]:
+    """What of `lab` can be seen on the host."""
+    folder, prefix = str(lab.places.folder), lab.places.namespace_prefix
+    marker = f"{MARKER}={folder}".encode()
+    processes = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (entry / "environ").read_bytes().split(b"\0"):
+                processes.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    named = Path("/run/netns")
+    return {
+        "processes": processes,
+        "mounts": [line for line in mounts if folder in line or prefix in line],
+        "namespaces": [p.name for p in named.glob(f"{prefix}*")],
+        "folder": [folder] if lab.places.folder.exists() else [],
+    }
+
+
+def devices() -> list[str]:
+    """The host's network devices."""
+    return sorted(path.name for path in Path("/sys/class/net").iterdir())
+
+
+NOTHING: dict[str, list[str]] = {"processes": [], "mounts": [], "namespaces": [], "folder": []}
+
+
+@pytest.fixture(scope="module")
+def devices_before() -> list[str]:
+    return devices()
+
+
+@pytest.fixture(scope="module")
+def lab(devices_before: list[str]) -> Iterator[Lab]:
+    lab = Lab(NAME)
+    lab.down()
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+def reaches_internet(lab: Lab, node: str) -> bool:
+    ping = ["ping", "-c1", "-W2", lab.facts["far_address"]]
+    return lab.node(node).exec(ping, check=False).returncode == 0
+
+
+def test_up_makes_no_device_on_the_host(devices_before: list[str], lab: Lab) -> None:
+    assert lab.facts["up"]
+    assert devices() == devices_before
+
+
+def test_nodes_reach_router_each_other_internet_and_api(lab: Lab) -> None:
+    node = lab.node("node1")
+    for target in ("10.10.0.1", lab.node("node2").address, lab.facts["far_address"]):
+        node.exec(["ping", "-c1", "-W2", target])
+    answer = node.exec(["curl", "-sS", "-m5", lab.facts["node_api_url"]])
+    assert '"v2.0"' in answer.stdout
+
+
+def test_a_source_address_that_is_not_on_the_port_is_dropped(lab: Lab) -> None:
+    node = lab.node("node1")
+    node.exec(["ip", "address", "add", "10.10.15.250/32", "dev", "eth0"])
+    ping = ["ping", "-c1", "-W1", "-I", "10.10.15.250", "10.10.0.1"]
+    assert node.exec(ping, check=False).returncode != 0
+    node.exec(["ip", "address", "del", "10.10.15.250/32", "dev", "eth0"])
+
+
+def test_exec_keeps_status_stdin_and_stdout(lab: Lab) -> None:
+    done = lab.node("node1").exec(["sh", "-c", "cat; exit 7"], input="hello", check=False)
+    assert (done.stdout, done.returncode) == ("hello", 7)
+
+
+def test_a_node_has_its_own_files_devices_and_namespaces(lab: Lab) -> None:
+    node = lab.node("node1")
+    node.exec(["sh", "-c", "ip netns add mine; touch /var/lib/mine /etc/mine /run/mine"])
+    seen = lab.node("node2").exec(["sh", "-c", "ls /var/lib /etc /run; ip netns"]).stdout.split()
+    assert "mine" not in seen
+    assert not Path("/run/netns/mine").exists()
+    assert node.exec(["ls", "/sys/class/net"]).stdout.split() == ["eth0", "lo"]
+    assert node.exec(["hostname"]).stdout.strip() == "node1"
+
+
+def test_a_plain_clouds_yaml_is_enough_on_a_node(lab: Lab) -> None:
+    code = "import openstack; print(openstack.connect(cloud='lab').network.get_port(%r).name)"
+    done = lab.node("node1").exec(["python", "-c", code % lab.node("node1").port_id])
+    assert done.stdout.strip() == "node1"
+
+
+def test_env_is_enough_on_the_host(lab: Lab) -> None:
+    program = [sys.executable, "-m", "neutron_cni_lab", "env", "--name", NAME]
+    code = "import openstack; print(*[n.name for n in openstack.connect().network.networks()])"
+    shell = f'eval "$({" ".join(program)})"; exec {sys.executable} -c "{code}"'
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"tenant", "dual", "external"}
+
+
+def test_nodes_on_the_dual_stack_network_and_beside_the_cloud(lab: Lab) -> None:
+    dual = lab.add_node("dual1", network="dual")
+    bare = lab.add_node("bare1", kind="bare")
+    dual.exec(["ping", "-c1", "-W2", "fd20::1"])
+    assert reaches_internet(lab, "dual1")
+    assert reaches_internet(lab, "bare1")
+    with pytest.raises(LabError, match="no Neutron port"):
+        _ = bare.port_id
+    port = dual.port_id
+    lab.remove_node("dual1")
+    lab.remove_node("bare1")
+    assert lab.connection().network.find_port(port, ignore_missing=True) is None
+    assert [node.name for node in lab.nodes] == ["node1", "node2"]
+
+
+def test_up_twice_changes_nothing(lab: Lab) -> None:
+    pids = [node.pid for node in lab.nodes], lab.neutron.pid, lab.database.pid
+    facts = lab.facts
+    began = time.monotonic()
+    lab.up()
+    assert time.monotonic() - began < 10
+    assert lab.facts == facts
+    assert pids == ([node.pid for node in lab.nodes], lab.neutron.pid, lab.database.pid)
+
+
+def test_neutron_and_its_database_can_be_stopped_and_started(lab: Lab) -> None:
+    curl = ["curl", "-sS", "-m3", "-o", "/dev/null", "-w", "%{http_code}"]
+    networks = f"{lab.facts['node_api_url']}/v2.0/networks"
+    lab.stop_neutron()
+    refused = lab.node("node1").exec([*curl, networks], check=False)
+    assert refused.returncode == 7
+    lab.start_neutron()
+    assert lab.node("node1").exec([*curl, networks]).stdout == "200"
+    lab.stop_database()
+    hangs = lab.node("node1").exec([*curl, networks], check=False)
+    assert hangs.returncode == 28
+    lab.start_database()
+    assert lab.node("node1").exec([*curl, networks]).stdout == "200"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "db/pid",
+        "metadata/pid",
+        "neutron/pid",
+        "ovs/ovs-vswitchd.pid",
+        "ovs/ovn-nb.pid",
+        "nodes/node1/pid",
+    ],
+)
+def test_up_repairs_what_was_killed(lab: Lab, part: str) -> None:
+    port = lab.node("node1").port_id
+    os.kill(int((lab.places.folder / part).read_text()), signal.SIGKILL)
+    lab.up()
+    assert lab.node("node1").port_id == port
+    assert reaches_internet(lab, "node1")
+
+
+def test_a_rebooted_node_keeps_var_lib_and_loses_run_and_pods(lab: Lab) -> None:
+    node = lab.node("node2")
+    node.exec(["sh", "-c", "touch /var/lib/kept /run/lost; ip netns add pod"])
+    node.exec(
+        ["ip", "link", "add", "lost0", "type", "veth", "peer", "name", "eth0", "netns", "pod"]
+    )
+    node = lab.reboot_node("node2")
+    assert "kept" in node.exec(["ls", "/var/lib"]).stdout
+    assert "lost" not in node.exec(["sh", "-c", "ls /run /sys/class/net; ip netns"]).stdout
+    assert reaches_internet(lab, "node2")
+
+
+def test_down_ends_commands_that_cleared_their_environment(lab: Lab) -> None:
+    sleep = ["env", "-i", "ip", "netns", "exec", "pod", "sleep", "12345.6"]
+    lab.node("node1").exec(["ip", "netns", "add", "pod"])
+    process = lab.node("node1").popen(sleep)
+    time.sleep(0.2)
+    lab.down()
+    lab.down()
+    assert process.wait(timeout=5) != 0
+    assert traces(lab) == NOTHING
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.5, 4.0, 7.0, 12.0])
+def test_down_after_an_up_that_was_killed_leaves_nothing(seconds: float) -> None:
+    lab = Lab(NAME)
+    up = subprocess.Popen([sys.executable, "-m", "neutron_cni_lab", "up", "--name", NAME])
+    time.sleep(seconds)
+    up.kill()
+    up.wait()
+    lab.down()
+    assert traces(lab) == NOTHING
+
+
+def test_up_after_an_up_that_was_killed_completes_it() -> None:
+    lab = Lab(NAME)
+    try:
+        up = subprocess.Popen([sys.executable, "-m", "neutron_cni_lab", "up", "--name", NAME])
+        time.sleep(3)
+        up.kill()
+        up.wait()
+        lab.up()
+        assert reaches_internet(lab, "node1")
+    finally:
+        lab.down()

@@ -1,0 +1,41 @@
+"""What tests of the IPAM need: processes that may die, and a fake cloud with a node in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from neutron_cni.ipam.config import Mode
+from tests.reliability.life import Life
+from tests.reliability.scene import Scene
+from tests.reliability.zygote import Zygote
+
+LifeMaker = Callable[..., Life]
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Where the IPAM's processes come from."""
+    with Zygote() as started:
+        yield started
+
+
+@pytest.fixture
+def new_life(zygote: Zygote, tmp_path: Path) -> Iterator[LifeMaker]:
+    """Makes a node in a fake cloud; at the end nothing may be wrong with any of them."""
+    lives: list[Life] = []
+    with ExitStack() as stack:
+
+        def make(mode: Mode = Mode.FIXED_IPS, *cidrs: str) -> Life:
+            folder = tmp_path / str(len(lives))
+            scene = stack.enter_context(Scene(folder, cidrs or ("10.9.0.0/26",)))
+            lives.append(Life(scene, zygote, mode, random.Random(len(lives))))
+            return lives[-1]
+
+        yield make
+        for life in lives:
+            assert not life.wrong, "\n".join([*life.story, *life.wrong])

@@ -1,0 +1,54 @@
+"""What the tests of `neutron_cni.openstack` share: files, clients, waits that take no time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neutron_cni.deadline import Deadline
+from neutron_cni.openstack.client import Client
+
+PASSWORD = "hunter2-very-secret"
+
+
+class Waits(list[float]):
+    """Stands in for the module `time` in the client: notes how long it would have slept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Callable[[], object] = lambda: None
+        """Called in each wait."""
+
+    def sleep(self, seconds: float) -> None:
+        """Note it."""
+        self.append(seconds)
+        self.then()
+
+
+def clouds_yaml(folder: Path, text: str | bytes) -> str:
+    """Path of a clouds.yaml with that text."""
+    path = folder / "clouds.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def no_auth(folder: Path, url: str, more: str = "") -> str:
+    """Path of a clouds.yaml with one cloud, `fake`, without Keystone."""
+    cloud = f"{{auth_type: none, auth: {{endpoint: '{url}'}}{more}}}"
+    return clouds_yaml(folder, f"clouds: {{fake: {cloud}}}\n")
+
+
+def client_of(folder: Path, url: str, more: str = "") -> Client:
+    """A client of that endpoint, without Keystone."""
+    return Client.from_clouds_yaml("fake", no_auth(folder, url, more))
+
+
+def get(client: Client, path: str = "/ports", seconds: float = 60.0) -> Any:
+    """A read."""
+    return client.get(path, "reading", Deadline.after(seconds))
+
+
+def put(client: Client, path: str, name: str = "changed", seconds: float = 60.0) -> Any:
+    """A change: the port's name."""
+    return client.change("PUT", path, "changing", Deadline.after(seconds), {"port": {"name": name}})

@@ -1,0 +1,227 @@
+"""Configurations: what is taken, and the error that names key, value and what is allowed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from neutron_cni.cni.attachment import Attachment
+from neutron_cni.cni.request import Request, parse
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.config import Mode
+from neutron_cni.plugins.veth_route import VethRouteConfig
+from tests.unit.cni_doubles import environment, stdin
+
+PREVIOUS = {"ips": [{"address": "10.10.0.19/20"}]}
+
+
+def read(
+    data: bytes | None = None, command: str = "ADD", cni_args: str = "", **changes: Any
+) -> Request[VethRouteConfig]:
+    variables = environment(command, CNI_ARGS=cni_args)
+    given = stdin(**changes) if data is None else data
+    return parse("veth-route", variables, given, VethRouteConfig)
+
+
+def refused(data: bytes | None = None, command: str = "ADD", **changes: Any) -> CniError:
+    with pytest.raises(CniError) as caught:
+        read(data, command, **changes)
+    return caught.value
+
+
+def test_a_whole_request() -> None:
+    request = read(mtu=1400, gatewayAddress="169.254.1.9")
+    assert request.network == "pods"
+    assert request.version == "1.1.0"
+    assert request.config.mtu == 1400
+    assert request.config.gateway_address == "169.254.1.9"
+    assert request.ipam.own is not None
+    assert request.ipam.own.mode is Mode.FIXED_IPS
+    assert request.ipam.timeout == 60
+
+
+def test_another_ipam_keeps_its_options_to_itself() -> None:
+    request = read(ipam={"type": "host-local", "mode": 5, "ranges": []})
+    assert request.ipam.type == "host-local"
+    assert request.ipam.own is None
+
+
+HOSTILE = {
+    "empty": b"",
+    "blank": b" \n",
+    "cut": b'{"name": "po',
+    "two": b"{} {}",
+    "deep list": b"[" * 100_000,
+    "deep object": b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    "deeper than allowed": b'{"a":' * 70 + b"1" + b"}" * 70,
+    "infinite": b'{"a": 1e999}',
+    "thousands of digits": b'{"a": ' + b"9" * 10_000 + b"}",
+    "NaN": b'{"a": NaN}',
+    "not UTF-8": b'{"a": "\xff"}',
+    "encoded surrogate": b'"\xed\xa0\x80"',
+    "escaped surrogate": b'{"a": "\\ud800"}',
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "NUL": b"\0",
+    "a list": b"[]",
+    "a string": b'"x"',
+    "null": b"null",
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_is_no_json_object_is_code_6(data: bytes) -> None:
+    assert refused(data).code == Code.DECODING_FAILURE
+
+
+def test_of_duplicate_keys_the_last_counts_as_in_upstreams_decoder() -> None:
+    assert read(stdin()[:-1] + b', "name": "other"}').network == "other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "allowed"),
+    [
+        ({"name": None}, "name: is missing", "letters"),
+        ({"name": 5}, "name", "letters"),
+        ({"name": "a/b"}, "name: 'a/b'", "letters"),
+        ({"name": ""}, "name: ''", "letters"),
+        ({"ipam": None}, "ipam: is missing", "cni-ipam-neutron"),
+        ({"ipam": []}, "ipam", ""),
+        ({"ipam": {"type": None}}, "ipam.type: is missing", "cni-ipam-neutron"),
+        ({"ipam": {"type": 5}}, "ipam.type: 5", "CNI_PATH"),
+        ({"ipam": {"type": "../x"}}, "ipam.type: '../x'", "CNI_PATH"),
+        ({"ipam": {"mode": "bridge"}}, "ipam.mode: 'bridge'", "port, fixed-ips, address-pairs"),
+        ({"ipam": {"mode": 5}}, "ipam.mode: 5", "port, fixed-ips, address-pairs"),
+        ({"ipam": {"portLookup": "guess"}}, "ipam.portLookup: 'guess'", "auto, id, address"),
+        ({"ipam": {"timeout": 0}}, "ipam.timeout: 0", "> 0"),
+        ({"ipam": {"timeout": "60"}}, "ipam.timeout: '60'", "float"),
+        ({"ipam": {"subnets": "a"}}, "ipam.subnets: 'a'", "array"),
+        ({"ipam": {"subnets": ["a", ""]}}, "ipam.subnets[1]: ''", "length >= 1"),
+        ({"ipam": {"stateDir": "var"}}, "ipam.stateDir: 'var'", "^/"),
+        ({"ipam": {"cloud": "a\0b"}}, "ipam.cloud: contains a NUL", ""),
+        ({"x\0": 1}, "NUL", ""),
+        ({"mtu": "9000"}, "mtu: '9000'", "int"),
+        ({"mtu": 5}, "mtu must be 68 to 65535", ""),
+        ({"gatewayAddress": "169.254"}, "gatewayAddress", ""),
+        ({"gatewayAddress": 5}, "gatewayAddress: 5", "str"),
+        ({"gatewayAddress": None, "dummyName": 5}, "dummyName: 5", "str"),
+        ({"runtimeConfig": []}, "runtimeConfig: a list", "object"),
+        ({"runtimeConfig": {"ips": ["10.0.0.5/99"]}}, "runtimeConfig.ips[0]: '10.0.0.5/99'", "/24"),
+        ({"runtimeConfig": {"ips": ["10.0.0.5/255.0.0.0"]}}, "runtimeConfig.ips[0]", "/24"),
+        ({"runtimeConfig": {"ips": ["pod"]}}, "runtimeConfig.ips[0]: 'pod'", "10.0.0.5"),
+        ({"runtimeConfig": {"mac": "02"}}, "runtimeConfig.mac: '02'", "02:00"),
+        ({"args": {"cni": {"ips": ["10.0.0.300"]}}}, "args.cni.ips[0]: '10.0.0.300'", "10.0.0.5"),
+        ({"prevResult": 5}, "prevResult", "object"),
+    ],
+)
+def test_code_7_names_the_key_the_value_and_what_is_allowed(
+    changes: dict[str, Any], key: str, allowed: str
+) -> None:
+    if isinstance(changes.get("ipam"), dict) and changes["ipam"].get("type", "") is None:
+        error = refused(json.dumps({**json.loads(stdin()), "ipam": {"mode": "port"}}).encode())
+    else:
+        error = refused(**changes)
+    assert error.code == Code.INVALID_CONFIG
+    assert key in error.message
+    assert allowed in error.details
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "1.2.0", "2.0.0", "1.1", ""])
+def test_versions_that_we_do_not_speak_are_code_1(version: str) -> None:
+    error = refused(cniVersion=version)
+    assert error.code == Code.INCOMPATIBLE_VERSION
+    assert "1.1.0" in error.details
+
+
+def test_no_version_means_0_1_0_which_we_do_not_speak() -> None:
+    assert refused(cniVersion=None).code == Code.INCOMPATIBLE_VERSION
+
+
+def test_a_version_that_is_no_text_is_code_6() -> None:
+    assert refused(cniVersion=1.0).code == Code.DECODING_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("command", "version", "fine"),
+    [
+        ("CHECK", "0.3.1", False),
+        ("CHECK", "0.4.0", True),
+        ("STATUS", "1.0.0", False),
+        ("STATUS", "1.1.0", True),
+        ("GC", "1.0.0", False),
+        ("GC", "1.1.0", True),
+        ("DEL", "0.3.1", True),
+    ],
+)
+def test_commands_exist_from_the_version_that_brought_them(
+    command: str, version: str, fine: bool
+) -> None:
+    changes: dict[str, Any] = {
+        "cniVersion": version,
+        "prevResult": PREVIOUS,
+        "cni.dev/valid-attachments": [],
+    }
+    if fine:
+        assert read(command=command, **changes).command == command
+    else:
+        assert refused(command=command, **changes).code == Code.INCOMPATIBLE_VERSION
+
+
+@pytest.mark.parametrize(
+    ("changes", "cni_args", "wanted"),
+    [
+        ({"runtimeConfig": {"ips": ["10.0.0.5/24", "fd00::5"]}}, "", ["10.0.0.5", "fd00::5"]),
+        ({"args": {"cni": {"ips": ["10.0.0.6"]}}}, "IP=10.0.0.7", ["10.0.0.6"]),
+        ({}, "IP=10.0.0.7/24", ["10.0.0.7"]),
+        ({}, "IP=10.0.0.7,fd00::7", ["10.0.0.7", "fd00::7"]),
+        ({"runtimeConfig": {"ips": None, "portMappings": [1]}, "args": None}, "", []),
+    ],
+)
+def test_addresses_asked_for(changes: dict[str, Any], cni_args: str, wanted: list[str]) -> None:
+    assert [str(ip) for ip in read(cni_args=cni_args, **changes).requested] == wanted
+
+
+def test_a_wrong_address_in_cni_args_is_code_4() -> None:
+    with pytest.raises(CniError) as caught:
+        read(cni_args="IP=10.0.0.0/x")
+    assert caught.value.code == Code.INVALID_ENVIRONMENT
+    assert "IP=10.0.0.0/x" in caught.value.message
+
+
+def test_check_needs_the_previous_result() -> None:
+    assert "prevResult: is missing" in refused(command="CHECK").message
+
+
+def test_del_forgives_what_it_does_not_need() -> None:
+    request = read(
+        command="DEL",
+        prevResult={"ips": [{"address": "nonsense"}]},
+        runtimeConfig={"ips": ["nonsense"], "mac": 7},
+    )
+    assert request.prev_result is None
+
+
+def test_gc_reads_what_must_stay() -> None:
+    given = [{"containerID": "a", "ifname": "eth0"}, {"containerID": "b", "ifname": "net1"}]
+    changes: dict[str, Any] = {"cni.dev/valid-attachments": given}
+    request = read(command="GC", **changes)
+    assert request.valid == {Attachment("a", "eth0"), Attachment("b", "net1")}
+
+
+def test_gc_reads_the_key_of_early_implementations() -> None:
+    changes: dict[str, Any] = {"cni.dev/attachments": [{"containerID": "a", "ifname": "eth0"}]}
+    assert read(command="GC", **changes).valid == {Attachment("a", "eth0")}
+
+
+@pytest.mark.parametrize("rest", [b"}", b', "cni.dev/valid-attachments": null}'])
+def test_gc_without_a_list_keeps_nothing_as_libcni_means_it(rest: bytes) -> None:
+    assert read(stdin()[:-1] + rest, command="GC").valid == frozenset()
+
+
+@pytest.mark.parametrize("given", [{}, [1], [None], [{"containerID": "a"}], "a", 0, False])
+def test_gc_with_an_unreadable_list_deletes_nothing(given: Any) -> None:
+    changes = {"cni.dev/valid-attachments": given}
+    error = refused(command="GC", **changes)
+    assert error.code == Code.INVALID_CONFIG
+    assert "cni.dev/valid-attachments" in error.message

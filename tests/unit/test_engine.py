@@ -1,0 +1,289 @@
+"""ADD, DEL, CHECK, STATUS and GC: order, idempotence, and what is undone after which failure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from neutron_cni.cni.request import parse
+from neutron_cni.cni.result import Result
+from neutron_cni.errors import CniError, Code
+from neutron_cni.plugins import config_of
+from tests.unit.cni_doubles import LEASE, World, environment, stdin
+
+KEEP = "cni.dev/valid-attachments"
+NONE_VALID: dict[str, Any] = {KEEP: []}
+REFUSED = CniError(Code.KERNEL, "the kernel says no")
+UNREACHABLE = CniError(Code.TRY_AGAIN, "Neutron can't be reached")
+
+
+class Interrupted(BaseException):
+    """As a signal handler would raise it."""
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def call(
+    world: World,
+    command: str = "ADD",
+    plugin: str = "veth-route",
+    env: dict[str, str] | None = None,
+    **changes: Any,
+) -> Result | None:
+    variables = environment(command, **(env or {}))
+    return world.engine.handle(parse(plugin, variables, stdin(**changes), config_of(plugin)))
+
+
+def failure(world: World, command: str = "ADD", **more: Any) -> CniError:
+    with pytest.raises(CniError) as caught:
+        call(world, command, **more)
+    return caught.value
+
+
+def previous(world: World) -> dict[str, Any]:
+    """The result of ADD as the runtime keeps it."""
+    from neutron_cni.cni.codec import result_to_document
+
+    result = call(world)
+    assert result is not None
+    return result_to_document(result, "1.1.0")
+
+
+def test_add_gives_addresses_and_interfaces(world: World) -> None:
+    result = call(world)
+    assert result is not None
+    assert [str(ip.address) for ip in result.ips] == ["10.10.0.19/20", "fd00::19/64"]
+    assert [item.name for item in result.interfaces] == ["vethabcd", "eth0"]
+
+
+def test_a_repeated_add_gives_the_same_and_changes_nothing(world: World) -> None:
+    first = call(world)
+    before = list(world.changes)
+    assert call(world) == first
+    assert world.changes == before
+
+
+@pytest.mark.parametrize(
+    "env", [{"CNI_NETNS": "/run/netns/gone"}, {"CNI_IFNAME": "taken"}, {"CNI_IFNAME": "net1"}]
+)
+def test_what_needs_no_cloud_is_refused_before_an_address_is_taken(
+    world: World, env: dict[str, str]
+) -> None:
+    world.kernel.links = {"taken": "another", "net1": "another"}
+    assert failure(world, env=env).code in (Code.INVALID_ENVIRONMENT, Code.CONFLICT)
+    assert world.changes == []
+
+
+def test_add_in_the_middle_of_a_chain_is_refused(world: World) -> None:
+    assert "prevResult" in failure(world, prevResult={}).message
+    assert world.changes == []
+
+
+def test_a_wanted_mac_is_refused_rather_than_ignored(world: World) -> None:
+    error = failure(world, runtimeConfig={"mac": "02:00:00:00:00:09"})
+    assert error.code == Code.UNSUPPORTED_FIELD
+    assert "02:00:00:00:00:09" in error.message
+
+
+def test_a_failed_acquire_leaves_nothing(world: World) -> None:
+    world.ipam.fail["acquire"] = UNREACHABLE
+    assert failure(world) is UNREACHABLE
+    assert world.changes == []
+
+
+@pytest.mark.parametrize("reason", [REFUSED, RuntimeError("a defect"), Interrupted()])
+def test_a_failed_attach_is_undone_and_the_address_given_back(
+    world: World, reason: BaseException
+) -> None:
+    world.kernel.fail["attach"] = reason
+    with pytest.raises(type(reason)) as caught:
+        call(world)
+    assert caught.value is reason
+    assert world.state == ({}, {})
+
+
+@pytest.mark.parametrize("broken", ["detach", "release"])
+def test_a_failed_undo_does_not_hide_the_first_error_nor_stop_the_rest(
+    world: World, broken: str
+) -> None:
+    world.kernel.fail = {"attach": REFUSED, "detach": CniError(Code.KERNEL, "stuck")}
+    if broken == "release":
+        del world.kernel.fail["detach"]
+        world.ipam.fail["release"] = CniError(Code.STORE, "stuck")
+    assert failure(world) is REFUSED
+    leases, links = world.state
+    assert (leases == {}) == (broken == "detach")
+    assert (links == {}) == (broken == "release")
+    assert "stuck" in world.notes[0]
+
+
+def test_add_gives_up_when_the_address_came_too_late(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = world.ipam.acquire
+
+    def slow(request: Any) -> Any:
+        monkeypatch.setattr("neutron_cni.deadline.time.monotonic", lambda: request.deadline.at + 1)
+        return acquire(request)
+
+    monkeypatch.setattr(world.ipam, "acquire", slow)
+    assert failure(world).code == Code.TRY_AGAIN
+    assert world.state == ({}, {})
+
+
+def test_del_takes_all_back_and_may_be_repeated(world: World) -> None:
+    call(world)
+    for _ in range(3):
+        assert call(world, "DEL") is None
+        assert world.state == ({}, {})
+
+
+def test_del_of_the_unknown_succeeds(world: World) -> None:
+    call(world, "DEL")
+    call(world, "DEL", env={"CNI_NETNS": ""})
+    call(world, "DEL", env={"CNI_NETNS": "/run/netns/gone"})
+    assert world.changes == []
+
+
+def test_del_does_each_half_even_if_the_other_fails(world: World) -> None:
+    call(world)
+    world.kernel.fail["detach"] = REFUSED
+    assert failure(world, "DEL") is REFUSED
+    assert world.ipam.leases == {}
+    world.kernel.fail = {}
+    call(world)
+    world.ipam.fail["release"] = CniError(Code.STORE, "disk full")
+    assert failure(world, "DEL").code == Code.STORE
+    assert world.kernel.links == {}
+
+
+def test_del_reports_both_failures_together(world: World) -> None:
+    world.kernel.fail["detach"] = REFUSED
+    world.ipam.fail["release"] = CniError(Code.STORE, "disk full")
+    error = failure(world, "DEL")
+    assert error.code == Code.KERNEL
+    assert "the kernel says no; disk full" in error.message
+
+
+def test_del_takes_the_interface_down_without_a_store(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(world)
+
+    def damaged(request: Any) -> None:
+        raise CniError(Code.STORE, "damaged")
+
+    monkeypatch.setattr(world.ipam, "lookup", damaged)
+    call(world, "DEL")
+    assert world.kernel.links == {}
+    assert "damaged" in world.notes[0]
+
+
+def test_check_of_what_add_made_is_silent(world: World) -> None:
+    assert call(world, "CHECK", prevResult=previous(world)) is None
+
+
+def test_check_allows_for_what_later_plugins_added(world: World) -> None:
+    document = previous(world)
+    document["interfaces"].append({"name": "net1", "sandbox": "/run/netns/pod"})
+    document["ips"].append({"address": "192.168.0.1/24", "interface": 2})
+    document["ips"].append({"address": "203.0.113.5/32"})
+    assert call(world, "CHECK", prevResult=document) is None
+
+
+def test_check_names_every_difference(world: World) -> None:
+    document = previous(world)
+    document["ips"][0]["address"] = "10.10.0.20/20"
+    world.ipam.differences = ["Neutron's port lacks 10.10.0.19"]
+    world.kernel.broken = ["the pod's default route is gone"]
+    error = failure(world, "CHECK", prevResult=document)
+    assert error.code == Code.CHECK_FAILED
+    for part in (
+        "Neutron's port lacks 10.10.0.19",
+        "prevResult has 10.10.0.20",
+        "IPAM holds 10.10.0.19",
+        "default route is gone",
+    ):
+        assert part in error.message
+
+
+def test_check_misses_the_interface_in_the_previous_result(world: World) -> None:
+    document = previous(world)
+    document["interfaces"][1]["name"] = "net1"
+    error = failure(world, "CHECK", prevResult=document)
+    assert "prevResult has no interface eth0" in error.message
+
+
+def test_check_of_the_unknown_fails(world: World) -> None:
+    document = previous(world)
+    call(world, "DEL")
+    assert failure(world, "CHECK", prevResult=document).code == Code.CHECK_FAILED
+
+
+def test_status_is_that_of_ipam(world: World) -> None:
+    assert call(world, "STATUS") is None
+    world.ipam.fail["status"] = CniError(Code.PLUGIN_NOT_AVAILABLE, "the subnet is full")
+    assert failure(world, "STATUS").code == Code.PLUGIN_NOT_AVAILABLE
+
+
+def test_gc_keeps_what_is_valid(world: World) -> None:
+    call(world)
+    call(world, env={"CNI_CONTAINERID": "stale", "CNI_IFNAME": "net1"})
+    valid: dict[str, Any] = {KEEP: [{"containerID": "0123456789abcdef", "ifname": "eth0"}]}
+    call(world, "GC", **valid)
+    leases, links = world.state
+    assert list(leases) == [("pods", "0123456789abcdef", "eth0")]
+    assert list(links) == ["eth0"]
+
+
+def test_gc_goes_on_past_errors_and_reports_all(world: World) -> None:
+    call(world)
+    world.kernel.fail["collect"] = REFUSED
+    assert failure(world, "GC", **NONE_VALID) is REFUSED
+    assert world.ipam.leases == {}
+    world.ipam.fail["collect"] = UNREACHABLE
+    assert "Neutron can't be reached" in failure(world, "GC", **NONE_VALID).message
+
+
+def test_a_defect_in_one_step_still_lets_the_other_happen(world: World) -> None:
+    call(world)
+    world.kernel.fail["detach"] = RuntimeError("a defect")
+    with pytest.raises(RuntimeError):
+        call(world, "DEL")
+    assert world.ipam.leases == {}
+    world.ipam.fail["release"] = REFUSED
+    with pytest.raises(ExceptionGroup):
+        call(world, "DEL")
+
+
+def test_as_ipam_plugin_it_answers_without_interfaces(world: World) -> None:
+    result = call(world, plugin="cni-ipam-neutron", type="bridge")
+    assert result == LEASE.to_result()
+    assert world.kernel.changes == []
+    document = {"ips": [{"address": str(item.address)} for item in result.ips]}
+    call(world, "CHECK", plugin="cni-ipam-neutron", prevResult=document)
+    call(world, "STATUS", plugin="cni-ipam-neutron")
+    call(world, "DEL", plugin="cni-ipam-neutron")
+    assert world.ipam.leases == {}
+    call(world, plugin="cni-ipam-neutron")
+    call(world, "GC", plugin="cni-ipam-neutron", **NONE_VALID)
+    assert world.ipam.leases == {}
+
+
+def test_as_ipam_plugin_check_looks_at_the_previous_result(world: World) -> None:
+    call(world, plugin="cni-ipam-neutron")
+    error = failure(world, "CHECK", plugin="cni-ipam-neutron", prevResult={})
+    assert "IPAM holds 10.10.0.19" in error.message
+
+
+@pytest.mark.parametrize("plugin", ["veth-route", "cni-ipam-neutron"])
+def test_a_plugin_that_would_start_itself_is_refused(world: World, plugin: str) -> None:
+    error = failure(world, plugin=plugin, ipam={"type": "veth-route"})
+    assert error.code == Code.INVALID_CONFIG
+    assert "ipam.type" in error.message
+    assert json.loads(stdin())["ipam"]["type"] in error.details

@@ -1,0 +1,127 @@
+"""The store by itself: who may have which lease, and what the clock does to a rest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from neutron_cni.cni.attachment import Attachment, PodRef
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.ipam.lease import Lease
+from neutron_cni.store import Held, Record, State, Store, Wish
+
+HELD = (Held(ip_address("10.0.0.9"), "subnet", "port"),)
+
+
+def wish(container: str, token: str = "") -> Record:
+    attachment = Attachment(container, "eth0", f"/run/netns/{container}")
+    return Record(
+        network="net",
+        attachment=attachment,
+        token=token or attachment.token("net"),
+        nonce=f"nonce-{container}-{time.monotonic_ns()}",
+        pod=PodRef(),
+        config=IpamConfig(type="cni-ipam-neutron", quarantine=30.0),
+        anchor="anchor",
+        state=State.WANTED,
+        wish=Wish(),
+        owner="",
+        created=time.time(),
+        changed=time.time(),
+    )
+
+
+def hold(store: Store, record: Record) -> int:
+    row = store.want(record)
+    store.intend({row.id: HELD})
+    store.hold({row.id: (HELD, Lease((), port_id="port"))})
+    return row.id
+
+
+def test_two_containers_with_one_token_never_share_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens have 32 bits, so in large fleets that happens."""
+    monkeypatch.setattr(Attachment, "token", lambda self, network: "12345678")
+    with Store(str(tmp_path)) as store:
+        hold(store, wish("one"))
+        with pytest.raises(CniError, match="same token") as caught:
+            store.want(wish("two"))
+        assert caught.value.code == Code.TRY_AGAIN
+        assert store.live("net", Attachment("two", "eth0")) is None
+        assert store.live("net", Attachment("one", "eth1")) is None
+        mine = store.live("net", Attachment("one", "eth0"))
+        assert mine is not None
+        assert mine.state is State.HELD
+
+
+def test_an_adopted_lease_is_found_by_its_token(tmp_path: Path) -> None:
+    """Which container it was is not known any more."""
+    with Store(str(tmp_path)) as store:
+        lost = replace(
+            wish("one"), network="", attachment=Attachment("", ""), state=State.HELD, addresses=HELD
+        )
+        store.adopt(lost)
+        found = store.live("net", Attachment("one", "eth0"))
+    assert found is not None
+    assert found.addresses == HELD
+
+
+def test_of_an_intention_that_was_deleted_meanwhile_nothing_is_intended(tmp_path: Path) -> None:
+    with Store(str(tmp_path)) as store:
+        one, two = store.want(wish("one")), store.want(wish("two"))
+        store.release(one.id, 30.0)
+        assert store.intend({one.id: HELD, two.id: ()}) == {two.id}
+
+
+def test_a_request_that_was_taken_over_is_not_dropped_with_its_dead_owner(tmp_path: Path) -> None:
+    with Store(str(tmp_path)) as store:
+        seen = store.want(wish("one"))
+        store.want(replace(wish("one"), owner="123:456"))
+        store.drop([seen])
+        assert store.get(seen.id) is not None
+
+
+def test_parting_with_an_address_keeps_an_eye_on_it(tmp_path: Path) -> None:
+    with Store(str(tmp_path)) as store:
+        row = store.want(wish("one"))
+        store.intend({row.id: HELD})
+        store.part_with([row.id], until=time.time() + 120)
+        wanted, left = store.all()
+    assert (wanted.state, wanted.addresses) == (State.WANTED, ())
+    assert (left.state, left.addresses, left.token) == (State.RELEASED, HELD, row.token)
+    assert left.nonce != row.nonce
+
+
+@pytest.mark.parametrize("hours", [2, 24 * 365])
+def test_a_rest_does_not_last_for_years_when_the_clock_was_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """A DEL before NTP set the clock back."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + hours * 3600)
+    with Store(str(tmp_path)) as store:
+        store.release(hold(store, wish("one")), 30.0)
+    monkeypatch.setattr(time, "time", lambda: now)
+    with Store(str(tmp_path)) as store:
+        (row,) = store.all()
+    assert row.state is State.COOLING
+    assert 25 <= row.until - now <= 31
+
+
+def test_a_rest_is_not_cut_short_by_a_clock_that_is_a_little_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    with Store(str(tmp_path)) as store:
+        store.release(hold(store, wish("one")), 30.0)
+        (before,) = store.all()
+    monkeypatch.setattr(time, "time", lambda: now - 5)
+    with Store(str(tmp_path)) as store:
+        (after,) = store.all()
+    assert after.until == before.until

@@ -1,0 +1,56 @@
+"""The sweeper: what can't be given back does not keep the rest."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from neutron_cni.cni.attachment import Attachment, PodRef
+from neutron_cni.deadline import Deadline
+from neutron_cni.ipam import sweeper
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.store import Record, State, Store, Wish
+
+
+def cooling(name: str, until: float) -> Record:
+    return Record(
+        network="net",
+        attachment=Attachment(name, "eth0"),
+        token=name,
+        nonce=name,
+        pod=PodRef(),
+        config=IpamConfig(type="cni-ipam-neutron"),
+        anchor="port",
+        state=State.COOLING,
+        wish=Wish(),
+        owner="",
+        until=until,
+    )
+
+
+def test_an_address_that_is_blocked_does_not_delay_one_that_is_due_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.time()
+    settled: list[float] = []
+
+    def settle(store: Store, anchor: str, deadline: Deadline) -> None:
+        """Gives back everything but `blocked`, and with the other one that too."""
+        settled.append(time.time() - began)
+        due = [r for r in store.queue(anchor) if r.until <= time.time()]
+        later = [r for r in due if r.token == "later"]
+        store.forget([r.id for r in due if later or r.token != "blocked"])
+
+    monkeypatch.setattr(sweeper, "settle_anchor", settle)
+    monkeypatch.setattr(sweeper, "FIRST_RETRY", 100.0)
+    monkeypatch.setattr(sweeper, "LONGEST_SLEEP", 0.1)
+    with Store(str(tmp_path / "state")) as store:
+        store.adopt(cooling("blocked", began))
+        store.adopt(cooling("later", began + 0.5))
+
+    sweeper.main(str(tmp_path / "state"), str(tmp_path / "run"))
+
+    assert len(settled) == 2
+    assert 0.5 <= settled[1] < 5

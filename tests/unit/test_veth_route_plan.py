@@ -1,0 +1,359 @@
+"""veth-route's plans, compared as values: no root, no kernel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+
+import msgspec
+import pytest
+
+from neutron_cni.cni.attachment import Attachment
+from neutron_cni.cni.result import Dns, Interface, IPConfig, Route
+from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.lease import Lease, LeasedAddress
+from neutron_cni.netlink.facts import HostFacts, Uplink
+from neutron_cni.netlink.plan import (
+    Announcement,
+    Dummy,
+    LinkAddress,
+    LinkRoute,
+    Neighbour,
+    Plan,
+    ProxyNeighbour,
+    Side,
+    Sysctl,
+    Veth,
+)
+from neutron_cni.plugins import forwarding, ownership
+from neutron_cni.plugins.veth_route import (
+    GATEWAY_MAC,
+    VethRouteConfig,
+    host_link_name,
+    plan,
+    pod_mac,
+    result,
+    teardown,
+)
+
+POD = Attachment("c0ffee", "eth0", "/run/netns/pod")
+LINK = host_link_name(POD)
+MAC = pod_mac(POD)
+IP = ip_address("10.10.10.19")
+IP6 = ip_address("fd00:10::19")
+GATEWAY = IPv4Address("169.254.1.1")
+GATEWAY6 = IPv6Address("fe80::1")
+LEASE = Lease((LeasedAddress(ip_interface("10.10.10.19/24"), ip_address("10.10.10.1")),), mtu=1442)
+DUAL = replace(LEASE, addresses=(*LEASE.addresses, LeasedAddress(ip_interface("fd00:10::19/64"))))
+UPLINK = Uplink(
+    name="ens3",
+    mac="fa:16:3e:00:00:08",
+    mtu=1500,
+    addresses=(ip_interface("10.10.10.8/24"), ip_interface("fd00:10::8/64")),
+    onlink=(ip_network("10.10.10.0/24"), ip_network("fd00:10::/64")),
+    accept_ra=1,
+)
+FACTS = HostFacts(uplink=UPLINK, dummy=True, ipv6=True, force_forwarding=True)
+CONFIG = VethRouteConfig()
+
+
+def settings(made: Plan, side: Side = Side.HOST) -> dict[str, str]:
+    """The sysctls of one side as key: value."""
+    return {item.key: item.value for item in made.sysctls if item.side is side}
+
+
+def test_the_whole_plan_of_an_ipv4_pod() -> None:
+    made = plan(POD, LEASE, FACTS, CONFIG, network="net1")
+
+    assert made == Plan(
+        veths=(Veth(LINK, "eth0", GATEWAY_MAC, MAC, "neutron-cni net1 c0ffee eth0", 1442),),
+        dummies=(Dummy("dummy0"),),
+        addresses=(
+            LinkAddress(Side.HOST, "dummy0", ip_interface("169.254.1.1/32")),
+            LinkAddress(Side.POD, "eth0", ip_interface("10.10.10.19/24"), prefix_route=False),
+        ),
+        routes=(
+            LinkRoute(Side.HOST, LINK, ip_network("10.10.10.19/32"), scope="global"),
+            LinkRoute(Side.POD, "eth0", ip_network("169.254.1.1/32"), scope="link"),
+            LinkRoute(Side.POD, "eth0", ip_network("0.0.0.0/0"), gateway=GATEWAY),
+        ),
+        neighbours=(
+            Neighbour(Side.HOST, LINK, IP, MAC),
+            Neighbour(Side.POD, "eth0", GATEWAY, "ee:ee:ee:ee:ee:ee"),
+        ),
+        proxies=(ProxyNeighbour(Side.HOST, "ens3", IP),),
+        sysctls=(
+            Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/forwarding", "1"),
+            Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/rp_filter", "1"),
+            Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/accept_redirects", "0"),
+            Sysctl(Side.HOST, f"net/ipv6/conf/{LINK}/disable_ipv6", "1", required=False),
+            Sysctl(Side.HOST, "net/ipv4/conf/ens3/forwarding", "1"),
+            Sysctl(Side.HOST, "net/ipv4/neigh/ens3/proxy_delay", "0"),
+            Sysctl(Side.POD, "net/ipv6/conf/eth0/disable_ipv6", "1", required=False),
+        ),
+    )
+
+
+def test_a_dual_stack_pod_has_each_thing_in_ipv6_too() -> None:
+    made, v4 = plan(POD, DUAL, FACTS, CONFIG), plan(POD, LEASE, FACTS, CONFIG)
+
+    assert set(made.addresses) - set(v4.addresses) == {
+        LinkAddress(Side.HOST, LINK, ip_interface("fe80::1/128")),
+        LinkAddress(Side.POD, "eth0", ip_interface("fd00:10::19/64")),
+    }
+    assert set(made.routes) - set(v4.routes) == {
+        LinkRoute(Side.HOST, LINK, ip_network("fd00:10::19/128")),
+        LinkRoute(Side.POD, "eth0", ip_network("fe80::1/128"), scope="link"),
+        LinkRoute(Side.POD, "eth0", ip_network("::/0"), gateway=GATEWAY6),
+    }
+    assert set(made.neighbours) - set(v4.neighbours) == {
+        Neighbour(Side.HOST, LINK, IP6, MAC),
+        Neighbour(Side.POD, "eth0", GATEWAY6, GATEWAY_MAC),
+    }
+    assert set(made.proxies) - set(v4.proxies) == {ProxyNeighbour(Side.HOST, "ens3", IP6)}
+    keys = settings(made)
+    assert keys[f"net/ipv6/conf/{LINK}/disable_ipv6"] == "0"
+    assert keys[f"net/ipv6/conf/{LINK}/force_forwarding"] == "1"
+    assert keys["net/ipv6/conf/ens3/proxy_ndp"] == "1"
+    assert settings(made, Side.POD) == {
+        "net/ipv6/conf/eth0/accept_dad": "0",
+        "net/ipv6/conf/eth0/accept_ra": "0",
+        "net/ipv6/conf/eth0/disable_ipv6": "0",
+    }
+
+
+def test_an_ipv6_only_pod_has_no_ipv4_and_no_dummy() -> None:
+    lease = replace(DUAL, addresses=DUAL.addresses[1:])
+    made = plan(POD, lease, FACTS, CONFIG)
+
+    assert made.dummies == ()
+    assert {item.destination.version for item in made.routes} == {6}
+    assert {item.address.version for item in made.neighbours} == {6}
+    assert "net/ipv4/conf/ens3/forwarding" not in settings(made)
+
+
+def test_a_kernel_without_dummy_gets_the_neighbour_alone_and_says_so() -> None:
+    made = plan(POD, LEASE, replace(FACTS, dummy=False), CONFIG)
+
+    assert made.dummies == ()
+    assert all(item.link != "dummy0" for item in made.addresses)
+    assert Neighbour(Side.POD, "eth0", GATEWAY, GATEWAY_MAC) in made.neighbours
+    assert made.notes == (
+        "this kernel has no dummy device: 169.254.1.1 is answered by a permanent neighbour only",
+    )
+
+
+def test_names_and_macs_are_the_same_every_time_and_differ_between_attachments() -> None:
+    others = [Attachment("c0ffee", "eth1"), Attachment("c0ffe", "eeth0"), Attachment("x", "eth0")]
+
+    assert host_link_name(Attachment("c0ffee", "eth0", "/elsewhere")) == LINK
+    assert pod_mac(Attachment("c0ffee", "eth0")) == MAC
+    names = {host_link_name(item) for item in [POD, *others]}
+    assert len(names) == 4
+    assert len({pod_mac(item) for item in [POD, *others]}) == 4
+    assert all(len(name) == 15 and name.startswith("veth") for name in names)
+
+
+def test_macs_are_locally_administered_and_unicast() -> None:
+    for number in range(200):
+        first = int(pod_mac(Attachment(f"c{number}", "eth0"))[:2], 16)
+        assert first & 0b11 == 0b10
+
+
+def test_the_name_and_mac_of_a_known_attachment_never_change() -> None:
+    """Nodes find links of earlier releases by them."""
+    assert LINK == "veth6ad2516ced2"
+    assert MAC == "32:61:60:13:e1:1d"
+
+
+def test_settings_are_of_single_links_unless_the_host_is_asked_for() -> None:
+    default = settings(plan(POD, DUAL, FACTS, CONFIG))
+    asked = settings(plan(POD, DUAL, FACTS, VethRouteConfig(host_forwarding=True)))
+
+    links = {Sysctl(Side.HOST, key, "").link for key in default}
+    assert links == {LINK, "ens3"}
+    assert {key: asked[key] for key in asked.keys() - default.keys()} == {
+        "net/ipv4/ip_forward": "1",
+        "net/ipv6/conf/all/forwarding": "1",
+    }
+
+
+def test_router_advertisements_are_kept_before_the_uplink_becomes_a_router() -> None:
+    keys = list(settings(plan(POD, DUAL, FACTS, CONFIG)))
+    key = "net/ipv6/conf/ens3/accept_ra"
+
+    assert keys.index(key) < keys.index("net/ipv6/conf/ens3/forwarding")
+    for accept_ra in (0, None):
+        facts = replace(FACTS, uplink=replace(UPLINK, accept_ra=accept_ra))
+        assert key not in settings(plan(POD, DUAL, facts, CONFIG))
+    router = replace(FACTS, ipv6_forwarding=True)
+    assert key not in settings(plan(POD, DUAL, router, CONFIG))
+
+
+def test_ipv6_without_any_way_to_forward_is_noted() -> None:
+    facts = replace(FACTS, force_forwarding=False)
+    made = plan(POD, DUAL, facts, CONFIG)
+
+    assert not [key for key in settings(made) if key.endswith("force_forwarding")]
+    assert "set hostForwarding" in made.notes[0]
+    assert plan(POD, LEASE, facts, CONFIG).notes == ()
+    assert plan(POD, DUAL, facts, VethRouteConfig(host_forwarding=True)).notes == ()
+    assert plan(POD, DUAL, replace(facts, ipv6_forwarding=True), CONFIG).notes == ()
+
+
+def test_a_source_check_loosened_for_the_whole_node_is_noted() -> None:
+    assert "rp_filter=2" in plan(POD, LEASE, replace(FACTS, rp_filter=2), CONFIG).notes[0]
+    assert plan(POD, LEASE, replace(FACTS, rp_filter=1), CONFIG).notes == ()
+
+
+def test_only_addresses_of_the_uplinks_subnets_are_answered_for() -> None:
+    elsewhere = replace(LEASE, addresses=(LeasedAddress(ip_interface("10.20.0.5/24")),))
+    made = plan(POD, elsewhere, FACTS, CONFIG)
+
+    assert made.proxies == ()
+    assert "net/ipv4/neigh/ens3/proxy_delay" not in settings(made)
+    assert settings(made)["net/ipv4/conf/ens3/forwarding"] == "1"
+
+
+def test_without_uplink_the_pod_works_on_the_node_and_it_is_said() -> None:
+    made = plan(POD, replace(DUAL, announce=True), replace(FACTS, uplink=None), CONFIG)
+
+    assert (made.proxies, made.announcements) == ((), ())
+    assert "no default route" in made.notes[0]
+    assert made.veths[0].mtu == 1442
+
+
+def test_announcements_are_made_only_when_the_lease_asks() -> None:
+    assert plan(POD, DUAL, FACTS, CONFIG).announcements == ()
+    assert plan(POD, replace(DUAL, announce=True), FACTS, CONFIG).announcements == (
+        Announcement(Side.HOST, "ens3", IP),
+        Announcement(Side.HOST, "ens3", IP6),
+    )
+
+
+@pytest.mark.parametrize(
+    ("configured", "leased", "uplink", "expected"),
+    [
+        (None, 1442, 1500, 1442),
+        (None, 9000, 1500, 1500),
+        (None, None, 1500, 1500),
+        (None, 1442, None, 1442),
+        (None, None, None, None),
+        (1400, 1442, 1500, 1400),
+        (8950, 1442, 1500, 8950),
+    ],
+)
+def test_the_mtu_is_the_configured_one_or_the_smallest_known(
+    configured: int | None, leased: int | None, uplink: int | None, expected: int | None
+) -> None:
+    known = None if uplink is None else replace(UPLINK, mtu=uplink)
+    facts = replace(FACTS, uplink=known)
+    made = plan(POD, replace(LEASE, mtu=leased), facts, VethRouteConfig(mtu=configured))
+
+    assert made.veths[0].mtu == expected
+
+
+def test_an_address_that_the_node_holds_itself_is_refused() -> None:
+    lease = replace(LEASE, addresses=(LeasedAddress(ip_interface("10.10.10.8/24")),))
+    with pytest.raises(CniError, match=r"node itself holds .* 10\.10\.10\.8") as caught:
+        plan(POD, lease, FACTS, CONFIG)
+    assert caught.value.code == Code.CONFLICT
+
+
+@pytest.mark.parametrize(
+    ("facts", "config"),
+    [(replace(FACTS, ipv6=False), CONFIG), (FACTS, VethRouteConfig(mtu=1279))],
+)
+def test_an_ipv6_address_that_can_not_work_is_refused(
+    facts: HostFacts, config: VethRouteConfig
+) -> None:
+    with pytest.raises(CniError) as caught:
+        plan(POD, DUAL, facts, config)
+    assert caught.value.code == Code.INVALID_CONFIG
+    plan(POD, LEASE, facts, config)
+
+
+def test_the_result_shows_both_ends_and_the_routes() -> None:
+    made = result(POD, replace(DUAL, dns=Dns(nameservers=("10.10.10.2",))), FACTS, CONFIG)
+
+    assert made.interfaces == (
+        Interface(LINK, GATEWAY_MAC, 1442),
+        Interface("eth0", MAC, 1442, "/run/netns/pod"),
+    )
+    assert made.ips == (
+        IPConfig(ip_interface("10.10.10.19/24"), GATEWAY, 1),
+        IPConfig(ip_interface("fd00:10::19/64"), GATEWAY6, 1),
+    )
+    assert made.routes == (
+        Route(ip_network("0.0.0.0/0"), GATEWAY),
+        Route(ip_network("::/0"), GATEWAY6),
+    )
+    assert made.dns.nameservers == ("10.10.10.2",)
+
+
+def test_teardown_finds_the_link_by_its_name_alone() -> None:
+    made = teardown(POD, network="net1")
+
+    assert made == Plan(
+        veths=(Veth(LINK, "eth0", GATEWAY_MAC, MAC, "neutron-cni net1 c0ffee eth0"),)
+    )
+
+
+def test_teardown_with_lease_and_facts_names_what_the_link_does_not_take_along() -> None:
+    made = teardown(POD, DUAL, FACTS)
+
+    assert made.proxies == plan(POD, DUAL, FACTS, CONFIG).proxies
+    assert [item.destination for item in made.routes] == [ip_network(IP), ip_network(IP6)]
+
+
+def test_every_field_of_the_configuration_is_read_and_unknown_ones_are_left_alone() -> None:
+    text = {
+        "type": "veth-route",
+        "mtu": 1400,
+        "hostInterface": "bond0",
+        "hostForwarding": True,
+        "gatewayAddress": "169.254.9.9",
+        "dummyName": "gw0",
+    }
+    config = msgspec.json.decode(json.dumps(text), type=VethRouteConfig)
+
+    assert config == VethRouteConfig(
+        mtu=1400,
+        host_interface="bond0",
+        host_forwarding=True,
+        gateway_address="169.254.9.9",
+        dummy_name="gw0",
+    )
+    made = plan(POD, LEASE, FACTS, config)
+    assert made.dummies == (Dummy("gw0"),)
+    assert made.routes[-1].gateway == IPv4Address("169.254.9.9")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"mtu": 67}', '{"mtu": 65536}', '{"dummyName": ""}', '{"gatewayAddress": "x"}']
+)
+def test_values_out_of_range_are_refused(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=VethRouteConfig)
+
+
+def test_an_owner_is_read_back_from_the_alias() -> None:
+    owner = ownership.owner(ownership.alias("net1", POD))
+
+    assert owner == ("net1", Attachment("c0ffee", "eth0"))
+    assert ownership.owner(ownership.alias("", POD)) == ("", Attachment("c0ffee", "eth0"))
+    for foreign in (
+        "",
+        "net1 c0ffee eth0",
+        "neutron-cni ",
+        "neutron-cni a b",
+        "calico net1 c0ffee eth0",
+    ):
+        assert ownership.owner(foreign) is None
+
+
+def test_forwarding_settings_name_the_link_in_the_right_place() -> None:
+    made = forwarding.veth_sysctls("vethX", {4, 6}, FACTS)
+
+    assert {item.link for item in made} == {"vethX"}
