@@ -1,0 +1,72 @@
+"""docs/reference/files.md: what is where on a node."""
+# ruff: noqa: E501 - a row of a table is one line
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from neutron_cni.cli import install, leases
+from neutron_cni.ipam.claim import MACHINE_IDS
+from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.ipam.node import NAMED
+from neutron_cni.launcher.trace import LOG_LIMIT
+from neutron_cni.plugins import KINDS
+from neutron_cni.plugins.ownership import PREFIX
+
+
+def text() -> str:
+    """The page."""
+    config = IpamConfig(type="cni-ipam-neutron")
+    state, run = config.state_dir, config.run_dir
+    bin_dir = _default(install.install, "bin_dir")
+    conf_dir = _default(leases.leases, "conf_dir")
+    conf_name = _default(install.install, "conf_name")
+    store = Path(state) / "store.db"
+    launchers = "<br>".join(f"`{bin_dir}/{name}`" for name in sorted(KINDS))
+    named = ", ".join(f"`{path}`" for path in NAMED)
+    return f"""# Files on a node
+
+| path | mode | what | may be removed |
+|---|---|---|---|
+| {launchers} | 0755 | launchers: a few lines of Python that name the environment they were installed from | by `neutron-cni uninstall` |
+| `{conf_dir}/{conf_name}` | 0644 | the CNI network | by `neutron-cni uninstall --conf-dir {conf_dir}` |
+| `/etc/openstack/clouds.yaml` | 0600, yours | the credentials; another place: `cloudsFile` | no |
+| `{store}` | 0644 in a folder of 0700 | the leases ([store](store.md)) | never while pods run |
+| `{store}-wal`, `{store}-shm` | | belong to it (SQLite); copy all three or none | never while pods run |
+| `{store}.lock` | 0600 | held while the store is made, migrated or set aside | when no plugin runs |
+| `{store}.damaged-TIME-PID` | | a damaged store that was set aside; `-wal` and `-shm` with it | yes |
+| `{state}/plugin.log` | 0600 | traces of unexpected errors (code 999) | yes |
+| `{state}/plugin.log.1` | 0600 | the one before, set aside at {LOG_LIMIT >> 20} MiB | yes |
+| `{run}/locks/*.lock` | 0600 | one lock per port, one for the sweeper; the name is a hash | when no plugin runs |
+
+`stateDir` and `runDir` of the [configuration](configuration.md) move the last seven.
+The state folder must survive a reboot; the run folder may be a tmpfs.
+
+Read only: {" and ".join(f"`{path}`" for path in MACHINE_IDS)} (part of this installation's id in Neutron's tags),
+`/proc/sys/kernel/random/boot_id` (to notice a reboot), {named} and `/proc/*/ns/net`
+(which namespace has an address).
+
+## In the kernel
+
+| what | where | goes with |
+|---|---|---|
+| a veth `veth` + 11 hex digits, MAC ee:ee:ee:ee:ee:ee, alias `{PREFIX}NETWORK CONTAINER IFNAME` | node | DEL |
+| a route to the pod's address by that veth | node | DEL |
+| a permanent neighbour entry for the pod's address on that veth | node | DEL |
+| a proxy neighbour entry for the pod's address on the uplink, if the address is of the uplink's own subnet | node | DEL |
+| the link `dummy0` with 169.254.1.1/32, if the kernel has dummy links | node | stays |
+| `net.ipv4.conf.UPLINK.forwarding=1`, `net.ipv4.neigh.UPLINK.proxy_delay=0`; IPv6: also `forwarding`, `proxy_ndp`, `accept_ra=2` where it was 1 | node | stays |
+| `eth0` with its addresses, `169.254.1.1 dev eth0 scope link`, `default via 169.254.1.1`, a permanent neighbour entry for it | pod | the namespace, or DEL |
+
+## Processes
+
+None is always there. A plugin lives for one call. After a DEL a *sweeper*
+(`python -I -m neutron_cni.ipam.sweeper {state} {run}`) lives until all that rests has been given
+back. It may be killed: the next call starts another.
+"""
+
+
+def _default(command: object, parameter: str) -> str:
+    assert callable(command)
+    return str(inspect.signature(command).parameters[parameter].default)
