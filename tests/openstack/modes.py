@@ -182,11 +182,24 @@ def addresses(result: Mapping[str, Any]) -> list[str]:
 
 def port_binding(lab: Lab, port_id: str) -> dict[str, Any]:
     """What OVN's southbound database says of a port: ``type``, ``chassis``, ``virtual_parent``
-    and so on, each empty where it is not set; {} when it has no such port."""
+    and so on, each empty where it is not set; {} when it has no such port.
+
+    After Neutron's answer the northbound database is right; ovn-northd follows a little later.
+    """
+    lab.switch.sync()
     words = ["--format=json", "find", "Port_Binding", f"logical_port={port_id}"]
     found = json.loads(_run("ovn-sbctl", lab.switch.southbound, words))
     rows = [dict(zip(found["headings"], row, strict=True)) for row in found["data"]]
     return {key: "" if value == ["set", []] else value for key, value in (rows or [{}])[0].items()}
+
+
+def bound_to(lab: Lab, port_id: str, parent: str) -> dict[str, Any]:
+    """The binding of a virtual port, once ovn-controller has heard its parent announce it."""
+    wait_for(
+        lambda: port_binding(lab, port_id).get("virtual_parent") == parent,
+        f"OVN to bind port {port_id} to {parent}",
+    )
+    return port_binding(lab, port_id)
 
 
 def _run(program: str, database: str, words: list[str]) -> str:

@@ -12,9 +12,9 @@ from neutron_cni_lab.demo import traffic
 from tests.openstack.modes import (
     Container,
     addresses,
+    bound_to,
     containers,
     fresh_nodes,
-    port_binding,
     reserving,
 )
 from tests.openstack.plugin import config
@@ -101,10 +101,9 @@ def test_ovn_takes_one_of_both_addresses_for_the_virtual_one(lab: Lab, nodes: No
     with containers(nodes.one, "virtual", config("1.1.0", mode="address-pairs")) as (pod,):
         port = reserving(lab, pod)
         assert {fixed["ip_address"] for fixed in port.fixed_ips} == set(both(pod))
-        binding = port_binding(lab, port.id)
+        binding = bound_to(lab, port.id, nodes.one.port_id)
         assert binding["type"] == "virtual"
         assert dict(binding["options"][1])["virtual-ip"] in both(pod)
-        assert binding["virtual_parent"] == nodes.one.port_id
         pairs = lab.connection().network.get_port(nodes.one.port_id).allowed_address_pairs
         assert {pair["ip_address"] for pair in pairs} >= set(both(pod))
 
