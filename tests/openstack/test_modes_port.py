@@ -55,7 +55,13 @@ def floating_ip(lab: Lab, node1: Node) -> Iterator[str]:
     external = lab.facts["networks"]["external"]
     for leftover in ips.ips(description=MARK):
         ips.delete_ip(leftover)
-    made = ips.create_ip(floating_network_id=external, port_id=node1.port_id, description=MARK)
+    # Named, as its port may still carry addresses of earlier tests' pods, which rest.
+    made = ips.create_ip(
+        floating_network_id=external,
+        port_id=node1.port_id,
+        fixed_ip_address=node1.address,
+        description=MARK,
+    )
     yield str(made.floating_ip_address)
     ips.delete_ip(made)
 
