@@ -26,8 +26,9 @@ class Database:
         try:
             self._open()
         except CniError as error:
-            if not is_suspicious(error) or not set_aside_if_damaged(self.path):
+            if not is_suspicious(error):
                 raise
+            set_aside_if_damaged(self.path)
             self._open()
 
     def _open(self) -> None:
@@ -104,15 +105,7 @@ class Database:
                 f"SELECT * FROM lease WHERE {where} ORDER BY id", values
             ).fetchall()
             held = self._addresses(where, values)
-            return [self._record(row, held.get(row["id"], ())) for row in rows]
-
-    def _record(self, row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
-        try:
-            return from_row(row, addresses)
-        except sqlite3.Error:
-            raise
-        except Exception as error:  # whatever a value of the wrong kind leads to
-            raise sqlite3.DatabaseError(f"row {row['id']} is not a lease: {error}") from error
+            return [from_row(row, held.get(row["id"], ())) for row in rows]
 
     def _addresses(self, where: str, values: tuple[Any, ...]) -> dict[int, tuple[Held, ...]]:
         """By lease; IPv4 first."""

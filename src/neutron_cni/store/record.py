@@ -11,6 +11,7 @@ failed    could not be had, nothing was done; the waiting ADD takes the error an
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
@@ -165,8 +166,17 @@ def to_row(record: Record) -> dict[str, Any]:
     }
 
 
-def from_row(row: Any, addresses: tuple[Held, ...]) -> Record:
-    """The record in a row of table `lease`."""
+def from_row(row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
+    """The record in a row of table `lease`. Raises sqlite3.DatabaseError where it can't be one."""
+    try:
+        return _from_row(row, addresses)
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # whatever a value of the wrong kind leads to
+        raise sqlite3.DatabaseError(f"row {row['id']} is not a lease: {error}") from error
+
+
+def _from_row(row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
     failure = None
     if row["error_code"]:
         failure = Failure(row["error_code"], row["error"], row["error_details"])
