@@ -7,18 +7,18 @@ import inspect
 from pathlib import Path
 
 from neutron_cni.cli import install, leases
-from neutron_cni.ipam.claim import MACHINE_IDS
 from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.ipam.node import NAMED
 from neutron_cni.launcher.trace import LOG_LIMIT
 from neutron_cni.plugins import KINDS
 from neutron_cni.plugins.ownership import PREFIX
+from neutron_cni.store.machine import MACHINE_ID, PRODUCT_UUID
 
 
 def text() -> str:
     """The page."""
     config = IpamConfig(type="cni-ipam-neutron")
-    state, run = config.state_dir, config.run_dir
+    state = config.state_dir
     bin_dir = _default(install.install, "bin_dir")
     conf_dir = _default(leases.leases, "conf_dir")
     conf_name = _default(install.install, "conf_name")
@@ -38,12 +38,13 @@ def text() -> str:
 | `{store}.damaged-TIME-PID` | | a damaged store that was set aside; `-wal` and `-shm` with it | yes |
 | `{state}/plugin.log` | 0600 | traces of unexpected errors (code 999) | yes |
 | `{state}/plugin.log.1` | 0600 | the one before, set aside at {LOG_LIMIT >> 20} MiB | yes |
-| `{run}/locks/*.lock` | 0600 | one lock per port, one for the sweeper; the name is a hash | when no plugin runs |
+| `{store}.of-another-machine-TIME-PID` | | a store that came with a copied disk and was set aside; `-wal` and `-shm` with it | yes |
+| `{state}/locks/*.lock` | 0600 | one lock per port of the VM, 256 at most for pods with ports of their own, one for the sweeper; the name is a hash | when no plugin runs |
 
-`stateDir` and `runDir` of the [configuration](configuration.md) move the last seven.
-The state folder must survive a reboot; the run folder may be a tmpfs.
+`stateDir` of the [configuration](configuration.md) moves all from the store on. It must survive a reboot.
 
-Read only: {" and ".join(f"`{path}`" for path in MACHINE_IDS)} (part of this installation's id in Neutron's tags),
+Read only: `{MACHINE_ID}` and `{PRODUCT_UUID}` (part of this installation's id in Neutron's tags; the
+second also tells a copied disk from its original),
 `/proc/sys/kernel/random/boot_id` (to notice a reboot), {named} and `/proc/*/ns/net`
 (which namespace has an address).
 
@@ -62,7 +63,7 @@ Read only: {" and ".join(f"`{path}`" for path in MACHINE_IDS)} (part of this ins
 ## Processes
 
 None is always there. A plugin lives for one call. After a DEL a *sweeper*
-(`python -I -m neutron_cni.ipam.sweeper {state} {run}`) lives until all that rests has been given
+(`python -I -m neutron_cni.ipam.sweeper {state}`) lives until all that rests has been given
 back. It may be killed: the next call starts another.
 """
 

@@ -172,7 +172,7 @@ def test_overlapping_rivals_lose_nothing_and_share_nothing(
 ) -> None:
     """Two installations of ours, and a tool that adds addresses of its own choice."""
     ours, others, last = pods(6), pods(6), pods(1)
-    other = {"stateDir": "/var/lib/other-neutron-cni", "runDir": "/run/other-neutron-cni"}
+    other = {"stateDir": "/var/lib/other-neutron-cni"}
     foreign = [f"10.10.15.{number}" for number in range(201, 207)]
 
     def work(name: str) -> Answer:

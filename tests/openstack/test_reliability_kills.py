@@ -25,7 +25,7 @@ from tests.reliability import tracer
 KILLS = int(os.environ.get("NEUTRON_CNI_REAL_KILLS", "42"))
 IPAM = "cni-ipam-neutron"
 REPORT = "/run/tracer-report"
-STATE = ("/var/lib/neutron-cni", "/run/neutron-cni")
+STATE = "/var/lib/neutron-cni"
 MOST = 4
 Kind = Literal["vm", "bare"]
 NODES: dict[str, tuple[str, Kind]] = {
@@ -112,7 +112,7 @@ class Scene:
             self.unsure.clear()
 
     def sweep(self, line: int) -> None:
-        program = [sys.executable, tracer.__file__, str(line), "sweeper", *STATE]
+        program = [sys.executable, tracer.__file__, str(line), "sweeper", STATE]
         done = self.node.exec(program, check=False, env={"TRACER_REPORT": REPORT})
         self.kills += done.returncode in (-9, 137)
 

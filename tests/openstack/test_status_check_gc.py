@@ -109,7 +109,7 @@ def test_status_names_a_quota_that_is_used_up_where_a_port_is_needed(
         (config("1.1.0", cloudsFile="/nosuch/clouds.yaml"), "/nosuch/clouds.yaml"),
         (config("1.1.0", cloudsFile="/run/nobody.yaml"), "127.0.0.1:9"),
         (config("1.1.0", stateDir="/etc/hosts/store"), "/etc/hosts/store"),
-        (config("1.1.0", runDir="/etc/hosts/run"), "/etc/hosts/run"),
+        (config("1.1.0", stateDir="/etc/hosts/state"), "/etc/hosts/state"),
     ],
     ids=[
         "subnet",
@@ -133,7 +133,7 @@ def test_status_names_what_is_wrong(node: Node, document: dict[str, Any], reason
 @contextmanager
 def lock_held(node: Node, since: float) -> Iterator[int]:
     """A process of the node holds the lock of mode `fixed-ips`, for `since` seconds by now."""
-    path = FileLock("/run/neutron-cni", "lab||default-route").path
+    path = FileLock("/var/lib/neutron-cni", "lab||default-route").path
     code = f"""
 import fcntl, os, sys, time
 os.makedirs({str(path.parent)!r}, exist_ok=True)

@@ -171,7 +171,7 @@ def _sweep(job: Job) -> Outcome:
 
     replace(sweeper, "time", SimpleNamespace(time=time.time, sleep=sleep))
     try:
-        sweeper.main(config.state_dir, config.run_dir)
+        sweeper.main(config.state_dir)
     except Resting:
         return Outcome()
     finally:

@@ -166,7 +166,6 @@ class Host:
             "cloud": "fake",
             "cloudsFile": str(self.scene.clouds_file),
             "stateDir": str(self.state_dir),
-            "runDir": str(self.folder / "run"),
             "node": self.name,
             **own,
             **more,

@@ -2,7 +2,7 @@
 
 No fault points in the product: `sys.settrace` sees every line, so a process can be ended (SIGKILL,
 no handler runs) before any of them. Knows nothing else of the tests, as real plugin processes load
-it too (`python tracer.py LINE PLUGIN`, or `... LINE sweeper STATE_DIR RUN_DIR`). With LINE 0 it
+it too (`python tracer.py LINE PLUGIN`, or `... LINE sweeper STATE_DIR`). With LINE 0 it
 writes the number of lines, and of those where the world changes, into the file $TRACER_REPORT.
 """
 

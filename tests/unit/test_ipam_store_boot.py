@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from neutron_cni.store import Store
+from neutron_cni.store import State, Store, machine
 from neutron_cni.store import store as store_module
 from tests.unit.test_ipam_store import hold, wish
 
@@ -36,3 +36,26 @@ def test_a_reboot_that_finds_a_row_which_is_no_lease_sets_the_store_aside(
     with Store(str(folder)) as store:
         assert store.all() == []
     assert list(folder.glob("store.db.damaged-*"))
+
+
+def test_a_copy_of_the_store_on_another_machine_is_not_used(
+    tmp_path: Path, boot_id: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot of a node, started as another VM, must not give back what the node's pods use."""
+    uuid = tmp_path / "product_uuid"
+    monkeypatch.setattr(machine, "PRODUCT_UUID", uuid)
+    uuid.write_text("one\n")
+    folder = tmp_path / "state"
+    with Store(str(folder)) as store:
+        hold(store, wish("c1"))
+    boot_id.write_text(f"{uuid4()}\n")
+    uuid.write_text("two\n")
+
+    for _ in range(2):
+        with Store(str(folder)) as store:
+            assert store.all() == []
+    (aside,) = folder.glob("store.db.of-another-machine-*")
+    uuid.write_text("one\n")
+    aside.rename(folder / "store.db")
+    with Store(str(folder)) as store:
+        assert [row.state for row in store.all()] == [State.COOLING]

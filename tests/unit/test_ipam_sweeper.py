@@ -50,7 +50,7 @@ def test_an_address_that_is_blocked_does_not_delay_one_that_is_due_later(
         store.adopt(cooling("blocked", began))
         store.adopt(cooling("later", began + 0.5))
 
-    sweeper.main(str(tmp_path / "state"), str(tmp_path / "run"))
+    sweeper.main(str(tmp_path / "state"))
 
     assert len(settled) == 2
     assert 0.5 <= settled[1] < 5

@@ -94,14 +94,14 @@ def _settle_all(store: Store, conf_dir: Path) -> None:
     """Take over what the store lost, and give back what is due; the rest is the sweeper's."""
     from neutron_cni.deadline import Deadline
     from neutron_cni.ipam.config import Mode
-    from neutron_cni.ipam.lock import FileLock
+    from neutron_cni.ipam.lock import anchor_lock
     from neutron_cni.ipam.modes import port
     from neutron_cni.ipam.settling import connect, settle_mode
     from neutron_cni.ipam.sweeper import start_sweeper
 
     for (anchor, _), config in anchors(store, conf_dir).items():
         deadline = Deadline.after(LOCK_SECONDS)
-        with FileLock(config.run_dir, anchor) as lock:
+        with anchor_lock(config.state_dir, anchor) as lock:
             while not lock.try_acquire():
                 deadline.require(f"waiting for the lock of {anchor}")
                 time.sleep(0.05)

@@ -13,13 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
-from pathlib import Path
 
 from neutron_cni.cni.result import IPAddress
+from neutron_cni.store.machine import MACHINE_ID, PRODUCT_UUID, text_of
 
 _PREFIX = "ncni"
-MACHINE_IDS = (Path("/etc/machine-id"), Path("/sys/class/dmi/id/product_uuid"))
-"""The first is the same on machines made from one image, if that was not prepared for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +36,9 @@ class Claim:
 
 def install_id(node: str, state_dir: str) -> str:
     """Names the store that owns a claim: survives the store's loss, differs between stores."""
-    machine = "\0".join(_text(path) for path in MACHINE_IDS)
+    # The machine id alone is the same on machines made from one image that was not prepared for it.
+    machine = "\0".join(map(text_of, (MACHINE_ID, PRODUCT_UUID)))
     return sha256(f"{machine}\0{node}\0{state_dir}".encode()).hexdigest()[:6]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
 
 
 def claims_in(tags: Iterable[str]) -> frozenset[Claim]:

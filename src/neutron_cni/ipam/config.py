@@ -60,9 +60,7 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     node: Annotated[str, msgspec.Meta(max_length=50, pattern="^[A-Za-z0-9._-]*$")] = ""
     """Name of this node for the tags; default: the host name."""
     state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = "/var/lib/neutron-cni"
-    """Where the store is: must survive a reboot."""
-    run_dir: Annotated[str, msgspec.Meta(pattern="^/")] = "/run/neutron-cni"
-    """Where the locks are: a tmpfs is right."""
+    """Where the store and its locks are: must survive a reboot."""
 
     @property
     def node_name(self) -> str:

@@ -2,7 +2,7 @@
 
 flock(2) on a file that is never removed: the kernel frees it when its holder dies, however it
 dies, so no lock can be stale; and as the file stays, two processes can't lock two files of one
-name.
+name. The files are beside the store, so whoever shares the store shares its locks.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from typing import Self
 
 from neutron_cni.errors import CniError, Code
 
+OWN_PORT = "|own-port|"
+"""What stands between cloud and token in the anchor of a pod that has a port of its own."""
+
 
 class FileLock:
     """An exclusive lock between processes. Not re-entrant."""
 
-    def __init__(self, run_dir: str, name: str) -> None:
-        self.path = Path(run_dir) / "locks" / f"{sha256(name.encode()).hexdigest()[:16]}.lock"
+    def __init__(self, state_dir: str, name: str) -> None:
+        self.path = Path(state_dir) / "locks" / f"{sha256(name.encode()).hexdigest()[:16]}.lock"
         self._descriptor = -1
 
     def try_acquire(self) -> bool:
@@ -35,7 +38,7 @@ class FileLock:
             raise CniError(
                 Code.IO_FAILURE,
                 f"lock file {self.path}: {error.strerror}",
-                "`runDir` must be a folder that root can write",
+                "`stateDir` must be a folder that root can write",
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,3 +76,9 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def anchor_lock(state_dir: str, anchor: str) -> FileLock:
+    """The lock of one anchor. Pods with ports of their own share 256: files are never removed."""
+    cloud, mark, token = anchor.partition(OWN_PORT)
+    return FileLock(state_dir, f"{cloud}{mark}{token[:2]}")

@@ -22,7 +22,7 @@ from neutron_cni.ipam import settling
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.ipam.lease import Lease
-from neutron_cni.ipam.lock import FileLock
+from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.sandbox import inode_of, is_gone
 from neutron_cni.ipam.settling import anchor_for
 from neutron_cni.ipam.sweeper import start_sweeper
@@ -132,7 +132,7 @@ def _wish(request: IpamRequest) -> Record:
 
 def _served(store: Store, wish: Record, request: IpamRequest) -> Lease:
     """Wait until somebody, perhaps we, has served the request."""
-    lock = FileLock(request.config.run_dir, wish.anchor)
+    lock = anchor_lock(request.config.state_dir, wish.anchor)
     random, pause = Random(), FIRST_POLL
     while True:
         lease = _outcome(store.get(wish.id))

@@ -12,7 +12,7 @@ from neutron_cni.deadline import Deadline
 from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.claim import install_id
 from neutron_cni.ipam.config import IpamConfig, Mode
-from neutron_cni.ipam.lock import FileLock
+from neutron_cni.ipam.lock import OWN_PORT, FileLock
 from neutron_cni.store import Record, State, Store
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ def anchor_for(config: IpamConfig, token: str) -> str:
     """The queue and lock that a request belongs to."""
     cloud, file = config.cloud or "", config.clouds_file or ""
     if config.mode is Mode.PORT:
-        return f"{cloud}|{file}|own-port|{token}"
+        return f"{cloud}|{file}{OWN_PORT}{token}"
     port = config.port_id or config.host_interface or "default-route"
     return f"{cloud}|{file}|{port}"
 
@@ -100,7 +100,7 @@ def _adopt_own_ports_once(context: Context) -> None:
     key = f"adopted|{context.config.cloud or ''}|{context.config.clouds_file or ''}"
     if context.store.fact(key) is not None:
         return
-    with FileLock(context.config.run_dir, key) as lock:
+    with FileLock(context.config.state_dir, key) as lock:
         if lock.try_acquire() and context.store.fact(key) is None:
             port.adopt_all(context)
             context.store.remember(key, "yes")

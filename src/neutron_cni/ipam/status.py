@@ -9,7 +9,7 @@ from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import exhausted, free_count
 from neutron_cni.ipam.config import IpamConfig, Mode
-from neutron_cni.ipam.lock import FileLock
+from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import address_pairs
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.port import network_of
@@ -44,7 +44,7 @@ def status(config: IpamConfig, deadline: Deadline) -> None:
 def _lock_is_usable(config: IpamConfig, anchor: str) -> None:
     """That somebody has it is everyday; that he does not let go of it is not."""
     longest = max(LONGEST_HOLD, config.timeout)
-    with FileLock(config.run_dir, anchor) as lock:
+    with anchor_lock(config.state_dir, anchor) as lock:
         pid, since = 0, 0.0
         for _ in range(2):
             if lock.try_acquire():

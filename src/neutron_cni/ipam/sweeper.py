@@ -16,7 +16,7 @@ from pathlib import Path
 from neutron_cni.deadline import Deadline
 from neutron_cni.errors import CniError
 from neutron_cni.ipam.config import IpamConfig
-from neutron_cni.ipam.lock import FileLock
+from neutron_cni.ipam.lock import FileLock, anchor_lock
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.store import State, Store
 
@@ -29,14 +29,14 @@ LONGEST_SLEEP = 5.0
 def start_sweeper(config: IpamConfig) -> None:
     """Start it unless one runs. Never raises: what it would do stays in the store."""
     try:
-        with _lock(config.run_dir, config.state_dir) as lock:
+        with _lock(config.state_dir) as lock:
             if not lock.try_acquire():
                 return
         isolated = ["-I"] if sys.flags.isolated else []
         command = [sys.executable, *isolated, "-m", "neutron_cni.ipam.sweeper"]
         # The runtime waits for our standard output to be closed, so the child gets none of it.
         subprocess.Popen(
-            [*command, config.state_dir, config.run_dir],
+            [*command, config.state_dir],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -47,21 +47,21 @@ def start_sweeper(config: IpamConfig) -> None:
         return
 
 
-def main(state_dir: str, run_dir: str) -> None:
+def main(state_dir: str) -> None:
     """Work until nothing is left to give back."""
     while True:
-        with _lock(run_dir, state_dir) as lock:
+        with _lock(state_dir) as lock:
             if not lock.try_acquire():
                 return
-            _sweep(state_dir, run_dir)
+            _sweep(state_dir)
         # A DEL that came after our last look, and before the lock was free, started no sweeper.
         with Store(state_dir) as store:
             if not store.due(time.time()):
                 return
 
 
-def _lock(run_dir: str, state_dir: str) -> FileLock:
-    return FileLock(run_dir, f"sweeper|{state_dir}")
+def _lock(state_dir: str) -> FileLock:
+    return FileLock(state_dir, "sweeper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Retry:
     tried: frozenset[int] = frozenset()
 
 
-def _sweep(state_dir: str, run_dir: str) -> None:
+def _sweep(state_dir: str) -> None:
     retries: dict[str, _Retry] = {}
     while Path(state_dir).is_dir():
         with Store(state_dir) as store:
@@ -86,7 +86,7 @@ def _sweep(state_dir: str, run_dir: str) -> None:
                 return
             for anchor in _ready(store, retries, now):
                 retry, tried = retries.pop(anchor, _Retry()), _due(store, anchor, now)
-                _settle(store, anchor, run_dir)
+                _settle(store, anchor, state_dir)
                 left = tried & _due(store, anchor, now)
                 if left:
                     wait = min(LAST_RETRY, max(FIRST_RETRY, 2 * retry.wait))
@@ -117,9 +117,9 @@ def _due(store: Store, anchor: str, now: float) -> frozenset[int]:
     )
 
 
-def _settle(store: Store, anchor: str, run_dir: str) -> None:
+def _settle(store: Store, anchor: str, state_dir: str) -> None:
     deadline = Deadline.after(SETTLE_SECONDS)
-    with FileLock(run_dir, anchor) as lock:
+    with anchor_lock(state_dir, anchor) as lock:
         while not lock.try_acquire():
             if deadline.left <= 0:
                 return
@@ -132,4 +132,4 @@ def _settle(store: Store, anchor: str, run_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1])

@@ -52,17 +52,17 @@ def set_aside_if_damaged(path: Path) -> bool:
     with store_errors(path), exclusive(path):
         if not path.exists() or _is_sound(path):
             return False
-        set_aside(path)
+        set_aside(path, "damaged")
     return True
 
 
-def set_aside(path: Path) -> None:
+def set_aside(path: Path, why: str) -> None:
     """Rename, never delete: an operator may want to look. WAL and SHM go with the file."""
     stamp = time.strftime("%Y%m%dT%H%M%S")
     for suffix in ("-wal", "-shm", ""):
         part = Path(f"{path}{suffix}")
         if part.exists():
-            part.rename(f"{path}.damaged-{stamp}-{os.getpid()}{suffix}")
+            part.rename(f"{path}.{why}-{stamp}-{os.getpid()}{suffix}")
 
 
 def _is_sound(path: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from neutron_cni.cni.result import IPAddress
 from neutron_cni.errors import CniError
 from neutron_cni.store.damage import is_suspicious, set_aside_if_damaged
+from neutron_cni.store.machine import CopiedStore, set_aside_if_copied
 from neutron_cni.store.record import Held, Record, State, from_row, to_row
 from neutron_cni.store.schema import open_database, store_errors
 
@@ -24,6 +25,9 @@ class Database:
     def __init__(self, state_dir: str) -> None:
         self.path = Path(state_dir) / "store.db"
         try:
+            self._open()
+        except CopiedStore:
+            set_aside_if_copied(self.path)
             self._open()
         except CniError as error:
             if not is_suspicious(error):

@@ -16,6 +16,7 @@ from uuid import uuid4
 from neutron_cni.cni.attachment import Attachment
 from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.lease import Lease, lease_to_json
+from neutron_cni.store import machine
 from neutron_cni.store.boot import release_all
 from neutron_cni.store.database import Database, address_in
 from neutron_cni.store.record import Entry, Held, Record, State, to_row
@@ -239,8 +240,17 @@ class Store(Database):
         return self._one(f"token = ? AND state IN {_LIVE}", token)
 
     def _opened(self) -> None:
+        self._note_machine()
         self._note_boot()
         self._note_clock()
+
+    def _note_machine(self) -> None:
+        """Raises CopiedStore where another machine wrote this store."""
+        known = self.fact(machine.FACT)
+        if not known and machine.machine():
+            self.remember(machine.FACT, machine.machine())
+        elif known and machine.is_another(known):
+            raise machine.CopiedStore
 
     def _note_clock(self) -> None:
         """After the clock was set back, a rest would last until it is that late again: it begins
