@@ -105,7 +105,7 @@ def replace(module: ModuleType, name: str, value: object) -> None:
     setattr(module, name, value)
 
 
-def _nobody(config: IpamConfig) -> None:
+def _nobody(state_dir: str) -> None:
     """In the place of `start_sweeper`: tests say when the sweeper works."""
 
 

@@ -15,6 +15,7 @@ from neutron_cni.errors import CniError, Code
 if TYPE_CHECKING:
     from neutron_cni.ipam.audit.compare import Finding
     from neutron_cni.ipam.audit.leavings import NodeKnown
+    from neutron_cni.ipam.config import IpamConfig
     from neutron_cni.store import Store
 
 Apply = Annotated[bool, typer.Option(help="Do it; without, only say what would be done.")]
@@ -34,6 +35,9 @@ def gc(
     cloud: Annotated[str | None, typer.Option(help="With --node: name in clouds.yaml.")] = None,
     clouds_file: Annotated[str | None, typer.Option(help="Path of clouds.yaml.")] = None,
     cluster: Annotated[str, typer.Option(help="With --node: only of this cluster.")] = "",
+    install: Annotated[
+        str, typer.Option(help="With --node: only of this installation (6 hex digits).")
+    ] = "",
     kubeconfig: Annotated[
         str | None, typer.Option(help="With --node: ask this API server whether it is gone.")
     ] = None,
@@ -50,9 +54,25 @@ def gc(
     if node is None:
         _this_node(apply, state_dir, conf_dir)
         return
-    if node == socket.gethostname():
-        raise CniError(Code.INVALID_CONFIG, f"{node} is this node", "leave --node out")
-    _other_node(apply, node, cloud, clouds_file, cluster, _judge(kubeconfig, node_is_gone))
+    _refuse_own(node, install, state_dir, conf_dir)
+    judge = _judge(kubeconfig, node_is_gone)
+    _other_node(apply, node, cloud, clouds_file, cluster, install, judge)
+
+
+def _refuse_own(node: str, install: str, state_dir: Path, conf_dir: Path) -> None:
+    """This node's own leases are not for others to remove, those of a former installation are."""
+    from neutron_cni.store import Store
+
+    with Store(str(state_dir)) as store:
+        configs = anchors(store, conf_dir).values()
+        own_install = store.fact("install")
+    names = {socket.gethostname(), *(config.node_name for config in configs)}
+    if node in names and (not install or install == own_install):
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"{node} is this node",
+            "leave --node out, or name a former installation of it with --install",
+        )
 
 
 def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
@@ -60,6 +80,7 @@ def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
 
     from neutron_cni.ipam.audit.compare import Kind, unused
     from neutron_cni.ipam.node import namespace_with
+    from neutron_cni.netlink.undo import remove_stale_proxies
     from neutron_cni.store import Store
 
     with Store(str(state_dir)) as store:
@@ -71,45 +92,69 @@ def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
         for finding in lost:
             used = any(namespace_with(ip_address(item)) for item in finding.address.split(", "))
             _say(apply, "take over" if used else "release", finding)
-        for problem in problems:
-            typer.secho(f"could not look: {problem}", fg="red", err=True)
         if apply:
-            for record in store.all():
-                if record.id in {item.record_id for item in idle}:
-                    store.release(record.id, record.config.quarantine)
-            _settle_all(store, conf_dir)
+            _release(store, {item.record_id for item in idle})
+            problems += _settle_all(store, conf_dir)
+            remove_stale_proxies()
         _summary(len(idle) + len(lost), apply)
         waiting = store.due(time.time())
+    for problem in dict.fromkeys(problems):
+        typer.secho(f"could not look: {problem}", fg="red", err=True)
     if apply and waiting:
         typer.echo(f"{len(waiting)} queue(s) rest or wait; they are finished in the background")
     if problems:
         raise typer.Exit(1)
 
 
+def _release(store: Store, record_ids: set[int]) -> None:
+    """Those that are idle still: Neutron was asked meanwhile, and a container may have come."""
+    from neutron_cni.ipam.audit.compare import unused
+    from neutron_cni.ipam.node import namespace_with
+
+    records = [record for record in store.all() if record.id in record_ids]
+    idle = {item.record_id for item in unused(records, namespace_with)}
+    for record in records:
+        if record.id in idle:
+            store.release(record.id, record.config.quarantine)
+
+
 def _say(apply: bool, what: str, finding: Finding) -> None:
     typer.echo(f"{'' if apply else 'would '}{what} {finding.address}: {finding.text}")
 
 
-def _settle_all(store: Store, conf_dir: Path) -> None:
-    """Take over what the store lost, and give back what is due; the rest is the sweeper's."""
+def _settle_all(store: Store, conf_dir: Path) -> list[str]:
+    """Take over what the store lost, and give back what is due; the rest is the sweeper's.
+
+    Returns what could not be done, in sentences; one cloud that is down does not stop the others.
+    """
+    from neutron_cni.ipam.sweeper import start_sweeper
+
+    problems = []
+    for (anchor, _), config in anchors(store, conf_dir).items():
+        try:
+            _settle(store, anchor, config)
+        except CniError as error:
+            problems.append(str(error))
+    start_sweeper(str(store.path.parent))
+    return problems
+
+
+def _settle(store: Store, anchor: str, config: IpamConfig) -> None:
     from neutron_cni.deadline import Deadline
     from neutron_cni.ipam.config import Mode
     from neutron_cni.ipam.lock import anchor_lock
     from neutron_cni.ipam.modes import port
     from neutron_cni.ipam.settling import connect, settle_mode
-    from neutron_cni.ipam.sweeper import start_sweeper
 
-    for (anchor, _), config in anchors(store, conf_dir).items():
-        deadline = Deadline.after(LOCK_SECONDS)
-        with anchor_lock(config.state_dir, anchor) as lock:
-            while not lock.try_acquire():
-                deadline.require(f"waiting for the lock of {anchor}")
-                time.sleep(0.05)
-            context = connect(store, config, anchor, Deadline.after(config.timeout))
-            if config.mode is Mode.PORT:
-                port.adopt_all(context)
-            settle_mode(context)
-        start_sweeper(config)
+    deadline = Deadline.after(LOCK_SECONDS)
+    with anchor_lock(str(store.path.parent), anchor) as lock:
+        while not lock.try_acquire():
+            deadline.require(f"waiting for the lock of {anchor}")
+            time.sleep(0.05)
+        context = connect(store, config, anchor, Deadline.after(config.timeout))
+        if config.mode is Mode.PORT:
+            port.adopt_all(context)
+        settle_mode(context)
 
 
 def _judge(kubeconfig: str | None, node_is_gone: bool) -> NodeKnown:
@@ -132,6 +177,7 @@ def _other_node(
     cloud: str | None,
     clouds_file: str | None,
     cluster: str,
+    install: str,
     node_known: NodeKnown,
 ) -> None:
     from neutron_cni.deadline import Deadline
@@ -139,7 +185,7 @@ def _other_node(
     from neutron_cni.openstack.neutron import Neutron
 
     neutron = Neutron.connect(cloud, clouds_file, Deadline.after(600.0))
-    found = leavings(neutron, node, cluster, node_known)
+    found = leavings(neutron, node, cluster, install, node_known)
     for item in found:
         what = ", ".join(str(fixed.address) for fixed in item.port.fixed_ips)
         if item.keep:

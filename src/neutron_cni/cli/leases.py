@@ -73,8 +73,10 @@ def anchors(store: Store, conf_dir: Path) -> dict[tuple[str, str], IpamConfig]:
     from neutron_cni.ipam.settling import anchor_for
 
     found: dict[tuple[str, str], IpamConfig] = {}
-    configs = [record.config for record in store.all()] + list(configured(conf_dir).values())
-    for config in configs:
+    here = store.path.parent
+    # A network with another store is none of this one's.
+    mine = [item for item in configured(conf_dir).values() if Path(item.state_dir) == here]
+    for config in [*(record.config for record in store.all()), *mine]:
         own = config.mode is Mode.PORT
         found[(anchor_for(config, "all" if own else ""), config.mode.value)] = config
     return found
@@ -85,6 +87,7 @@ def _print_table(
 ) -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -96,18 +99,20 @@ def _print_table(
             "\n".join(str(item.address) for item in record.addresses) or "-",
             _state(record),
             f"{time.time() - record.changed:.0f} s",
-            str(record.pod) or record.attachment.container_id[:24] or f"token {record.token}",
-            record.attachment.ifname or "-",
+            escape(
+                str(record.pod) or record.attachment.container_id[:24] or f"token {record.token}"
+            ),
+            escape(record.attachment.ifname or "-"),
             record.network or "-",
             record.config.mode.value,
         )
     console.print(table) if records else console.print("This node holds no addresses.")
     for finding in findings:
         console.print(
-            f"[yellow]{finding.kind}[/] {finding.address}: {finding.text}", soft_wrap=True
+            f"[yellow]{finding.kind}[/] {finding.address}: {escape(finding.text)}", soft_wrap=True
         )
     for problem in problems:
-        console.print(f"[red]could not compare[/]: {problem}", soft_wrap=True)
+        console.print(f"[red]could not compare[/]: {escape(problem)}", soft_wrap=True)
     if not (offline or findings or problems):
         console.print("Neutron agrees.")
 

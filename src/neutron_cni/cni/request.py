@@ -205,7 +205,8 @@ def _requested(runtime: _Runtime, environment: Environment) -> tuple[IPAddress, 
     if not environment.address:
         return ()
     try:
-        return tuple(parse_requested(item, "IP") for item in environment.address.split(","))
+        found = [parse_requested(item, "IP") for item in environment.address.split(",")]
+        return tuple(dict.fromkeys(found))
     except CniError:
         raise CniError(
             Code.INVALID_ENVIRONMENT,
@@ -215,7 +216,8 @@ def _requested(runtime: _Runtime, environment: Environment) -> tuple[IPAddress, 
 
 
 def _addresses(texts: list[str], key: str) -> tuple[IPAddress, ...]:
-    return tuple(parse_requested(text, f"{key}[{index}]") for index, text in enumerate(texts))
+    found = [parse_requested(text, f"{key}[{index}]") for index, text in enumerate(texts)]
+    return tuple(dict.fromkeys(found))
 
 
 def _mac(runtime: _Runtime) -> str:

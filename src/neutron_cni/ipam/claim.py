@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
 
@@ -43,6 +44,12 @@ def install_id(node: str, state_dir: str) -> str:
 
 def claims_in(tags: Iterable[str]) -> frozenset[Claim]:
     """The claims among a port's tags; other people's tags are none of ours."""
+    return _claims_in(frozenset(tags))
+
+
+@lru_cache(maxsize=4)
+def _claims_in(tags: frozenset[str]) -> frozenset[Claim]:
+    """Of one port they are asked for once per lease."""
     return frozenset(claim for tag in tags if (claim := _parse(tag)) is not None)
 
 

@@ -66,7 +66,7 @@ class NeutronIpam:
                 store.release(record.id, record.config.quarantine)
             waiting = bool(store.due(time.time()))
         if waiting:
-            start_sweeper(request.config)
+            start_sweeper(request.config.state_dir)
 
     def verify(self, request: IpamRequest) -> list[str]:
         """See `Ipam.verify`."""
@@ -95,14 +95,14 @@ class NeutronIpam:
                     store.release(record.id, record.config.quarantine)
             waiting = bool(store.due(time.time()))
         if waiting:
-            start_sweeper(config)
+            start_sweeper(config.state_dir)
 
 
 def _sweep_if_due(store: Store, config: IpamConfig) -> None:
     """Have a sweeper run where there is work for it; the call's own outcome is not its matter."""
     with suppress(CniError):
         if store.due(time.time()):
-            start_sweeper(config)
+            start_sweeper(config.state_dir)
 
 
 def _adopted_and_gone(record: Record) -> bool:

@@ -121,6 +121,7 @@ def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
     """What differs between a held lease and Neutron, in sentences. For CHECK."""
     from neutron_cni.ipam import locate
     from neutron_cni.ipam.modes.address_pairs import pair_addresses
+    from neutron_cni.ipam.modes.stock import is_foreign
     from neutron_cni.openstack.errors import NotFound
 
     context = connect(store, record.config, record.anchor, deadline)
@@ -134,6 +135,11 @@ def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
             f"{item.address} is not among the {where} of the VM's port {port.id}"
             for item in record.addresses
             if item.address not in present
+        ]
+        found += [
+            f"{item.address} is on the VM's port {port.id}, but not for a pod"
+            for item in record.addresses
+            if fixed and is_foreign(item, record.token, context.install, port)
         ]
     if record.config.mode is not Mode.FIXED_IPS:
         for item in record.addresses:

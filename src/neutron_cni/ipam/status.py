@@ -10,7 +10,7 @@ from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import exhausted, free_count
 from neutron_cni.ipam.config import IpamConfig, Mode
 from neutron_cni.ipam.lock import anchor_lock
-from neutron_cni.ipam.modes import address_pairs
+from neutron_cni.ipam.modes import address_pairs, pair_limit
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.port import network_of
 from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
@@ -92,8 +92,7 @@ def _room_for_a_pair(context: Context, port: Port) -> None:
     if problem is not None:
         raise problem
     _room_for_a_port(context, surroundings(context.neutron, port.network_id))
-    told = context.store.fact(address_pairs.LIMIT_FACT)
-    limit = context.config.max_address_pairs or (int(told) if told else None)
+    limit = context.config.max_address_pairs or pair_limit.known(context)
     if limit is not None and len(port.address_pairs) >= limit:
         raise CniError(
             Code.EXHAUSTED,

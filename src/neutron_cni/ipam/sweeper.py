@@ -15,7 +15,6 @@ from pathlib import Path
 
 from neutron_cni.deadline import Deadline
 from neutron_cni.errors import CniError
-from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.ipam.lock import FileLock, anchor_lock
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.store import State, Store
@@ -26,17 +25,17 @@ LONGEST_SLEEP = 5.0
 """The clock may be set, and rows may be added, while we sleep."""
 
 
-def start_sweeper(config: IpamConfig) -> None:
+def start_sweeper(state_dir: str) -> None:
     """Start it unless one runs. Never raises: what it would do stays in the store."""
     try:
-        with _lock(config.state_dir) as lock:
+        with _lock(state_dir) as lock:
             if not lock.try_acquire():
                 return
         isolated = ["-I"] if sys.flags.isolated else []
         command = [sys.executable, *isolated, "-m", "neutron_cni.ipam.sweeper"]
         # The runtime waits for our standard output to be closed, so the child gets none of it.
         subprocess.Popen(
-            [*command, config.state_dir],
+            [*command, state_dir],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

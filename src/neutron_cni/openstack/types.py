@@ -30,6 +30,12 @@ class AddressPair:
     address: str
     mac: str = ""
 
+    @property
+    def single(self) -> IPAddress | None:
+        """The one address that it stands for, None where it is a CIDR of several."""
+        net = ip_network(self.address, strict=False)
+        return net.network_address if net.num_addresses == 1 else None
+
     def to_json(self) -> dict[str, str]:
         """As Neutron returns it, MAC included, so that rewriting a list changes nothing."""
         return {"ip_address": self.address} | ({"mac_address": self.mac} if self.mac else {})

@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -104,9 +105,24 @@ def open_database(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if path.exists():
             with suppress(_OutdatedError):
-                return _connect(path)
+                return _patiently(_connect, path)
         with exclusive(path):
-            return _migrated(path)
+            return _patiently(_migrated, path)
+
+
+def _patiently(open_it: Callable[[Path], sqlite3.Connection], path: Path) -> sqlite3.Connection:
+    """As often as it takes. While the first connection of all is made, or the last one closed,
+    SQLite refuses others without waiting for `timeout` (https://sqlite.org/wal.html, section 9).
+    """
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return open_it(path)
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up:
+                raise
+        time.sleep(0.02)
 
 
 class _OutdatedError(Exception):

@@ -129,6 +129,20 @@ class Store(Database):
                     )
                     self._write_addresses(record_id, addresses)
 
+    def relocate(self, record_id: int, port_id: str) -> None:
+        """A held lease's addresses are on another port now."""
+        with self._transaction():
+            record = self.get(record_id)
+            if record is None or record.state is not State.HELD or record.lease is None:
+                return
+            lease = replace(record.lease, port_id=port_id)
+            self._db.execute(
+                "UPDATE lease SET answer = ? WHERE id = ?", (lease_to_json(lease), record_id)
+            )
+            self._write_addresses(
+                record_id, tuple(replace(item, port_id=port_id) for item in record.addresses)
+            )
+
     def fail(self, errors: Mapping[int, CniError]) -> None:
         """Nothing was changed in Neutron for these, and nothing will be: wanted -> failed."""
         with self._transaction():

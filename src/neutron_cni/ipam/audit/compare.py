@@ -14,6 +14,7 @@ from neutron_cni.ipam.config import Mode
 from neutron_cni.ipam.modes import reserve
 from neutron_cni.ipam.modes.address_pairs import pair_addresses
 from neutron_cni.ipam.modes.context import Context, InUse
+from neutron_cni.ipam.modes.stock import is_foreign
 from neutron_cni.ipam.sandbox import is_gone
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
@@ -32,7 +33,7 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
     """Ours by Neutron's tags, but the store does not know it."""
     FOREIGN = "foreign"
-    """Claimed on this VM's port by another installation of neutron-cni."""
+    """Another installation's of neutron-cni: on this VM's port, or made for a node of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ def against_neutron(context: Context) -> list[Finding]:
         records = [r for r in records if r.anchor == context.anchor]
     found = list(_missing(context, records, port, reserved))
     if port is not None and context.config.mode is Mode.FIXED_IPS:
-        found += _claims(context, port, records)
+        found += _claims(context, port)
+    else:
+        found += _of_former_installations(context)
     known = {record.nonce for record in context.store.all()}
     found += [
         Finding(Kind.UNKNOWN, _addresses(item), f"port {item.id} ({item.name}) has no lease here")
@@ -97,9 +100,17 @@ def _missing(
     for record in records:
         if record.state is not State.HELD:
             continue
-        for address in (item.address for item in record.addresses):
+        for item in record.addresses:
+            address = item.address
             if port is not None and address not in _let_through(context, port):
                 text = f"{record}: not on the VM's port {port.id}, so its traffic is dropped"
+                yield Finding(Kind.MISSING, str(address), text, record.id)
+            elif (
+                port is not None
+                and context.config.mode is Mode.FIXED_IPS
+                and is_foreign(item, record.token, context.install, port)
+            ):
+                text = f"{record}: on the VM's port {port.id}, but as the VM's own address"
                 yield Finding(Kind.MISSING, str(address), text, record.id)
             elif context.config.mode is not Mode.FIXED_IPS and record.nonce not in reserved:
                 text = f"{record}: no port reserves the address, so it may be given to another"
@@ -110,8 +121,8 @@ def _let_through(context: Context, port: Port) -> frozenset[IPAddress] | set[IPA
     return port.addresses if context.config.mode is Mode.FIXED_IPS else pair_addresses(port)
 
 
-def _claims(context: Context, port: Port, records: list[Record]) -> Iterator[Finding]:
-    known = {item.address for record in records for item in record.addresses}
+def _claims(context: Context, port: Port) -> Iterator[Finding]:
+    known = {entry.address for entry in context.store.entries()}
     for claim in sorted(claims_in(port.tags), key=lambda item: item.tag):
         if claim.install != context.install:
             text = f"claimed on port {port.id} by another installation ({claim.install})"
@@ -119,6 +130,22 @@ def _claims(context: Context, port: Port, records: list[Record]) -> Iterator[Fin
         elif claim.address in port.addresses - known:
             text = f"on port {port.id} by our claim, but the store does not know it"
             yield Finding(Kind.UNKNOWN, str(claim.address), text)
+
+
+def _of_former_installations(context: Context) -> Iterator[Finding]:
+    """Ports for a node of this name that are not of this installation: its store is no more."""
+    config = context.config
+    for port in context.neutron.ports(tags=f"{reserve.TAG},{reserve.node_tag(config.node_name)}"):
+        install = reserve.tag_value(port, "install")
+        if install == context.install or port.device_owner != reserve.DEVICE_OWNER:
+            continue
+        if reserve.tag_value(port, "cluster") == config.cluster:
+            text = (
+                f"port {port.id} ({port.name}) was made by installation {install} of a node "
+                f"of this name; if that is no more: neutron-cni gc --node {config.node_name} "
+                f"--install {install} --node-is-gone"
+            )
+            yield Finding(Kind.FOREIGN, _addresses(port), text)
 
 
 def _addresses(port: Port) -> str:

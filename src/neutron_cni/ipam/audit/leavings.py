@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.modes import reserve
@@ -30,15 +31,21 @@ class Leaving:
     keep: str
 
 
-def leavings(neutron: Neutron, node: str, cluster: str, node_known: NodeKnown) -> list[Leaving]:
-    """Every reserving port tagged for `node` (of `cluster`, if one is named), and what to do.
+def leavings(
+    neutron: Neutron, node: str, cluster: str, install: str, node_known: NodeKnown
+) -> list[Leaving]:
+    """Every reserving port tagged for `node`, and what to do.
+
+    Of `cluster` and of the installation `install` only, where they are not empty.
 
     A port may go only when nobody knows its node any more: not the API server, and not Nova,
     whose VM still has the parent port. Raises CniError.
     """
-    tags = [reserve.TAG, f"ncni-node={node}"[:60]]
+    tags = [reserve.TAG, reserve.node_tag(node)]
     if cluster:
         tags.append(f"ncni-cluster={cluster}")
+    if install:
+        tags.append(f"ncni-install={install}")
     known = node_known(node)
     found = [
         port
@@ -74,7 +81,11 @@ def _exists(neutron: Neutron, port_id: str) -> bool:
 
 
 def known_to_api_server(kubeconfig: str) -> NodeKnown:
-    """Asks the API server named in a kubeconfig. Raises CniError when it can't be asked."""
+    """Asks the API server named in a kubeconfig. Raises CniError when it can't be asked.
+
+    Every node is looked at: the tag has the host name, and a node may be registered by another
+    name (a cloud provider's, or the fully qualified one). When in doubt it is known.
+    """
 
     def ask(node: str) -> bool:
         try:
@@ -87,16 +98,27 @@ def known_to_api_server(kubeconfig: str) -> NodeKnown:
             ) from error
         try:
             api = client.CoreV1Api(config.new_client_from_config(kubeconfig))
-            api.read_node(node, _request_timeout=10)
+            found = api.list_node(_request_timeout=30)
         except client.ApiException as error:
-            if error.status == 404:
-                return False
             raise _unanswered(kubeconfig, f"{error.status} {error.reason}") from error
         except Exception as error:  # urllib3's and the client's own have no common base
             raise _unanswered(kubeconfig, str(error)) from error
-        return True
+        return any(_short(node) in map(_short, _names(item)) for item in found.items)
 
     return ask
+
+
+def _names(node: Any) -> set[str]:
+    """Everything that a node of the API is called by."""
+    labels = node.metadata.labels or {}
+    addresses = (node.status and node.status.addresses) or ()
+    names = {node.metadata.name, labels.get("kubernetes.io/hostname", "")}
+    names |= {item.address for item in addresses if item.type in ("Hostname", "InternalDNS")}
+    return {name for name in names if name}
+
+
+def _short(name: str) -> str:
+    return name.partition(".")[0].lower()
 
 
 def _unanswered(kubeconfig: str, why: str) -> CniError:

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 
 from neutron_cni.cni.result import IPAddress
 from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.adopt import adopted
-from neutron_cni.ipam.modes import reserve
+from neutron_cni.ipam.modes import former, pair_limit, reserve
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.stock import live_addresses
 from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
-from neutron_cni.openstack.errors import AnswerLost, InUse, PairLimit, StaleRevision
+from neutron_cni.openstack.errors import (
+    AnswerLost,
+    InUse,
+    PairLimit,
+    StaleRevision,
+)
 from neutron_cni.openstack.types import AddressPair, Port
 from neutron_cni.store import Record, State
 
 MAX_ROUNDS = 40
-LIMIT_FACT = "address-pair-limit"
-"""Under this key the store remembers the limit that Neutron told when it refused."""
 
 
 @dataclass(slots=True)
@@ -68,8 +70,7 @@ def settle(context: Context) -> None:
 
 def pair_addresses(port: Port) -> set[IPAddress]:
     """The single addresses among the port's pairs; CIDR pairs are an operator's."""
-    nets = [ip_network(pair.address, strict=False) for pair in port.address_pairs]
-    return {net.network_address for net in nets if net.num_addresses == 1}
+    return {pair.single for pair in port.address_pairs if pair.single is not None}
 
 
 def why_not(port: Port) -> CniError | None:
@@ -110,7 +111,7 @@ def _adopt(context: Context, port: Port, around: Surroundings) -> None:
     for nonce, lost in found.items():
         if not reserve.is_lost(context, lost, known):
             continue
-        if reserve.tag_value(lost, "parent") != port.id:
+        if not former.is_parent(context, reserve.tag_value(lost, "parent"), port):
             continue
         token = reserve.tag_value(lost, "token")
         record = adopted(context, token, reserve.held(lost), around, port.id, True, nonce)
@@ -138,7 +139,7 @@ def _reserve(context: Context, port: Port, around: Surroundings, progress: _Prog
             continue
         problem = why_not(port)
         if problem is None and progress.fitting is not None and progress.fitting <= 0:
-            problem = _no_room(context, port)
+            problem = pair_limit.refusal(context, port)
         if problem is not None:
             context.store.fail({record.id: problem})
             context.store.abandon({record.id: problem})
@@ -201,7 +202,7 @@ def _wanted_pairs(
     pairs = [
         pair
         for pair in port.address_pairs
-        if pair.mac not in ("", port.mac) or not _is_one_of(pair, leaving)
+        if pair.mac not in ("", port.mac) or pair.single not in leaving
     ]
     pairs += [AddressPair(str(item)) for item in sorted(missing, key=str)]
     return (None if pairs == list(port.address_pairs) else pairs), joining
@@ -215,7 +216,9 @@ def _update(
     progress: _Progress,
 ) -> Port:
     try:
-        return context.neutron.set_address_pairs(port, pairs)
+        changed = context.neutron.set_address_pairs(port, pairs)
+        pair_limit.exceeded(context, len(pairs))
+        return changed
     except (StaleRevision, AnswerLost):
         time.sleep(min(context.deadline.left, context.random.uniform(0.02, 0.2)))
     except PairLimit as error:
@@ -233,7 +236,7 @@ def _turn_away(
 ) -> None:
     """Neutron refused the whole list: the latest comers go, their reserving ports too."""
     if error.limit is not None:
-        context.store.remember(LIMIT_FACT, str(error.limit))
+        pair_limit.learn(context, error.limit)
     newcomers = _addresses(joining) - _own_pairs(port)
     room = (error.limit or 0) - (len(pairs) - len(newcomers))
     progress.crowded = not joining
@@ -242,18 +245,8 @@ def _turn_away(
         if room >= 0:
             continue
         ports = [item.port_id for item in record.addresses]
-        _refuse(context, record, list(dict.fromkeys(ports)), _no_room(context, port))
+        _refuse(context, record, list(dict.fromkeys(ports)), pair_limit.refusal(context, port))
     progress.fitting = max(0, room)
-
-
-def _no_room(context: Context, port: Port) -> CniError:
-    limit = context.store.fact(LIMIT_FACT) or "unknown"
-    return CniError(
-        Code.EXHAUSTED,
-        f"port {port.id} has {len(port.address_pairs)} allowed address pairs, "
-        f"and Neutron's limit is {limit}",
-        "raise max_allowed_address_pair in neutron.conf, use mode fixed-ips, or spread the pods",
-    )
 
 
 def _remove_reserves(context: Context, port: Port, progress: _Progress) -> None:
@@ -267,8 +260,9 @@ def _remove_reserves(context: Context, port: Port, progress: _Progress) -> None:
         reserved = reserve.find(context, record)
         if reserved is not None:
             try:
+                former.leave_pairs(context, reserved, port)
                 context.neutron.delete_port(reserved.id)
-            except InUse:
+            except (InUse, StaleRevision, AnswerLost):
                 progress.blocked.add(record.id)
                 continue
         # Until then a creation whose answer was lost may still come to pass.
@@ -289,8 +283,3 @@ def _leaving(context: Context, records: list[Record]) -> set[IPAddress]:
 
 def _addresses(records: list[Record]) -> set[IPAddress]:
     return {item.address for record in records for item in record.addresses}
-
-
-def _is_one_of(pair: AddressPair, addresses: set[IPAddress]) -> bool:
-    net = ip_network(pair.address, strict=False)
-    return net.num_addresses == 1 and net.network_address in addresses

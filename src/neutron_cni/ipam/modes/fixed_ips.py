@@ -15,6 +15,7 @@ from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import Choice, Want, choose
 from neutron_cni.ipam.claim import claims_in
+from neutron_cni.ipam.modes import former
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.stock import (
     Progress,
@@ -71,9 +72,16 @@ class _Change:
 
 def settle(context: Context) -> None:
     """Make the port and the store agree. Raises CniError when Neutron can't be asked."""
-    port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
+    try:
+        port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
+    except CniError as error:
+        if error.code == Code.PORT_NOT_FOUND:
+            former.give_back(context)
+        raise
     around = surroundings(context.neutron, port.network_id)
+    context.store.give_back(context.rested())
     progress = begin(context, port)
+    former.leave(context, port, progress)
     for _ in range(MAX_ROUNDS):
         port = take_stock(context, port, around, progress)
         change = _next_change(context, port, around, progress)
@@ -93,14 +101,13 @@ def _next_change(
     context: Context, port: Port, around: Surroundings, progress: Progress
 ) -> _Change | None:
     """What to change now, recorded in the store; None when everything is as it should be."""
-    context.store.give_back(context.rested())
     records = context.records()
     limit = progress.limit
     picks = dict(islice(_picks(context, port, around, records, progress).items(), limit))
     still_wanted = context.store.intend(picks)
     picks = {record_id: picks[record_id] for record_id in picks if record_id in still_wanted}
     room = None if limit is None else max(0, limit - len(picks))
-    missing = dict(islice(_missing(records, port, progress).items(), room))
+    missing = dict(islice(_missing(context, port, records, progress).items(), room))
     room = None if room is None else room - len(missing)
     leaving = _leaving(context, port, records, progress, serving=bool(picks))
     change = _Change(picks, missing, frozenset(islice(leaving, room)))
@@ -122,12 +129,14 @@ def _leaving(
     ]
 
 
-def _missing(records: list[Record], port: Port, progress: Progress) -> dict[IPAddress, FixedIp]:
+def _missing(
+    context: Context, port: Port, records: list[Record], progress: Progress
+) -> dict[IPAddress, FixedIp]:
     """Addresses of live pods that somebody took off the port: they are put back."""
     return {
         item.address: FixedIp(item.subnet_id, item.address)
         for record in records
-        if record.state is State.HELD
+        if record.state is State.HELD and not contested(record, context, port)
         for item in record.addresses
         if item.address not in port.addresses and item.address not in progress.lost
     }
@@ -263,9 +272,10 @@ def _belong_to_others(
 
 def _let_go(context: Context, port: Port, record_ids: list[int], progress: Progress) -> None:
     """Another address for these. What may have been made for them is watched, and undone."""
-    watched = [item for item in record_ids if item in progress.uncertain]
+    perhaps_made = progress.uncertain | progress.made
+    watched = [item for item in record_ids if item in perhaps_made]
     context.store.part_with(watched, time.time() + LATE_ANSWER_SECONDS)
-    certain = [item for item in record_ids if item not in progress.uncertain]
+    certain = [item for item in record_ids if item not in perhaps_made]
     for record_id in certain:
         record = context.store.get(record_id)
         for tag in tags_of(record, context) if record is not None else ():
@@ -273,6 +283,7 @@ def _let_go(context: Context, port: Port, record_ids: list[int], progress: Progr
                 context.neutron.remove_tag(port.id, tag)
     context.store.unpick(certain)
     progress.uncertain -= set(watched)
+    progress.made -= set(watched)
 
 
 def _pick_anew(

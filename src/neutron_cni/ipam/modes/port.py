@@ -52,7 +52,12 @@ def adopt_all(context: Context) -> None:
     found = reserve.ours(context)
     # Read after Neutron: a row is written before its port, so a port without one is lost.
     known = {record.nonce for record in context.store.all()}
-    lost = {n: port for n, port in found.items() if reserve.is_lost(context, port, known)}
+    lost = {
+        nonce: port
+        for nonce, port in found.items()
+        # One with a parent is of mode `address-pairs`, whose pair must go with it.
+        if reserve.is_lost(context, port, known) and not reserve.tag_value(port, "parent")
+    }
     for nonce, port in lost.items():
         token = reserve.tag_value(port, "token")
         around = surroundings(context.neutron, port.network_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from itertools import product
 from typing import Any
 
@@ -20,11 +21,13 @@ from neutron_cni.store import Held, Record, State
 
 DEVICE_OWNER = "neutron-cni:pod"
 TAG = "neutron-cni"
+_NAME_LENGTH = 50
+"""Of 60 characters, what a tag may have in every release, the rest is the key."""
 
 
 def tags_of(context: Context, record: Record, parent: str) -> list[str]:
     """What lets others judge the port when this node is gone. At most 60 characters each."""
-    tags = [TAG, _node_tag(context), f"ncni-install={context.install}"]
+    tags = [TAG, node_tag(context.config.node_name), f"ncni-install={context.install}"]
     tags.append(f"ncni-token={record.token}")
     if context.config.cluster:
         tags.append(f"ncni-cluster={context.config.cluster}")
@@ -35,8 +38,11 @@ def tags_of(context: Context, record: Record, parent: str) -> list[str]:
     return tags
 
 
-def _node_tag(context: Context) -> str:
-    return f"ncni-node={context.config.node_name}"[:60]
+def node_tag(name: str) -> str:
+    """The tag of a node's ports. A name that is too long keeps its difference from others."""
+    if len(name) > _NAME_LENGTH:
+        name = f"{name[: _NAME_LENGTH - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
+    return f"ncni-node={name}"
 
 
 def tag_value(port: Port, key: str) -> str:
@@ -57,7 +63,7 @@ def is_lost(context: Context, port: Port, known: Collection[str]) -> bool:
     By its node's name too: the mark's six digits are too few to tell a cloud's nodes apart, and
     what is lost is given back.
     """
-    return port.device_id not in known and _node_tag(context) in port.tags
+    return port.device_id not in known and node_tag(context.config.node_name) in port.tags
 
 
 def make(

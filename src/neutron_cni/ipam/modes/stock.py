@@ -17,7 +17,7 @@ from neutron_cni.ipam.claim import Claim, claims_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import Surroundings
 from neutron_cni.openstack.types import Port
-from neutron_cni.store import Record, State
+from neutron_cni.store import Held, Record, State
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class Progress:
     """Addresses that Neutron won't take off now (a floating IP points at them)."""
     lost: set[IPAddress] = field(default_factory=set)
     """Addresses of live pods that went from the port and can't be had back."""
+    elsewhere: set[int] = field(default_factory=set)
+    """Released leases that a port which the VM had before still carries."""
     limit: int | None = None
     """A whole update was refused for one of its parts: so many parts at most in the next."""
     races: int = 0
@@ -59,7 +61,9 @@ def begin(context: Context, port: Port) -> Progress:
 def take_stock(context: Context, port: Port, around: Surroundings, progress: Progress) -> Port:
     """Record what the port shows: ours but unknown, confirmed, and gone. The port as it then is."""
     port = _adopt(context, port, around)
+    port = _reclaim(context, port, progress)
     records = context.records()
+    _note_arrivals(context, port, records)
     certain = progress.made | progress.uncertain
     confirmed = {
         record.id: (record.addresses, around.lease(record.addresses, port.id, announce=False))
@@ -75,6 +79,7 @@ def take_stock(context: Context, port: Port, around: Surroundings, progress: Pro
         record
         for record in records
         if record.state is State.RELEASED
+        and record.id not in progress.elsewhere
         and record.until <= time.time()
         and not owned(record, context, port, live)
     ]
@@ -114,8 +119,52 @@ def owned(
         for item in record.addresses
         if item.address in port.addresses
         and (item.subnet_id, item.address) not in live
-        and (was_held or Claim(item.address, context.install, record.token).tag in port.tags)
+        and (
+            (was_held and item.port_id == port.id)
+            or Claim(item.address, context.install, record.token).tag in port.tags
+        )
     }
+
+
+def is_foreign(item: Held, token: str, install: str, port: Port) -> bool:
+    """Whether the port has a lease's address, but not by our doing: as its own, for example."""
+    claimed = Claim(item.address, install, token).tag in port.tags
+    return item.address in port.addresses and item.port_id != port.id and not claimed
+
+
+def _reclaim(context: Context, port: Port, progress: Progress) -> Port:
+    """Claims that are missing, written again: who rewrites a port's tags may lose them.
+
+    And those of live pods whose address is not on the port, before it is put there. Not of what
+    the port has as its own: a VM that is made anew may get an address that was a pod's.
+    """
+    wanted = {
+        Claim(item.address, context.install, record.token).tag
+        for record in context.records()
+        if record.state in (State.HELD, State.COOLING) and not contested(record, context, port)
+        for item in record.addresses
+        if (
+            item.port_id == port.id
+            if item.address in port.addresses
+            else record.state is State.HELD and item.address not in progress.lost
+        )
+    }
+    missing = sorted(wanted - port.tags)
+    if not missing:
+        return port
+    context.neutron.add_tags(port.id, missing)
+    return context.neutron.port(port.id)
+
+
+def _note_arrivals(context: Context, port: Port, records: list[Record]) -> None:
+    """Live pods' addresses that came to this port from one that the VM had before."""
+    for record in records:
+        if record.state is not State.HELD or not _is_there(record, context, port):
+            continue
+        moved = any(item.port_id != port.id for item in record.addresses)
+        ours = owned(record, context, port, live=set())
+        if moved and ours == {item.address for item in record.addresses}:
+            context.store.relocate(record.id, port.id)
 
 
 def _is_there(record: Record, context: Context, port: Port) -> bool:
