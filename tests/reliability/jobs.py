@@ -169,7 +169,7 @@ def _sweep(job: Job) -> Outcome:
             return
         raise Resting
 
-    replace(sweeper, "time", SimpleNamespace(time=time.time, sleep=sleep))
+    replace(sweeper, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=sleep))
     try:
         sweeper.main(config.state_dir)
     except Resting:

@@ -31,17 +31,17 @@ def namespace_with(address: IPAddress) -> str:
 
     Processes' namespaces count too: a runtime may have removed the name and left the container.
     """
-    own = _inode("/proc/self/ns/net")
-    seen = {own}
+    seen = {_inode("/proc/self/ns/net")}
     for path in _namespaces():
         inode = _inode(path)
         if inode in seen:
             continue
-        seen.add(inode)
         try:
             links = observe.pod_addresses(path)
         except CniError:
+            # Its process has just ended; another may lead into the same namespace.
             continue
+        seen.add(inode)
         if any(item.ip == address for addresses in links.values() for item in addresses):
             return path
     return ""

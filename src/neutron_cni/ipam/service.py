@@ -179,7 +179,4 @@ def _give_up(store: Store, record_id: int) -> None:
 
     Unless the runtime has asked again meanwhile: the lease is that process's then.
     """
-    record = store.get(record_id)
-    ours = record is not None and record.owner == process_identity(os.getpid())
-    if record is not None and ours and record.state is not State.RELEASED:
-        store.release(record_id, 0.0)
+    store.release(record_id, 0.0, owner=process_identity(os.getpid()))

@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from neutron_cni.ipam.modes.context import Context
 
-_WAITING = (State.WANTED, State.INTENDED)
+LITTLE_LEFT = 10.0
+"""Seconds: a call that was refused for now is not tried again if the pause would take longer."""
 
 
 def anchor_for(config: IpamConfig, token: str) -> str:
@@ -43,8 +44,8 @@ def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
         try:
             settle_mode(connect(store, config, anchor, deadline))
         except CniError as error:
-            if deadline.left <= 0:
-                # Only our own time is up: the next holder of the lock goes on for the others.
+            if deadline.left <= LITTLE_LEFT:
+                # With more time it might have gone well: the next holder of the lock goes on.
                 raise
             first = first or error
             _deliver(store, anchor, config.mode, error)

@@ -67,6 +67,8 @@ def _lock(state_dir: str) -> FileLock:
 class _Retry:
     """What could not be given back: when to try it again, and how long to wait after that.
 
+    By the monotonic clock, as the other may be set back by hours.
+
     What becomes due meanwhile does not wait for it: the one may be an address that a floating IP
     points at, which nobody takes away for days.
     """
@@ -89,12 +91,13 @@ def _sweep(state_dir: str) -> None:
                 left = tried & _due(store, anchor, now)
                 if left:
                     wait = min(LAST_RETRY, max(FIRST_RETRY, 2 * retry.wait))
-                    retries[anchor] = _Retry(time.time() + wait, wait, left)
+                    retries[anchor] = _Retry(time.monotonic() + wait, wait, left)
             waits = [
-                max(at, retries.get(anchor, _Retry()).at) for anchor, at in store.due(now).items()
+                max(at - time.time(), retries.get(anchor, _Retry()).at - time.monotonic())
+                for anchor, at in store.due(now).items()
             ]
         if waits:
-            time.sleep(min(LONGEST_SLEEP, max(0.05, min(waits) - time.time())))
+            time.sleep(min(LONGEST_SLEEP, max(0.05, min(waits))))
 
 
 def _ready(store: Store, retries: dict[str, _Retry], now: float) -> list[str]:
@@ -102,7 +105,7 @@ def _ready(store: Store, retries: dict[str, _Retry], now: float) -> list[str]:
     ready = []
     for anchor in store.due(now):
         retry, due = retries.get(anchor, _Retry()), _due(store, anchor, now)
-        if due and (retry.at <= now or due - retry.tried):
+        if due and (retry.at <= time.monotonic() or due - retry.tried):
             ready.append(anchor)
     return ready
 

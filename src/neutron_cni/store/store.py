@@ -16,6 +16,7 @@ from uuid import uuid4
 from neutron_cni.cni.attachment import Attachment
 from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.lease import Lease, lease_to_json
+from neutron_cni.ipam.sandbox import inode_of
 from neutron_cni.store import machine
 from neutron_cni.store.boot import release_all
 from neutron_cni.store.database import Database, address_in
@@ -83,7 +84,7 @@ class Store(Database):
         marks = ", ".join(f":{name}" for name in row)
         with self._transaction():
             existing = self._live(record.token)
-            if existing is not None and not existing.may_be_of(record.network, record.attachment):
+            if existing is not None and not _may_be_asked_for(existing, record):
                 raise CniError(
                     Code.TRY_AGAIN,
                     f"{record} has the same token {record.token} as {existing}",
@@ -188,12 +189,15 @@ class Store(Database):
                 self._write_addresses(record_id, ())
                 self._insert(left)
 
-    def release(self, record_id: int, quarantine: float) -> None:
-        """DEL: whatever the lease's state, its attachment has none from now on."""
+    def release(self, record_id: int, quarantine: float, owner: str = "") -> None:
+        """DEL: whatever the lease's state, its attachment has none from now on.
+
+        With `owner` only if that process is the one that waits for it.
+        """
         now = time.time()
         with self._transaction():
             record = self.get(record_id)
-            if record is None:
+            if record is None or (owner and record.owner != owner):
                 return
             if record.state in (State.WANTED, State.FAILED):
                 self._forget([record_id])
@@ -299,3 +303,16 @@ class Store(Database):
                 "INSERT OR REPLACE INTO fact (key, value, at) VALUES ('boot', ?, ?)",
                 (boot, time.time()),
             )
+
+
+def _may_be_asked_for(existing: Record, record: Record) -> bool:
+    """Whether the request is the lease's attachment's own, as far as tokens and namespaces tell.
+
+    Of an adopted lease only the token is known, and the namespace that has its address: if that
+    lives and is another than the request's, the token is the same by chance.
+    """
+    if not existing.may_be_of(record.network, record.attachment):
+        return False
+    adopted = not existing.attachment.container_id
+    in_use = existing.netns_inode and inode_of(existing.attachment.netns) == existing.netns_inode
+    return not (adopted and in_use and existing.netns_inode != record.netns_inode)
