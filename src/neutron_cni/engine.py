@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from neutron_cni.cni.document import invalid
 from neutron_cni.cni.environment import Command
@@ -25,6 +26,10 @@ from neutron_cni.plugins.ipam_source import (
     ipam_source,
 )
 
+LONGEST = {Command.STATUS: 10.0, Command.CHECK: 20.0}
+"""Seconds. The kubelet waits for both in places where it does nothing else meanwhile, and takes
+the runtime for dead after 30."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -40,7 +45,7 @@ class Engine:
 
     def handle(self, request: AnyRequest) -> Result | None:
         """The answer to `request`, a result for ADD and None for the rest; raises CniError."""
-        deadline = Deadline.after(request.ipam.timeout)
+        deadline = Deadline.after(min(request.ipam.timeout, LONGEST.get(request.command, inf)))
         source = self._source(request)
         if KINDS[request.plugin] is Kind.IPAM:
             return _serve_ipam(request, source, deadline)
@@ -51,9 +56,13 @@ class Engine:
             case Command.DEL:
                 lease = self._held(request, source, deadline)
                 _all_of(lambda: plane.detach(lease), lambda: source.release(request, deadline))
+                # An ADD that its runtime left behind may have attached between the two; one that
+                # attaches from now on finds that it has no lease any more.
+                plane.detach(lease)
             case Command.CHECK:
                 _check(request, plane, source, deadline)
             case Command.STATUS:
+                plane.ready()
                 source.status(request, deadline)
             case Command.GC:
                 _all_of(plane.collect, lambda: source.collect(request, deadline))
@@ -65,7 +74,7 @@ class Engine:
         if kind is Kind.MAIN or wrong_host:
             # A main plugin as its own IPAM would start itself for ever.
             raise invalid("ipam.type", f"{request.ipam.type!r} is not allowed", f"{OWN_IPAM}")
-        return ipam_source(request.ipam, self.own_ipam)
+        return ipam_source(request.ipam, self.own_ipam, self.note)
 
     def _add(
         self, request: AnyRequest, plane: DataPlane, source: IpamSource, deadline: Deadline
@@ -80,13 +89,21 @@ class Engine:
             )
         if plane.inspect() and not source.repeatable:
             # An earlier ADD whose answer was lost, with an IPAM that gives no lease twice (and
-            # that a failed second ADD would make release the address in use): start afresh.
-            plane.detach(None)
+            # that a failed second ADD would make release the address in use): start afresh. First
+            # what may fail without us, as for a plugin that is not there.
             source.release(request, deadline)
+            plane.detach(None)
         lease = source.acquire(request, deadline)
         try:
             deadline.require("getting an address")
-            return plane.attach(lease)
+            result = plane.attach(lease)
+            if source.repeatable and source.held(request, deadline) != lease:
+                raise CniError(
+                    Code.TRY_AGAIN,
+                    "the container was deleted while it was being attached",
+                    "a DEL or GC for it came while ADD was running",
+                )
+            return result
         except BaseException:
             self._roll_back(request, lease, plane, source)
             raise

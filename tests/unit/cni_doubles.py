@@ -133,6 +133,9 @@ class FakeDataPlane:
             raise CniError(Code.CONFLICT, f"{self.request.attachment.ifname} exists already")
         return maker is not None
 
+    def ready(self) -> None:
+        self._maybe_fail("ready")
+
     def attach(self, lease: Lease) -> Result:
         name = self.request.attachment.ifname
         if name not in self.kernel.links:

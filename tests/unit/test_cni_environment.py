@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neutron_cni.cni.environment import Command, parse_environment
+from neutron_cni.cni.environment import Command, parse_environment, require_known_arguments
 from neutron_cni.errors import CniError, Code
 from tests.unit.cni_doubles import environment
 
@@ -69,15 +69,27 @@ def test_interface_names_that_the_kernel_takes_are_taken(value: str) -> None:
     assert parse_environment(environment(CNI_IFNAME=value)).attachment.ifname == value
 
 
-@pytest.mark.parametrize("value", ["FOO", "=x", "IP=1\0", "FOO=1;IgnoreUnknown=0", "FOO=1"])
-def test_arguments_that_nobody_understands_are_refused(value: str) -> None:
+@pytest.mark.parametrize("value", ["FOO", "=x", "IP=1\0"])
+def test_arguments_that_can_not_be_read_are_refused(value: str) -> None:
     assert "CNI_ARGS" in refused(CNI_ARGS=value).message
+
+
+@pytest.mark.parametrize("value", ["FOO=1;IgnoreUnknown=0", "FOO=1"])
+def test_arguments_that_nobody_understands_are_refused(value: str) -> None:
+    found = parse_environment(environment(CNI_ARGS=value))
+    with pytest.raises(CniError, match="CNI_ARGS: unknown argument 'FOO'"):
+        require_known_arguments(found)
+
+
+def test_a_namespace_that_can_not_be_told_in_json_is_refused() -> None:
+    assert "CNI_NETNS" in refused(CNI_NETNS="/run/netns/\udcff").message
 
 
 @pytest.mark.parametrize("ignore", ["1", "true", "TRUE"])
 def test_ignore_unknown_lets_other_arguments_pass(ignore: str) -> None:
     found = parse_environment(environment(CNI_ARGS=f"FOO=1;IgnoreUnknown={ignore};IP=10.0.0.9"))
     assert found.address == "10.0.0.9"
+    require_known_arguments(found)
 
 
 def test_del_does_not_fail_by_arguments() -> None:

@@ -175,6 +175,8 @@ def test_commands_exist_from_the_version_that_brought_them(
         ({"args": {"cni": {"ips": ["10.0.0.6"]}}}, "IP=10.0.0.7", ["10.0.0.6"]),
         ({}, "IP=10.0.0.7/24", ["10.0.0.7"]),
         ({}, "IP=10.0.0.7,fd00::7", ["10.0.0.7", "fd00::7"]),
+        ({}, "IP=10.0.0.7,10.0.0.7/28", ["10.0.0.7"]),
+        ({"runtimeConfig": {"ips": ["10.0.0.5", "10.0.0.5/24"]}}, "", ["10.0.0.5"]),
         ({"runtimeConfig": {"ips": None, "portMappings": [1]}, "args": None}, "", []),
     ],
 )
@@ -200,6 +202,46 @@ def test_del_forgives_what_it_does_not_need() -> None:
         runtimeConfig={"ips": ["nonsense"], "mac": 7},
     )
     assert request.prev_result is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mtu": 20},
+        {"gatewayAddress": "169.254.1"},
+        {"ipam": {"quarantine": -1, "stateDir": "/srv/state"}},
+        {"ipam": {"timeout": 0, "subnets": "x", "stateDir": "/srv/state"}},
+    ],
+)
+def test_del_forgives_options_that_add_refuses(changes: dict[str, Any]) -> None:
+    refused(**changes)
+    request = read(command="DEL", **changes)
+    assert request.config == VethRouteConfig()
+    assert request.ipam.own is not None
+    assert request.ipam.own.state_dir == changes.get("ipam", {}).get(
+        "stateDir", "/var/lib/neutron-cni"
+    )
+
+
+def test_arguments_of_another_ipam_plugin_pass() -> None:
+    foreign = {"type": "static", "addresses": []}
+    assert read(cni_args="IP=10.0.0.7/24;GATEWAY=10.0.0.1", ipam=foreign).requested
+    with pytest.raises(CniError, match="GATEWAY"):
+        read(cni_args="IP=10.0.0.7/24;GATEWAY=10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dummyName": "a/b"},
+        {"dummyName": "dümmy"},
+        {"dummyName": ".."},
+        {"gatewayAddress": "0.0.0.0"},
+        {"gatewayAddress": "224.0.0.1"},
+    ],
+)
+def test_options_that_the_kernel_would_refuse_are_refused_before(changes: dict[str, Any]) -> None:
+    assert next(iter(changes)) in refused(**changes).message
 
 
 def test_gc_reads_what_must_stay() -> None:

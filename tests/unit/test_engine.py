@@ -10,8 +10,9 @@ import pytest
 from neutron_cni.cni.request import parse
 from neutron_cni.cni.result import Result
 from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam.lease import Lease
 from neutron_cni.plugins import config_of
-from tests.unit.cni_doubles import LEASE, World, environment, stdin
+from tests.unit.cni_doubles import LEASE, FakeDataPlane, World, environment, stdin
 
 KEEP = "cni.dev/valid-attachments"
 NONE_VALID: dict[str, Any] = {KEEP: []}
@@ -217,6 +218,51 @@ def test_check_misses_the_interface_in_the_previous_result(world: World) -> None
     document["interfaces"][1]["name"] = "net1"
     error = failure(world, "CHECK", prevResult=document)
     assert "prevResult has no interface eth0" in error.message
+
+
+@pytest.mark.parametrize("code", [Code.TRY_AGAIN, Code.CREDENTIALS])
+def test_check_does_not_fail_because_neutron_can_not_be_asked(world: World, code: Code) -> None:
+    document = previous(world)
+    world.ipam.fail["verify"] = CniError(code, "Neutron can't be reached")
+    assert call(world, "CHECK", prevResult=document) is None
+    assert "Neutron can't be reached" in world.notes[-1]
+    world.kernel.broken = ["the pod's default route is gone"]
+    assert failure(world, "CHECK", prevResult=document).code == Code.CHECK_FAILED
+
+
+def test_an_add_whose_container_is_deleted_meanwhile_leaves_no_interface(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runtime has died, the next one says DEL, and the ADD lives on."""
+    attach = FakeDataPlane.attach
+
+    def released_first(self: FakeDataPlane, lease: Lease) -> Result:
+        world.ipam.leases.clear()
+        return attach(self, lease)
+
+    monkeypatch.setattr(FakeDataPlane, "attach", released_first)
+    assert failure(world).code == Code.TRY_AGAIN
+    assert world.kernel.links == {}
+
+
+def test_a_del_takes_down_what_an_add_attached_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(world)
+    release = world.ipam.release
+
+    def attached_first(request: Any) -> None:
+        world.kernel.links["eth0"] = "0123456789abcdef"
+        release(request)
+
+    monkeypatch.setattr(world.ipam, "release", attached_first)
+    call(world, "DEL")
+    assert world.state == ({}, {})
+
+
+def test_status_is_that_of_the_data_plane_too(world: World) -> None:
+    world.kernel.fail["ready"] = CniError(Code.PLUGIN_NOT_AVAILABLE, "no interface ens9")
+    assert "ens9" in failure(world, "STATUS").message
 
 
 def test_check_of_the_unknown_fails(world: World) -> None:

@@ -85,7 +85,7 @@ def test_the_whole_plan_of_an_ipv4_pod() -> None:
         proxies=(ProxyNeighbour(Side.HOST, "ens3", IP),),
         sysctls=(
             Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/forwarding", "1"),
-            Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/rp_filter", "1"),
+            Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/rp_filter", "1", as_good=("2",)),
             Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/accept_redirects", "0"),
             Sysctl(Side.HOST, f"net/ipv6/conf/{LINK}/disable_ipv6", "1", required=False),
             Sysctl(Side.HOST, "net/ipv4/conf/ens3/forwarding", "1"),
@@ -200,11 +200,6 @@ def test_ipv6_without_any_way_to_forward_is_noted() -> None:
     assert plan(POD, LEASE, facts, CONFIG).notes == ()
     assert plan(POD, DUAL, facts, VethRouteConfig(host_forwarding=True)).notes == ()
     assert plan(POD, DUAL, replace(facts, ipv6_forwarding=True), CONFIG).notes == ()
-
-
-def test_a_source_check_loosened_for_the_whole_node_is_noted() -> None:
-    assert "rp_filter=2" in plan(POD, LEASE, replace(FACTS, rp_filter=2), CONFIG).notes[0]
-    assert plan(POD, LEASE, replace(FACTS, rp_filter=1), CONFIG).notes == ()
 
 
 def test_only_addresses_of_the_uplinks_subnets_are_answered_for() -> None:

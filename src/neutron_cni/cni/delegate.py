@@ -5,6 +5,7 @@ The one place of the product that starts a process, as the specification asks fo
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from neutron_cni.cni.request import Invocation
 from neutron_cni.cni.result import Result
 from neutron_cni.deadline import Deadline
 from neutron_cni.errors import CniError, Code
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes that a plugin may answer; a result is a few hundred."""
@@ -103,6 +108,7 @@ def _start(
                 stdout=subprocess.PIPE,
                 env=dict(variables),
                 start_new_session=True,
+                preexec_fn=partial(_die_with, os.getpid()),
             )
         except OSError as error:
             if error.errno != errno.ETXTBSY:
@@ -110,6 +116,13 @@ def _start(
                     Code.DELEGATE, f"the IPAM plugin {executable} does not start", str(error)
                 ) from None
             time.sleep(_BUSY_PAUSE)
+
+
+def _die_with(parent: int) -> None:
+    """In the child: be killed when we are. An address that it took then would be nobody's."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _read(

@@ -49,7 +49,8 @@ class Environment:
     """The parameters of one call.
 
     `attachment` is empty for STATUS, GC and VERSION. `path`: the folders of CNI_PATH, in order.
-    `address` is the IP of CNI_ARGS as given ("10.0.0.5" or "10.0.0.5/24"), or empty.
+    `address` is the IP of CNI_ARGS as given ("10.0.0.5" or "10.0.0.5/24"), or empty. `arguments`
+    are the names in CNI_ARGS, none where unknown ones are to be ignored.
     """
 
     command: Command
@@ -57,6 +58,7 @@ class Environment:
     pod: PodRef = field(default_factory=PodRef)
     path: tuple[str, ...] = ()
     address: str = ""
+    arguments: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,7 +80,9 @@ def parse_environment(environ: Mapping[str, str]) -> Environment:
         name=args.get("K8S_POD_NAME", ""),
         uid=args.get("K8S_POD_UID", ""),
     )
-    return Environment(command, attachment, pod, path, args.get("IP", ""), environ)
+    ignored = args.get("IgnoreUnknown", "").lower() in ("1", "true")
+    names = frozenset() if ignored else frozenset(args)
+    return Environment(command, attachment, pod, path, args.get("IP", ""), names, environ)
 
 
 def _invalid(message: str, details: str = "") -> CniError:
@@ -116,26 +120,36 @@ def _container_id(value: str) -> str:
 
 def _ifname(value: str) -> str:
     """The kernel's own rules: dev_valid_name (net/core/dev.c), and sysctl_dev_name_is_allowed
-    (include/net/ip.h), as /proc/sys/net has folders of the reserved names."""
+    (include/net/ip.h), as /proc/sys/net has folders of the reserved names. And no '%', in which
+    the kernel would put a number."""
     if len(value.encode(errors="surrogateescape")) > IFNAME_LENGTH:
         raise _invalid(
             f"CNI_IFNAME: {value[:80]!r} is too long for an interface name",
             f"at most {IFNAME_LENGTH} bytes",
         )
-    forbidden = any(char in "/:\0" or char.isspace() or not char.isprintable() for char in value)
+    forbidden = any(char in "/:%\0" or char.isspace() or not char.isprintable() for char in value)
     if value in _RESERVED or forbidden:
         raise _invalid(
             f"CNI_IFNAME: {value!r} is not an interface name",
-            "no '/', ':', white space or unprintable characters, and none of "
+            "no '/', ':', '%', white space or unprintable characters, and none of "
             + ", ".join(_RESERVED),
         )
     return value
 
 
 def _netns(value: str) -> str:
-    if "\0" in value:
-        raise _invalid(f"CNI_NETNS: {value[:80]!r} is not a path")
+    if "\0" in value or not _is_utf8(value):
+        # It has to be told in the answer, which is JSON.
+        raise _invalid(f"CNI_NETNS: {value[:80]!r} is not a path, or not in UTF-8")
     return value
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _arguments(text: str, *, strict: bool) -> dict[str, str]:
@@ -149,10 +163,17 @@ def _arguments(text: str, *, strict: bool) -> dict[str, str]:
             args[key] = value
         elif strict:
             raise _invalid(f"CNI_ARGS: {pair[:80]!r} is not of the form KEY=VALUE")
-    unknown = sorted(set(args) - _KNOWN_ARGS)
-    if strict and unknown and args.get("IgnoreUnknown", "").lower() not in ("1", "true"):
+    return args
+
+
+def require_known_arguments(environment: Environment) -> None:
+    """Raises CniError INVALID_ENVIRONMENT for an argument that is not ours, unless IgnoreUnknown.
+
+    For ADD and CHECK with our own IPAM: another's has arguments of its own.
+    """
+    unknown = sorted(environment.arguments - _KNOWN_ARGS)
+    if unknown:
         raise _invalid(
             f"CNI_ARGS: unknown argument {unknown[0][:80]!r}",
             f"known: {', '.join(sorted(_KNOWN_ARGS))}; IgnoreUnknown=1 lets others pass",
         )
-    return args

@@ -12,7 +12,13 @@ import msgspec
 from neutron_cni.cni.attachment import Attachment, PodRef
 from neutron_cni.cni.codec import result_from_document
 from neutron_cni.cni.document import convert, decode, invalid, parse_requested
-from neutron_cni.cni.environment import NAME, Command, Environment, parse_environment
+from neutron_cni.cni.environment import (
+    NAME,
+    Command,
+    Environment,
+    parse_environment,
+    require_known_arguments,
+)
 from neutron_cni.cni.result import IPAddress, Result
 from neutron_cni.cni.versions import SUPPORTED, at_least
 from neutron_cni.errors import CniError, Code
@@ -87,8 +93,8 @@ def parse(plugin: str, environ: Mapping[str, str], stdin: bytes, schema: type[C]
 
     Raises CniError: INVALID_ENVIRONMENT (4), DECODING_FAILURE (6), INVALID_CONFIG (7),
     INCOMPATIBLE_VERSION (1), in this order, which is that of upstream's pkg/skel. DEL forgives
-    what it does not need (CNI_ARGS, runtimeConfig, prevResult): a mistake there must not keep a
-    pod from being deleted.
+    what it does not need (CNI_ARGS, runtimeConfig, prevResult, options): a mistake there must not
+    keep a pod from being deleted.
     """
     environment = parse_environment(environ)
     document = decode(stdin)
@@ -96,14 +102,17 @@ def parse(plugin: str, environ: Mapping[str, str], stdin: bytes, schema: type[C]
     version = _version(document, environment.command)
     forgiving = environment.command is Command.DEL
     runtime = _Runtime() if forgiving else convert(document, _Runtime)
+    ipam = _ipam(document, forgiving)
+    if ipam.own and not forgiving:
+        require_known_arguments(environment)
     return Request(
         plugin=plugin,
         command=environment.command,
         version=version,
         network=network,
         attachment=environment.attachment,
-        config=convert(document, schema),
-        ipam=_ipam(document),
+        config=_own_part(document, schema, forgiving),
+        ipam=ipam,
         invocation=Invocation(environ, stdin),
         pod=environment.pod,
         path=environment.path,
@@ -177,7 +186,17 @@ def _version(document: Mapping[str, Any], command: Command) -> str:
     return version
 
 
-def _ipam(document: Mapping[str, Any]) -> IpamChoice:
+def _own_part(document: Mapping[str, Any], schema: type[C], forgiving: bool) -> C:
+    """The plugin's own options; of DEL the defaults where they are wrong."""
+    try:
+        return convert(document, schema)
+    except CniError:
+        if forgiving:
+            return schema()
+        raise
+
+
+def _ipam(document: Mapping[str, Any], forgiving: bool) -> IpamChoice:
     section = document.get("ipam")
     if section is None:
         raise invalid("ipam", "is missing", f'such as {{"type": "{OWN_IPAM}"}}')
@@ -190,8 +209,16 @@ def _ipam(document: Mapping[str, Any]) -> IpamChoice:
             "is missing" if kind is None else f"{kind!r:.80} is not the name of an IPAM plugin",
             f"{OWN_IPAM}, or the name of an executable in CNI_PATH",
         )
-    own = convert(section, IpamConfig, "ipam") if kind == OWN_IPAM else None
-    return IpamChoice(kind, own)
+    if kind != OWN_IPAM:
+        return IpamChoice(kind)
+    try:
+        return IpamChoice(kind, convert(section, IpamConfig, "ipam"))
+    except CniError:
+        if not forgiving:
+            raise
+    # The store, where it is not elsewhere, has the configuration that the lease was made with.
+    needed = {key: section[key] for key in ("type", "stateDir") if key in section}
+    return IpamChoice(kind, convert(needed, IpamConfig, "ipam"))
 
 
 def _requested(runtime: _Runtime, environment: Environment) -> tuple[IPAddress, ...]:

@@ -55,6 +55,9 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Seconds that ADD may take in all."""
     max_address_pairs: Annotated[int, msgspec.Meta(ge=1, le=100000)] | None = None
     """Neutron's max_allowed_address_pair, for STATUS: the API tells it only when it refuses."""
+    capacity_in_status: bool = True
+    """Whether STATUS answers 50 also when addresses, ports or pairs are used up, and not only when
+    Neutron can't be asked. Runtimes take a node whose STATUS fails for not ready."""
     cluster: Annotated[str, msgspec.Meta(max_length=40, pattern="^[A-Za-z0-9._-]*$")] = ""
     """Name of the Kubernetes cluster, for the tags of what we make in Neutron."""
     node: Annotated[str, msgspec.Meta(max_length=50, pattern="^[A-Za-z0-9._-]*$")] = ""

@@ -38,6 +38,8 @@ def status(config: IpamConfig, deadline: Deadline) -> None:
             if config.mode is Mode.ADDRESS_PAIRS:
                 _room_for_a_pair(context, port)
     except CniError as error:
+        if error.code == Code.EXHAUSTED and not config.capacity_in_status:
+            return
         raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
 
 

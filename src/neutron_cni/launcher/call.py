@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -65,6 +66,8 @@ def serve(plugin: str) -> NoReturn:
     """Answer the call that this process was started for, and exit."""
     # Whatever a library prints must not end up in the middle of the answer.
     answer_to = os.dup(1)
+    if sys.stderr is None:  # Its descriptor was closed by whoever called.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.dup2(2, 1)
     try:
         _undo_on_signal()
@@ -73,10 +76,11 @@ def serve(plugin: str) -> NoReturn:
         answer = Answer(1, error_to_json(error))
     except Terminated:
         answer = Answer(128 + signal.SIGTERM)
-    sys.stderr.write(answer.stderr)
     if answer.stdout:
         os.write(answer_to, answer.stdout + b"\n")
-    sys.stderr.flush()
+    with suppress(Exception):  # Notes are no part of the answer, and nobody may be listening.
+        sys.stderr.write(answer.stderr)
+        sys.stderr.flush()
     # Not sys.exit: the answer is out, and nobody should wait for the interpreter to tidy up.
     os._exit(answer.status)
 

@@ -119,7 +119,8 @@ def _differences(plan: Plan, side: Side, view: View) -> Iterator[str]:
         value = view.sysctls.get(setting.key)
         # Settings of a missing link are missing with it: one sentence for the link is enough.
         gone = setting.link in plan.links(side) and setting.link not in view.links
-        if not gone and value != setting.value and (value is not None or setting.required):
+        right = value in (setting.value, *setting.as_good)
+        if not (gone or right) and (value is not None or setting.required):
             yield f"{side}: {setting.key} is {value or 'missing'}, not {setting.value}"
 
 

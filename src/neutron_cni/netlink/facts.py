@@ -30,7 +30,7 @@ class HostFacts:
 
     `dummy`: the kernel can make (or already has) the dummy link. `ipv6`: not switched off at
     boot. `force_forwarding`: IPv6 forwarding can be set for one link (kernel 6.17 and later).
-    `ipv6_forwarding`: net.ipv6.conf.all.forwarding. `rp_filter`: net.ipv4.conf.all.rp_filter.
+    `ipv6_forwarding`: net.ipv6.conf.all.forwarding.
     """
 
     uplink: Uplink | None = None
@@ -38,4 +38,3 @@ class HostFacts:
     ipv6: bool = True
     force_forwarding: bool = False
     ipv6_forwarding: bool = False
-    rp_filter: int = 0

@@ -40,7 +40,6 @@ def host_facts(host_interface: str | None = None, dummy_name: str = "dummy0") ->
             ipv6=sysctl.read("net/ipv6/conf/all/forwarding") is not None,
             force_forwarding=sysctl.read("net/ipv6/conf/all/force_forwarding") is not None,
             ipv6_forwarding=sysctl.read("net/ipv6/conf/all/forwarding") == "1",
-            rp_filter=int(sysctl.read("net/ipv4/conf/all/rp_filter") or 0),
         )
 
 

@@ -108,12 +108,14 @@ class Sysctl:
     """A setting below /proc/sys, as "net/ipv4/conf/eth0/forwarding".
 
     Not `required`: a kernel that has no such setting needs none (IPv6 switched off at boot).
+    `as_good`: other values that serve as well, for who compares.
     """
 
     side: Side
     key: str
     value: str
     required: bool = True
+    as_good: tuple[str, ...] = ()
 
     @property
     def link(self) -> str:

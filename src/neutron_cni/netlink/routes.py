@@ -133,6 +133,12 @@ def list_all(
     return [_read_route(item) for item in rtnl.dump(message, "list the routes", wanted)]
 
 
+def _first_hop(message: Message) -> int | None:
+    """The link of the first next hop, where a route has several."""
+    hops = message.get_attr("RTA_MULTIPATH") or ()
+    return hops[0]["oif"] if hops else None
+
+
 def _read_route(message: Message) -> Route:
     version = 4 if message["family"] == FAMILY[4] else 6
     text = message.get_attr("RTA_DST") or ("0.0.0.0" if version == 4 else "::")
@@ -142,7 +148,7 @@ def _read_route(message: Message) -> Route:
     metrics = message.get_attr("RTA_METRICS")
     return Route(
         destination=destination,
-        index=message.get_attr("RTA_OIF"),
+        index=message.get_attr("RTA_OIF") or _first_hop(message),
         gateway=ip_address(gateway) if gateway else None,
         source=ip_address(source) if source else None,
         scope="link" if message["scope"] == _RT_SCOPE["link"] else "global",

@@ -30,6 +30,9 @@ _SOL_NETLINK, _EXT_ACK, _GET_STRICT_CHK, _CAP_ACK = 270, 11, 12, 10
 _HEADER = struct.Struct("=IHHII")
 _TIMEOUT_SECONDS = 10.0
 _RECEIVE_BYTES = 1 << 18
+_BATCH = 64
+"""Requests in one send: the kernel drops answers (ENOBUFS) that the socket has no room for, and
+300 were too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,16 @@ class Rtnl:
 
     def attempt(self, requests: Sequence[Request]) -> list[Outcome]:
         """Send all requests at once and say what became of each; one failing stops none."""
-        if not requests:
-            return []
+        return [
+            outcome
+            for start in range(0, len(requests), _BATCH)
+            for outcome in self._attempt(requests[start : start + _BATCH])
+        ]
+
+    def _attempt(self, requests: Sequence[Request]) -> list[Outcome]:
         first = self._sequence + 1
         data = b"".join(self._encode(request.message, NLM_F_ACK) for request in requests)
-        self._sock.send(data)
+        self._send(data)
         outcomes: dict[int, Outcome] = {}
         while len(outcomes) < len(requests):
             for kind, flags, sequence, payload in self._receive():
@@ -120,7 +128,7 @@ class Rtnl:
     def get(self, message: Message, doing: str, absent: frozenset[int]) -> Message | None:
         """The one object asked for, None if the kernel answers one of the `absent` errors."""
         data = self._encode(message, 0)
-        self._sock.send(data)
+        self._send(data)
         while True:
             for kind, flags, sequence, payload in self._receive():
                 if sequence != self._sequence:
@@ -148,7 +156,7 @@ class Rtnl:
     def _dump_once(
         self, message: Message, doing: str, wanted: Callable[[bytes], bool] | None
     ) -> tuple[list[Message], bool]:
-        self._sock.send(self._encode(message, NLM_F_DUMP))
+        self._send(self._encode(message, NLM_F_DUMP))
         found: list[Message] = []
         whole = True
         while True:
@@ -174,6 +182,12 @@ class Rtnl:
         message.encode()
         return bytes(message.data)
 
+    def _send(self, data: bytes) -> None:
+        try:
+            self._sock.send(data)
+        except OSError as error:
+            raise CniError(Code.KERNEL, f"netlink: {error.strerror}") from error
+
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         """(type, flags, sequence, payload) of each message of one datagram."""
         try:
@@ -182,6 +196,8 @@ class Rtnl:
             raise CniError(
                 Code.KERNEL, f"the kernel did not answer on netlink for {_TIMEOUT_SECONDS:g} s"
             ) from error
+        except OSError as error:
+            raise CniError(Code.KERNEL, f"netlink: {error.strerror}") from error
         offset = 0
         while offset + _HEADER.size <= len(data):
             length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)

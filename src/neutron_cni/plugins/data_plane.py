@@ -19,6 +19,9 @@ class DataPlane(Protocol):
         CONFLICT where somebody else's interface has the name. Changes nothing.
         """
 
+    def ready(self) -> None:
+        """STATUS: raises CniError PLUGIN_NOT_AVAILABLE where no ADD could be attached."""
+
     def attach(self, lease: Lease) -> Result:
         """Make the interface, or complete it; the result of ADD."""
 

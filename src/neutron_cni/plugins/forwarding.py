@@ -21,14 +21,15 @@ def veth_sysctls(link: str, versions: AbstractSet[int], facts: HostFacts) -> lis
 
     rp_filter=1: a packet from the pod is only taken if the route back to its source is this
     veth, which the host route makes true for the pod's own addresses and nothing else: no pod
-    can pretend to be another. The kernel uses the larger of this and conf/all: `notes` tells
-    when that one loosens it. IPv6 has no such filter.
+    can pretend to be another. Loose filtering (2, which systemd and conf/all may make of it) does
+    the same here, as this end has no IPv4 address (kernel: __fib_validate_source). IPv6 has no
+    such filter.
     No ARP setting: the entries of both ends are permanent, so nobody asks.
     """
     v4 = f"net/ipv4/conf/{link}"
     settings = [
         Sysctl(Side.HOST, f"{v4}/forwarding", "1"),
-        Sysctl(Side.HOST, f"{v4}/rp_filter", "1"),
+        Sysctl(Side.HOST, f"{v4}/rp_filter", "1", as_good=("2",)),
         Sysctl(Side.HOST, f"{v4}/accept_redirects", "0"),
     ]
     v6 = f"net/ipv6/conf/{link}"
@@ -116,11 +117,6 @@ def notes(facts: HostFacts, versions: AbstractSet[int], *, host_forwarding: bool
         found.append(
             "the node has no default route and hostInterface is not set: pods reach this node "
             "and its pods only"
-        )
-    if facts.rp_filter == 2 and 4 in versions:
-        found.append(
-            "net.ipv4.conf.all.rp_filter=2 loosens the source check of the pods' links: "
-            "set it to 0 or 1 so that no pod can send from another's address"
         )
     forwards = facts.ipv6_forwarding or facts.force_forwarding or host_forwarding
     if 6 in versions and not forwards:

@@ -20,6 +20,10 @@ ROLLBACK_SECONDS = 10.0
 """What undoing a failed ADD may take, beyond the deadline that it may have failed by."""
 
 
+_NOT_TO_BE_ASKED = (Code.TRY_AGAIN, Code.CREDENTIALS)
+"""Errors that say nothing about the pod, only that Neutron did not answer us."""
+
+
 class IpamSource(Protocol):
     """The five things that a main plugin asks for. Every method raises CniError only."""
 
@@ -50,9 +54,10 @@ class OwnIpam:
 
     repeatable = True
 
-    def __init__(self, ipam: Ipam, config: IpamConfig) -> None:
+    def __init__(self, ipam: Ipam, config: IpamConfig, note: Callable[[str], None]) -> None:
         self._ipam = ipam
         self._config = config
+        self._note = note
 
     def acquire(self, request: AnyRequest, deadline: Deadline) -> Lease:
         """See `IpamSource`."""
@@ -75,7 +80,14 @@ class OwnIpam:
                 "the store knows no addresses of this container",
                 "the pod must be made anew; its addresses may be given to another",
             )
-        return lease, self._ipam.verify(self._about(request, deadline))
+        try:
+            return lease, self._ipam.verify(self._about(request, deadline))
+        except CniError as error:
+            if error.code not in _NOT_TO_BE_ASKED:
+                raise
+            # Runtimes make pods anew whose CHECK fails: a cloud that is down is no reason to.
+            self._note(f"not compared with Neutron: {error}")
+            return lease, []
 
     def status(self, request: AnyRequest, deadline: Deadline) -> None:
         """See `IpamSource`."""
@@ -154,6 +166,11 @@ class DelegatedIpam:
         delegate(command, self._plugin, request.path, request.invocation, deadline)
 
 
-def ipam_source(choice: IpamChoice, own: Callable[[], Ipam]) -> IpamSource:
-    """The source that the configuration names; `own` makes our IPAM, only when it is wanted."""
-    return OwnIpam(own(), choice.own) if choice.own else DelegatedIpam(choice.type)
+def ipam_source(
+    choice: IpamChoice, own: Callable[[], Ipam], note: Callable[[str], None]
+) -> IpamSource:
+    """The source that the configuration names; `own` makes our IPAM, only when it is wanted.
+
+    `note` takes a line for the operator that is no part of the answer.
+    """
+    return OwnIpam(own(), choice.own, note) if choice.own else DelegatedIpam(choice.type)

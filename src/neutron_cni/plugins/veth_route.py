@@ -8,6 +8,7 @@ kube-proxy's rules apply. Everything here is pure: facts and values in, a plan o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
@@ -68,12 +69,16 @@ class VethRouteConfig(msgspec.Struct, kw_only=True, frozen=True, rename="camel")
         if self.mtu is not None and not 68 <= self.mtu <= 65535:
             raise ValueError(f"mtu must be 68 to 65535 bytes, not {self.mtu}")
         try:
-            IPv4Address(self.gateway_address)
+            gateway = IPv4Address(self.gateway_address)
         except ValueError:
             given = self.gateway_address
             raise ValueError(f"gatewayAddress must be an IPv4 address, not {given!r}") from None
-        if not 0 < len(self.dummy_name) <= MAX_LINK_NAME:
-            raise ValueError(f"dummyName must have 1 to {MAX_LINK_NAME} characters")
+        if gateway.is_multicast or gateway.is_unspecified or gateway.is_loopback:
+            raise ValueError(f"gatewayAddress must be an address of a host, not {gateway}")
+        if not re.fullmatch(rf"(?!\.)[\w.-]{{1,{MAX_LINK_NAME}}}", self.dummy_name, re.ASCII):
+            raise ValueError(
+                f"dummyName must have 1 to {MAX_LINK_NAME} letters, digits, '_', '.' or '-'"
+            )
 
     def gateway(self, version: int) -> IPAddress:
         """The pods' gateway of an IP version: the configured one, and fe80::1."""

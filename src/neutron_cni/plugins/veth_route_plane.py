@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 
 from neutron_cni.cni.attachment import Attachment
@@ -20,8 +21,9 @@ from neutron_cni.netlink.undo import remove_stale_proxies, undo
 from neutron_cni.plugins import ownership, veth_route
 from neutron_cni.plugins.veth_route import VethRouteConfig
 
-_ALIAS_BYTES = 255
-"""IFALIASZ less its closing NUL (include/uapi/linux/if.h)."""
+_ALIAS_BYTES = 254
+"""IFALIASZ (include/uapi/linux/if.h) less a NUL, which pyroute2 sends and the kernel counts, and
+less one that the kernel adds."""
 
 
 class VethRoutePlane:
@@ -49,9 +51,16 @@ class VethRoutePlane:
             # "The error message must contain the names of invalid variables" (SPEC, "Error").
             raise CniError(error.code, f"CNI_NETNS: {error.message}", error.details) from error
 
+    def ready(self) -> None:
+        """See `DataPlane`."""
+        try:
+            _ = self._facts
+        except CniError as error:
+            raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
+
     def attach(self, lease: Lease) -> Result:
         """See `DataPlane`."""
-        plan = self._plan(lease)
+        plan = self._plan(lease, self._facts)
         apply(plan, self._request.attachment.netns)
         for note in plan.notes:
             self._note(note)
@@ -64,10 +73,26 @@ class VethRoutePlane:
         with suppress(CniError):  # A NIC that is gone has no entries left to remove.
             facts = self._facts
         undo(self._teardown(attachment, lease, facts), attachment.netns or None)
+        if lease is None:
+            # The namespace may have taken the link along, and the store may be lost.
+            remove_stale_proxies()
 
     def differences(self, lease: Lease) -> list[str]:
-        """See `DataPlane`."""
-        return diff(self._plan(lease), self._request.attachment.netns)
+        """See `DataPlane`.
+
+        A pod is not judged by what came after it: a gateway link that there is only now, or an
+        uplink whose MTU is another one by now.
+        """
+        plan = self._plan(lease, replace(self._facts, dummy=False))
+        veths = tuple(replace(veth, mtu=self._mtu_of_add()) for veth in plan.veths)
+        return diff(replace(plan, veths=veths), self._request.attachment.netns)
+
+    def _mtu_of_add(self) -> int | None:
+        """What ADD answered, in versions that have it."""
+        previous = self._request.prev_result
+        name = self._request.attachment.ifname
+        interfaces = previous.interfaces if previous else ()
+        return next((i.mtu for i in interfaces if i.name == name and i.sandbox and i.mtu), None)
 
     def collect(self) -> None:
         """See `DataPlane`. Goes on past a link that can't be removed, and reports it at the end."""
@@ -94,10 +119,10 @@ class VethRoutePlane:
         interface = config.host_interface or (own.host_interface if own else None)
         return observe.host_facts(interface, config.dummy_name)
 
-    def _plan(self, lease: Lease) -> Plan:
+    def _plan(self, lease: Lease, facts: HostFacts) -> Plan:
         request = self._request
         return veth_route.plan(
-            request.attachment, lease, self._facts, request.config, network=request.network
+            request.attachment, lease, facts, request.config, network=request.network
         )
 
     def _teardown(
