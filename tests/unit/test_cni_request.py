@@ -223,6 +223,15 @@ def test_del_forgives_options_that_add_refuses(changes: dict[str, Any]) -> None:
     )
 
 
+def test_the_nic_of_the_main_plugin_is_that_of_ipam_unless_it_names_one() -> None:
+    inherited = read(hostInterface="ens4").ipam.own
+    assert inherited is not None
+    assert inherited.host_interface == "ens4"
+    own = read(hostInterface="ens4", ipam={"hostInterface": "ens5"}).ipam.own
+    assert own is not None
+    assert own.host_interface == "ens5"
+
+
 def test_arguments_of_another_ipam_plugin_pass() -> None:
     foreign = {"type": "static", "addresses": []}
     assert read(cni_args="IP=10.0.0.7/24;GATEWAY=10.0.0.1", ipam=foreign).requested

@@ -212,13 +212,26 @@ def _ipam(document: Mapping[str, Any], forgiving: bool) -> IpamChoice:
     if kind != OWN_IPAM:
         return IpamChoice(kind)
     try:
-        return IpamChoice(kind, convert(section, IpamConfig, "ipam"))
+        return IpamChoice(kind, own_ipam(document, section))
     except CniError:
         if not forgiving:
             raise
     # The store, where it is not elsewhere, has the configuration that the lease was made with.
     needed = {key: section[key] for key in ("type", "stateDir") if key in section}
     return IpamChoice(kind, convert(needed, IpamConfig, "ipam"))
+
+
+def own_ipam(plugin: Mapping[str, Any], section: Mapping[str, Any]) -> IpamConfig:
+    """Our IPAM's options, out of the `ipam` section of a plugin's object.
+
+    A `hostInterface` of the main plugin is IPAM's too, unless it has one: pods' addresses belong
+    on the port of the NIC that they are routed by. Raises CniError INVALID_CONFIG.
+    """
+    config = convert(section, IpamConfig, "ipam")
+    interface = plugin.get("hostInterface")
+    if config.host_interface is None and isinstance(interface, str):
+        return convert({**section, "hostInterface": interface}, IpamConfig, "ipam")
+    return config
 
 
 def _requested(runtime: _Runtime, environment: Environment) -> tuple[IPAddress, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from neutron_cni.cni.document import convert, decode
-from neutron_cni.cni.request import OWN_IPAM
+from neutron_cni.cni.document import decode
+from neutron_cni.cni.request import OWN_IPAM, own_ipam
 from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.config import IpamConfig
 
@@ -27,9 +27,8 @@ def configured(conf_dir: Path) -> dict[str, IpamConfig]:
             for plugin in _plugins(document):
                 section = plugin.get("ipam")
                 if isinstance(section, dict) and section.get("type") == OWN_IPAM:
-                    found[str(document.get("name", path.stem))] = convert(
-                        section, IpamConfig, "ipam"
-                    )
+                    name = str(document.get("name", path.stem))
+                    found[name] = own_ipam(plugin, section)
         except OSError as error:
             raise CniError(
                 Code.IO_FAILURE, f"{path}: {error.strerror}", "check the file"
