@@ -11,6 +11,7 @@ import msgspec.inspect as shape
 from source import cell, described, module, template
 
 from neutron_cni.cni import environment
+from neutron_cni.cni.request import ADDRESSES_ANNOTATION
 from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.ipam.config import IpamConfig, Mode, PortLookup
 from neutron_cni.netlink.plan import MAX_LINK_NAME
@@ -91,7 +92,8 @@ Plugin types: {", ".join(f"`{kind}`" for kind in KINDS)}.
 | where | what for |
 |---|---|
 | `runtimeConfig.ips` (capability `ips`) | addresses asked for by name: [requested addresses](../how-to/requested-addresses.md) |
-| `args.cni.ips` | the same, where `runtimeConfig.ips` is not there |
+| `runtimeConfig` `io.kubernetes.cri.pod-annotations` (capability of that name) | the pod's annotations; `{ADDRESSES_ANNOTATION}` asks for addresses, where `runtimeConfig.ips` is not there |
+| `args.cni.ips` | the same, where none of these is there |
 | `CNI_ARGS`: {", ".join(f"`{name}`" for name in sorted(environment._KNOWN_ARGS))} | `IP`: the same, where neither is there. `K8S_POD_*`: the pod, for names, tags and messages. Any other argument is refused unless `IgnoreUnknown=1` |
 | `runtimeConfig.mac` | refused: `veth-route` gives its own MACs |
 """

@@ -271,14 +271,13 @@ def leavings(lab: Lab, node: Node, models: tuple[Any, Any]) -> Iterator[Leavings
 
 API = """
 import http.server, json, sys
-status = int(sys.argv[1])
+status, name, host = int(sys.argv[1]), *sys.argv[2:]
+node = {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": host}}, "status": {}}
 class Api(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        kind = "Node" if status == 200 else "Status"
-        node = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "mlost"}, "status": {}}
-        right = self.path == "/api/v1/nodes/mlost"
-        body = json.dumps(node).encode()
-        self.send_response(status if right else 418)
+        answer = {"apiVersion": "v1", "kind": "NodeList", "items": [node] if name else []}
+        body = json.dumps(answer).encode()
+        self.send_response(status if self.path.partition("?")[0] == "/api/v1/nodes" else 418)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -299,13 +298,15 @@ KUBECONFIG = {
 
 
 @contextmanager
-def api_server(node: Node, status: int) -> Iterator[None]:
-    """One that answers the question for the lost node with `status`; 0: nobody listens."""
+def api_server(node: Node, status: int, name: str = "", host: str = "") -> Iterator[None]:
+    """One that answers `status` (0: nobody listens), with a Node of that name and host name."""
     node.exec(["sh", "-c", "cat > /run/kubeconfig"], input=json.dumps(KUBECONFIG))
     if not status:
         yield
         return
-    with node.popen(["python", "-c", API, str(status)], stdout=-1, text=True) as process:
+    with node.popen(
+        ["python", "-c", API, str(status), name, host], stdout=-1, text=True
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         try:
@@ -325,7 +326,7 @@ ASK = ("--kubeconfig", "/run/kubeconfig")
 def test_only_old_ports_of_a_node_that_neither_api_server_nor_vm_know_are_removed(
     node: Node, leavings: Leavings
 ) -> None:
-    with api_server(node, 404):
+    with api_server(node, 200, "another"):
         looked = gc_lost(node, *ASK)
         assert looked.returncode == 0, looked
         lines = looked.stdout.splitlines()
@@ -342,10 +343,14 @@ def test_only_old_ports_of_a_node_that_neither_api_server_nor_vm_know_are_remove
         assert leavings.left == {"young", "pair"}
 
 
-def test_nothing_of_a_node_that_the_api_server_knows_is_removed(
-    node: Node, leavings: Leavings
+@pytest.mark.parametrize(
+    "names",
+    [(LOST, ""), (f"{LOST}.example.org", ""), ("i-0123", LOST), ("i-0123", f"{LOST}.example.org")],
+)
+def test_nothing_of_a_node_that_the_api_server_knows_by_any_name_is_removed(
+    node: Node, leavings: Leavings, names: tuple[str, str]
 ) -> None:
-    with api_server(node, 200):
+    with api_server(node, 200, *names):
         done = gc_lost(node, "--apply", *ASK)
     assert done.returncode == 0
     assert f"the API server still knows node {LOST}" in done.stdout
@@ -380,6 +385,22 @@ def test_ports_of_other_clusters_stay(lab: Lab, node: Node, leavings: Leavings) 
     done = gc_lost(node, "--apply", "--node-is-gone", "--cluster", "blue")
     assert done.returncode == 0
     assert leavings.left == {"old", "pair"}
+
+
+def test_of_a_node_that_was_installed_anew_only_the_former_installations_ports_go(
+    lab: Lab, node: Node, leavings: Leavings
+) -> None:
+    tags = {f"ncni-node={LOST}": f"ncni-node={node.name}"}
+    network = lab.connection().network
+    for port, install in ((leavings.old, "abcdef"), (leavings.young, "fedcba")):
+        made_long_ago(lab, port)
+        kept = [tags.get(tag, tag) for tag in port.tags if not tag.startswith("ncni-install=")]
+        network.set_tags(port, [*kept, f"ncni-install={install}"])
+    own = ["neutron-cni", "gc", "--node", node.name, "--node-is-gone", "--cloud", "lab", "--apply"]
+    assert node.exec([*own, "--install", "abcdef"], check=False).returncode == 0
+    assert leavings.left == {"young", "pair"}
+    assert node.exec(own, check=False).returncode == 1
+    network.delete_port(leavings.young)
 
 
 def test_gc_of_a_node_needs_somebodys_word_that_it_is_gone_and_is_not_for_this_node(

@@ -14,6 +14,7 @@ from neutron_cni.ipam.config import Mode
 from neutron_cni.plugins.veth_route import VethRouteConfig
 from tests.unit.cni_doubles import environment, stdin
 
+ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 PREVIOUS = {"ips": [{"address": "10.10.0.19/20"}]}
 
 
@@ -173,6 +174,16 @@ def test_commands_exist_from_the_version_that_brought_them(
     [
         ({"runtimeConfig": {"ips": ["10.0.0.5/24", "fd00::5"]}}, "", ["10.0.0.5", "fd00::5"]),
         ({"args": {"cni": {"ips": ["10.0.0.6"]}}}, "IP=10.0.0.7", ["10.0.0.6"]),
+        (
+            {
+                "runtimeConfig": {ANNOTATIONS: {"neutron-cni/ips": "10.0.0.8, fd00::8", "a": "b"}},
+                "args": {"cni": {"ips": ["10.0.0.6"]}},
+            },
+            "",
+            ["10.0.0.8", "fd00::8"],
+        ),
+        ({"runtimeConfig": {ANNOTATIONS: {"a": "b"}}}, "IP=10.0.0.7", ["10.0.0.7"]),
+        ({"runtimeConfig": {ANNOTATIONS: None}}, "", []),
         ({}, "IP=10.0.0.7/24", ["10.0.0.7"]),
         ({}, "IP=10.0.0.7,fd00::7", ["10.0.0.7", "fd00::7"]),
         ({}, "IP=10.0.0.7,10.0.0.7/28", ["10.0.0.7"]),
@@ -182,6 +193,11 @@ def test_commands_exist_from_the_version_that_brought_them(
 )
 def test_addresses_asked_for(changes: dict[str, Any], cni_args: str, wanted: list[str]) -> None:
     assert [str(ip) for ip in read(cni_args=cni_args, **changes).requested] == wanted
+
+
+def test_a_wrong_address_in_the_annotation_is_named() -> None:
+    error = refused(runtimeConfig={ANNOTATIONS: {"neutron-cni/ips": "10.0.0.5,pod"}})
+    assert "annotation neutron-cni/ips[1]: 'pod'" in error.message
 
 
 def test_a_wrong_address_in_cni_args_is_code_4() -> None:

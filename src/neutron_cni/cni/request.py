@@ -27,6 +27,9 @@ from neutron_cni.ipam.config import IpamConfig
 OWN_IPAM = "cni-ipam-neutron"
 """The value of `ipam.type` that means our own IPAM."""
 
+ADDRESSES_ANNOTATION = "neutron-cni/ips"
+"""Annotation of a pod: the addresses that it asks for, separated by commas."""
+
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call may take where the configuration says nothing else."""
 
@@ -67,7 +70,8 @@ class Request(Generic[C]):
     """One call of `plugin` ("veth-route"). `config` is its own part of the configuration.
 
     `attachment` is empty for STATUS and GC. `requested`: addresses asked for by name, from
-    runtimeConfig.ips, args.cni.ips or the IP of CNI_ARGS, the first of these that is there.
+    runtimeConfig.ips, the pod's annotation, args.cni.ips or the IP of CNI_ARGS, the first of these
+    that is there.
     `mac`: from runtimeConfig, lower case, or empty. `valid`: for GC, what must stay.
     `path`: the folders of CNI_PATH.
     """
@@ -135,6 +139,10 @@ def version_of(stdin: bytes) -> str | None:
 class _RuntimeConfig(msgspec.Struct):
     ips: list[str] | None = None
     mac: str | None = None
+    annotations: dict[str, str] | None = msgspec.field(
+        name="io.kubernetes.cri.pod-annotations", default=None
+    )
+    """The pod's: a capability of containerd (1.5 and later) and CRI-O."""
 
 
 class _CniArgs(msgspec.Struct):
@@ -235,10 +243,17 @@ def own_ipam(plugin: Mapping[str, Any], section: Mapping[str, Any]) -> IpamConfi
 
 
 def _requested(runtime: _Runtime, environment: Environment) -> tuple[IPAddress, ...]:
-    """CONVENTIONS.md: what `args` says, CNI_ARGS no longer does."""
+    """What the runtime says for this pod, then the configuration, then CNI_ARGS.
+
+    CONVENTIONS.md: what `args` says, CNI_ARGS no longer does.
+    """
     config = runtime.runtime_config
     if config and config.ips:
         return _addresses(config.ips, "runtimeConfig.ips")
+    annotated = ((config and config.annotations) or {}).get(ADDRESSES_ANNOTATION, "")
+    if annotated:
+        texts = [text.strip() for text in annotated.split(",")]
+        return _addresses(texts, f"annotation {ADDRESSES_ANNOTATION}")
     args = runtime.args
     if args and args.cni and args.cni.ips:
         return _addresses(args.cni.ips, "args.cni.ips")
