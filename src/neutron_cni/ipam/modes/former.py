@@ -81,8 +81,8 @@ def leave_pairs(context: Context, reserved: Port, port: Port) -> None:
 
 def is_parent(context: Context, parent: str, port: Port) -> bool:
     """Whether this is the VM's port, or one that it had before and no other NIC of it has now."""
-    if parent == port.id:
-        return True
+    if parent in ("", port.id):
+        return parent == port.id
     try:
         before = context.neutron.port(parent)
     except NotFound:
