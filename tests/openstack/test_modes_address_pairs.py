@@ -250,6 +250,8 @@ def test_a_pair_that_an_operator_overwrote_comes_back_once_there_is_room(
 
 
 def test_without_port_security_the_refusal_says_what_to_do(lab: Lab, lone: Node) -> None:
+    # Or the sweeper is at work on the pairs of earlier pods meanwhile.
+    wait_for(lambda: not leases(lab, lone), "earlier pods' pairs to be given back")
     network = lab.connection().network
     group = lab.facts["security_group_id"]
     network.update_port(lone.port_id, security_group_ids=[], port_security_enabled=False)
