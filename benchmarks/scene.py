@@ -9,17 +9,18 @@ from typing import Any
 
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.node import Node
+from neutron_cni_lab.paths import name_for_checkout
 
 BIN = "/opt/cni/bin"
 STATE = "/var/lib/neutron-cni"
 
 
 @contextmanager
-def lab(name: str = "bench") -> Iterator[Lab]:
-    """The benchmark's lab, brought up and taken down again."""
-    scene = Lab(name)
-    scene.up()
+def lab() -> Iterator[Lab]:
+    """The benchmark's lab, of this checkout alone: brought up and taken down again."""
+    scene = Lab(name_for_checkout("bench"))
     try:
+        scene.up()
         yield scene
     finally:
         scene.down()

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from neutron_cni_lab import Lab, LabError
-from neutron_cni_lab.paths import MARKER
+from neutron_cni_lab.paths import MARKER, name_for_checkout
 
-NAME = "selftest"
+NAME = name_for_checkout("selftest")
 
 
 def traces(lab: Lab) -> dict[str, list[str]]:

@@ -27,6 +27,12 @@ def default_name() -> str:
     return os.environ.get("NEUTRON_CNI_LAB_NAME", "demo")
 
 
+def name_for_checkout(word: str) -> str:
+    """`word` with four digits that other checkouts on this machine don't have, as a lab's name."""
+    checkout = Path(__file__).resolve().parents[3]
+    return word + sha256(str(checkout).encode()).hexdigest()[:4]
+
+
 @dataclass(frozen=True)
 class Places:
     """The folders, sockets and namespaces of the lab called `name`. Makes nothing itself."""
