@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import neutron_cni
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked
 from neutron_cni_lab.progress import Progress
 
-PLUGINS_VERSION = "v1.9.1"
-CNITOOL_VERSION = "v1.3.0"
-PLUGINS = ("bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp")
-IPAM_PLUGINS = ("host-local", "static")
+_MAIN = ("bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp")
+_IPAM = ("host-local", "static")
+_FOLDERS = [*(f"main/{name}" for name in _MAIN), *(f"ipam/{name}" for name in _IPAM)]
+_PLUGINS = [f"github.com/containernetworking/plugins/plugins/{path}@v1.9.1" for path in _FOLDERS]
+_CNITOOL = "github.com/containernetworking/cni/cnitool@v1.3.0"
 
 _PROGRAMS = {
     "openvswitch-switch": "/usr/sbin/ovs-vswitchd",
@@ -29,6 +31,9 @@ _PROGRAMS = {
     "util-linux": "/usr/bin/nsenter",
 }
 
+_HIDDEN = (Path("/run"), Path("/sys"), Path("/var/lib"))
+"""Where node.sh puts something of the node's in the place of the host's."""
+
 
 class Software:
     """Installed programs in the cache folder, keyed by what they were made from."""
@@ -36,12 +41,20 @@ class Software:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._locks = Path(__file__).parents[2] / "requirements"
-        self.neutron = cache / f"neutron-{_digest(self._locks / 'neutron.lock')}"
-        self._go = cache / f"go-{_digest(self._locks / 'go.lock')}"
-        self.cni = cache / f"cni-{PLUGINS_VERSION}-{CNITOOL_VERSION}"
+        neutron, go = ((self._locks / f"{name}.lock").read_bytes() for name in ("neutron", "go"))
+        self.neutron = cache / f"neutron-{_digest(neutron)}"
+        self._go = cache / f"go-{_digest(go)}"
+        self.cni = cache / f"cni-{_digest(' '.join([*_PLUGINS, _CNITOOL]).encode(), go)}"
 
     def check(self) -> None:
-        """Raise `LabError` naming what is missing."""
+        """Raise `LabError` naming what is missing, or where nodes would not see this program."""
+        for path in (Path(sys.prefix), Path(neutron_cni.__file__).parent):
+            for hidden in _HIDDEN:
+                if path.resolve().is_relative_to(hidden.resolve()):
+                    raise LabError(
+                        f"a node has a {hidden} of its own, and would not see {path}",
+                        "Move the checkout, to /opt for instance, and run scripts/setup there.",
+                    )
         packages = [name for name, path in _PROGRAMS.items() if not Path(path).exists()]
         if packages:
             raise LabError(f"not installed: {', '.join(packages)}", "Run scripts/setup first.")
@@ -85,14 +98,8 @@ class Software:
             "CGO_ENABLED": "0",
         }
         go = self._go / "bin" / "go"
-        base = "github.com/containernetworking/plugins/plugins"
-        sources = [f"{base}/main/{name}@{PLUGINS_VERSION}" for name in PLUGINS]
-        sources += [f"{base}/ipam/{name}@{PLUGINS_VERSION}" for name in IPAM_PLUGINS]
-        _install([go, "install", *sources], env)
-        tool = {**env, "GOBIN": str(self.cni / "tools")}
-        _install(
-            [go, "install", f"github.com/containernetworking/cni/cnitool@{CNITOOL_VERSION}"], tool
-        )
+        _install([go, "install", *_PLUGINS], env)
+        _install([go, "install", _CNITOOL], {**env, "GOBIN": str(self.cni / "tools")})
         shutil.rmtree(self._go)  # 300 MB, and needed only here
 
 
@@ -124,5 +131,5 @@ def _is_made(folder: Path) -> bool:
     return (folder / ".complete").exists()
 
 
-def _digest(lock: Path) -> str:
-    return hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
