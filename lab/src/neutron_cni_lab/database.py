@@ -29,7 +29,7 @@ class Database:
         """Have the server running. Harmless twice."""
         if self.pid is not None:
             return
-        end(running(self._places.folder, f"--datadir={self._data}"))
+        end(self._processes())
         self._create()
         self._pid_file.unlink(missing_ok=True)
         daemon(
@@ -50,7 +50,8 @@ class Database:
             env=self._places.environment,
             log=self._places.logs / "mariadb.log",
         )
-        wait_until(self._answers, "MariaDB", 60, f"See {self._places.logs / 'mariadb.log'}.")
+        hint = f"See {self._places.logs / 'mariadb.log'}."
+        wait_until(self._answers, "MariaDB", 60, hint, self._processes)
 
     def stop(self) -> None:
         """End the server, if it runs."""
@@ -91,6 +92,9 @@ class Database:
             env=self._places.environment,
         )
         stamp.touch()
+
+    def _processes(self) -> set[int]:
+        return running(self._places.folder, f"--datadir={self._data}")
 
     def _answers(self) -> bool:
         return self.pid is not None and bool(self.sql("SELECT 1", check=False))

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.paths import MARKER
 
+_AGAIN = "Run it again; `neutron-cni lab down` and then `up` start from nothing."
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -38,10 +39,10 @@ def run(
     except FileNotFoundError as error:
         raise LabError(f"{words[0]} is not installed", "Run scripts/setup first.") from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"`{' '.join(words)}` took more than {timeout:g} s") from error
+        raise LabError(f"`{' '.join(words)}` took more than {timeout:g} s", _AGAIN) from error
     if check and done.returncode:
         said = (done.stderr or done.stdout).strip()[-2000:]
-        raise LabError(f"`{' '.join(words)}` failed with status {done.returncode}: {said}")
+        raise LabError(f"`{' '.join(words)}` failed with status {done.returncode}: {said}", _AGAIN)
     return done.stdout
 
 
@@ -71,10 +72,24 @@ def daemon(
         )
 
 
-def wait_until(ready: Callable[[], bool], what: str, seconds: float, hint: str = "") -> None:
-    """Poll `ready` until it is true; `LabError` naming `what` after `seconds`."""
+def wait_until(
+    ready: Callable[[], bool],
+    what: str,
+    seconds: float,
+    hint: str = "",
+    processes: Callable[[], Collection[int]] | None = None,
+) -> None:
+    """Poll `ready` until it is true; `LabError` naming `what` after `seconds`.
+
+    At once when `processes`, those that are to make it true, finds none any more.
+    """
     give_up = time.monotonic() + seconds
+    look = time.monotonic() + 1  # not each time: it reads all of /proc
     while not ready():
+        if processes and time.monotonic() > look:
+            look += 1
+            if not processes() and not ready():
+                raise LabError(f"{what} ended while it was starting", hint)
         if time.monotonic() > give_up:
             raise LabError(f"waited {seconds:g} s for {what}", hint)
         time.sleep(0.05)

@@ -49,12 +49,12 @@ def ensure(cloud: Any) -> dict[str, Any]:
 
 
 def _network(cloud: Any, name: str, **wanted: Any) -> str:
-    found = cloud.network.find_network(name, ignore_missing=True)
+    found = next(cloud.network.networks(name=name), None)
     return str((found or cloud.network.create_network(name=name, **wanted)).id)
 
 
 def _subnet(cloud: Any, name: str, cidr: str, **wanted: Any) -> str:
-    found = cloud.network.find_subnet(name, ignore_missing=True)
+    found = next(cloud.network.subnets(name=name), None)
     if not found:
         version = 6 if ":" in cidr else 4
         found = cloud.network.create_subnet(name=name, ip_version=version, cidr=cidr, **wanted)
@@ -62,7 +62,7 @@ def _subnet(cloud: Any, name: str, cidr: str, **wanted: Any) -> str:
 
 
 def _router(cloud: Any, external: str, subnets: list[str]) -> str:
-    router = cloud.network.find_router("router", ignore_missing=True)
+    router = next(cloud.network.routers(name="router"), None)
     router = router or cloud.network.create_router(
         name="router", external_gateway_info={"network_id": external}
     )
@@ -76,7 +76,7 @@ def _router(cloud: Any, external: str, subnets: list[str]) -> str:
 
 def _security_group(cloud: Any) -> str:
     """A group that lets everything in; a new group lets everything out by itself."""
-    group = cloud.network.find_security_group("nodes", ignore_missing=True)
+    group = next(cloud.network.security_groups(name="nodes"), None)
     group = group or cloud.network.create_security_group(
         name="nodes", description="Everything in, everything out"
     )
