@@ -16,15 +16,30 @@ from neutron_cni_lab.progress import Progress
 
 
 class _Commands(TyperGroup):
-    """Commands that end a `LabError` with its message and status 1, without a trace."""
+    """Commands that end what can go wrong with a sentence and status 1, without a trace."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except LabError as error:
-            typer.secho(str(error), fg="red", err=True)
+        except Exception as error:
+            sentence = _sentence(error)
+            if sentence is None:
+                raise
+            typer.secho(sentence, fg="red", err=True)
             raise typer.Exit(1) from None
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell of `error`; None if it is a mistake in this program."""
+    if isinstance(error, LabError):
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return f"{error}\n  `df -h` tells whether a disk is full; then run it again."
+    # Told by name: importing them takes 0.4 s.
+    if type(error).__module__.partition(".")[0] in ("openstack", "keystoneauth1"):
+        return f"Neutron: {error}\n  `neutron-cni lab logs neutron` tells more."
+    return None
 
 
 app = typer.Typer(
@@ -46,7 +61,7 @@ Name = Annotated[
 def install() -> None:
     """Install Neutron and the upstream CNI programs into the cache folder."""
     progress = Progress()
-    Lab().software.install(progress)
+    _lab(None).software.install(progress)
     progress.done("installed")
 
 
@@ -74,11 +89,16 @@ def demo(
 
 
 @app.command()
-def down(name: Name = None) -> None:
+def down(
+    name: Name = None,
+    keep_logs: Annotated[bool, typer.Option("--keep-logs", help="Keep its logs.")] = False,
+) -> None:
     """End the lab and remove all of it, installed software excepted."""
     progress, lab = Progress(), _lab(name)
-    lab.down(progress)
-    progress.done(f"lab {lab.places.name} is gone")
+    lab.down(progress, keep_logs)
+    logs = lab.places.kept_logs
+    kept = f"; its logs are in {logs}" if keep_logs and logs.exists() else ""
+    progress.done(f"lab {lab.places.name} is gone{kept}")
 
 
 @app.command()
@@ -125,10 +145,12 @@ def execute(node: str, command: list[str], name: Name = None) -> None:
 def env(name: Name = None) -> None:
     """Print what an OpenStack client needs, for `eval "$(neutron-cni lab env)"`."""
     url = Lab.open(name).facts["api_url"]
+    directly = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     settings = {
         "OS_AUTH_TYPE": "none",
         "OS_ENDPOINT": url,
         "OS_NETWORK_ENDPOINT_OVERRIDE": url,
+        "no_proxy": ",".join(dict.fromkeys([*filter(None, directly.split(",")), "127.0.0.1"])),
     }
     for key, value in settings.items():
         typer.echo(f"export {key}={shlex.quote(value)}")

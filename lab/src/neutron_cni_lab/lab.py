@@ -2,22 +2,22 @@
 
 import contextlib
 import re
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Self
 
-from neutron_cni_lab import namespaces, topology, vm_port
+from neutron_cni_lab import folders, kernel, namespaces, topology, vm_port
 from neutron_cni_lab.database import Database
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked, ports_of_others, read_facts, write_facts
-from neutron_cni_lab.machine import Machine
+from neutron_cni_lab.machine import Machine, bare_facts
 from neutron_cni_lab.metadata import Metadata
 from neutron_cni_lab.neutron import API_PORT, PROJECT_ID, Neutron, free_port
 from neutron_cni_lab.node import Node
 from neutron_cni_lab.paths import Places, default_name, home
-from neutron_cni_lab.processes import all_of, end, wait_until
+from neutron_cni_lab.processes import all_of, end
 from neutron_cni_lab.progress import Progress
+from neutron_cni_lab.snapshot import Snapshot
 from neutron_cni_lab.software import Software
 from neutron_cni_lab.switch import API_ADDRESS, EXTERNAL_PREFIX, FAR_ADDRESS, Switch
 from neutron_cni_lab.switch import INTERNET_ADDRESS as EXTERNAL_GATEWAY
@@ -62,12 +62,19 @@ class Lab:
         progress = progress or Progress(quiet=True)
         self.software.check()
         with self._locked():
-            namespaces.prepare(self.places)
+            self._check_same_neutron()
+            folders.finish_removal(self.places.folder)
+            kernel.load_dummy()
+            snapshot = Snapshot(self.places, self.software.neutron, self.switch)
+            snapshot.restore()
+            is_new = not self.places.database.exists()
             with locked(self.places.home / "ports.lock"):
                 self._base_facts()
             self._start_services(progress)
             with progress.step("networks, router, security group"):
                 self._change(**topology.ensure(self.connection()))
+            if is_new and not snapshot.exists:
+                self._save(snapshot, progress)
             wanted = dict.fromkeys([*self.facts["nodes"], *nodes])
             with progress.step(f"nodes {', '.join(wanted)}"):
                 for name in wanted:
@@ -75,8 +82,11 @@ class Lab:
                 self.switch.sync()
             self._change(up=True)
 
-    def down(self, progress: Progress | None = None) -> None:
-        """End every process, remove every namespace, mount and file of the lab. Harmless twice."""
+    def down(self, progress: Progress | None = None, keep_logs: bool = False) -> None:
+        """End every process, remove every namespace, mount and file of the lab. Harmless twice.
+
+        With `keep_logs` its logs become `Places.kept_logs`, in the place of earlier ones.
+        """
         progress = progress or Progress(quiet=True)
         with self._locked(), progress.step(f"remove lab {self.places.name}"):
             names = namespaces.listed(self.places)
@@ -87,7 +97,10 @@ class Lab:
             for name in names:
                 namespaces.remove(name)
             namespaces.clean_up(self.places)
-            shutil.rmtree(self.places.folder, ignore_errors=True)
+            if keep_logs and self.places.logs.exists():
+                folders.remove(self.places.kept_logs)
+                self.places.logs.rename(self.places.kept_logs)
+            folders.remove(self.places.folder)
         self._cloud = None
 
     def connection(self) -> Any:
@@ -97,11 +110,10 @@ class Lab:
 
             url = self.facts["api_url"]
             self._cloud = openstack.connection.Connection(
-                auth_type="none",
-                auth={"endpoint": url},
-                network_endpoint_override=url,
-                app_name="neutron-cni-lab",
+                auth_type="none", auth={"endpoint": url}, network_endpoint_override=url
             )
+            # Neutron is on this machine: no $http_proxy leads there.
+            self._cloud.session.session.trust_env = False
         return self._cloud
 
     def node(self, name: str) -> Node:
@@ -123,6 +135,13 @@ class Lab:
     def add_node(self, name: str, network: str = "tenant", kind: Kind = "vm") -> Node:
         """Make a node: a VM with a port on `network`, or a bare one on the external network."""
         with self._locked():
+            known = self.facts["nodes"].get(name)
+            wanted = (kind, "external" if kind == "bare" else network)
+            if known and (known["kind"], known["network"]) != wanted:
+                raise LabError(
+                    f"there is a node {name!r}, a {known['kind']} on network {known['network']}",
+                    f"Take another name, or `neutron-cni lab node rm {name}` first.",
+                )
             return self._ensure_node(name, network, kind)
 
     def remove_node(self, name: str) -> None:
@@ -189,6 +208,7 @@ class Lab:
         facts = self.facts
         port = facts.get("api_port")
         if port is None or self.neutron.pid is None:
+            self.neutron.stop()  # one that nobody can reach would keep the port
             port = free_port(taken=ports_of_others(self.places), first=port)
         base = {
             "name": self.places.name,
@@ -198,6 +218,7 @@ class Lab:
             "project_id": PROJECT_ID,
             "far_address": FAR_ADDRESS,
             "chassis": self.switch.chassis,
+            "neutron": self.software.neutron.name,
         }
         self._write({"nodes": {}, "up": False, **facts, **base})
         self._cloud = None
@@ -213,6 +234,22 @@ class Lab:
                 job.result()
         with progress.step("Neutron"):
             self.neutron.start(self.facts["api_port"])
+
+    def _save(self, snapshot: Snapshot, progress: Progress) -> None:
+        with progress.step("a copy of the databases, for the next lab"):
+            self.neutron.stop()
+            self.database.stop()
+            snapshot.save()
+            self.database.start()
+            self.neutron.start(self.facts["api_port"])
+
+    def _check_same_neutron(self) -> None:
+        mine = self.software.neutron.name
+        if self.facts.get("neutron", mine) != mine:
+            raise LabError(
+                f"lab {self.places.name!r} has a Neutron that is not this checkout's",
+                f"`neutron-cni lab down --name {self.places.name}` first: it is then made anew.",
+            )
 
     def _start_database(self, progress: Progress) -> None:
         with progress.step("MariaDB with Neutron's tables"):
@@ -231,13 +268,17 @@ class Lab:
             raise LabError(f"{name!r} can't be a node's name", hint)
         facts = self.facts
         if name not in facts["nodes"]:
-            made = self._new_bare(facts) if kind == "bare" else self._new_vm(name, network, facts)
+            made = (
+                bare_facts(facts["nodes"]) if kind == "bare" else self._new_vm(name, network, facts)
+            )
             facts["nodes"][name] = made
             self._write(facts)
         machine = self._machine(name)
         machine.ensure(self.software.cni)
         machine.install_product()
-        self._wait_active(machine.node)
+        if machine.node.facts["kind"] == "vm":
+            hint = f"See {self.places.logs / 'ovn-controller.log'} and neutron.log beside it."
+            vm_port.wait_active(self.connection(), machine.node.port_id, hint)
         return machine.node
 
     def _machine(self, name: str) -> Machine:
@@ -255,28 +296,6 @@ class Lab:
             security_group_ids=[facts["security_group_id"]],
             **attributes,
         )
-
-    def _new_bare(self, facts: dict[str, Any]) -> dict[str, Any]:
-        taken = {address for node in facts["nodes"].values() for address in node["addresses"]}
-        free = (f"172.24.4.{last}/{EXTERNAL_PREFIX}" for last in range(10, 100))
-        return {
-            "kind": "bare",
-            "network": "external",
-            "mtu": 1500,
-            "addresses": [next(address for address in free if address not in taken)],
-            "gateways": [EXTERNAL_GATEWAY],
-        }
-
-    def _wait_active(self, node: Node) -> None:
-        if node.facts["kind"] != "vm":
-            return
-        network = self.connection().network
-
-        def active() -> bool:
-            return bool(network.get_port(node.port_id).status == "ACTIVE")
-
-        hint = f"See {self.places.logs / 'ovn-controller.log'} and neutron.log beside it."
-        wait_until(active, f"port {node.port_id} of {node.name} to be ACTIVE", 60, hint)
 
     def _change(self, **changes: Any) -> None:
         self._write({**self.facts, **changes})

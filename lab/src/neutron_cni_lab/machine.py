@@ -1,5 +1,6 @@
 """Making a node: its namespaces and file system, its NIC, and what an operator puts on it."""
 
+import filecmp
 import ipaddress
 import json
 import shutil
@@ -8,15 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neutron_cni_lab import metadata, namespaces
+from neutron_cni_lab import folders, metadata, namespaces
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.neutron import API_PORT
 from neutron_cni_lab.node import Node
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import all_of, daemon, end, wait_until
-from neutron_cni_lab.switch import API_ADDRESS, Switch, make_cable
+from neutron_cni_lab.switch import (
+    API_ADDRESS,
+    EXTERNAL_PREFIX,
+    INTERNET_ADDRESS,
+    Switch,
+    make_cable,
+)
 
 _SETUP = Path(__file__).parent / "node.sh"
+_CONFLIST = "10-neutron-cni.conflist"
 
 
 class Machine:
@@ -35,7 +43,7 @@ class Machine:
         """Have the node running, plugged in and set up; one whose holder died is booted anew."""
         if not self._is_whole():
             self.stop()
-            namespaces.ensure(self.node.namespace)
+            namespaces.ensure(self._places, self.node.namespace)
             self._write_files(programs)
             self._hold()
         if not self._is_plugged():
@@ -56,19 +64,27 @@ class Machine:
     def remove(self) -> None:
         """`stop` it, and remove its folder."""
         self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        folders.remove(self._folder)
 
     def install_product(self) -> None:
-        """Install neutron-cni's plugins with its own command, as an operator does."""
+        """Install neutron-cni with its own command, as an operator does.
+
+        A network that is there stays as it is: somebody may be trying something.
+        """
         program = Path(sys.prefix) / "bin" / "neutron-cni"
-        self.node.exec([program, "install", "--bin-dir", "/opt/cni/bin"])
+        command: list[str | Path] = [program, "install", "--bin-dir", "/opt/cni/bin"]
+        network = self._etc / "cni" / "net.d" / _CONFLIST
+        if self._facts["kind"] == "vm" and not network.exists():
+            command += ["--conf-dir", "/etc/cni/net.d", "--conf-name", _CONFLIST, "--cloud", "lab"]
+        self.node.exec(command)
+        if not network.exists():
+            script = f"mkdir -p /etc/cni/net.d && cat >/etc/cni/net.d/{_CONFLIST}"
+            self.node.exec(["sh", "-c", script], input=self._bare_conflist())
 
     def _is_whole(self) -> bool:
         """Whether the holder lives, in the namespace that now has the node's name."""
         pid = self.node.pid
-        if pid is None:
-            return False
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino == namespaces.inode(self.node.namespace)
+        return pid is not None and namespaces.holds(self.node.namespace, pid)
 
     def _end_processes(self) -> None:
         """End the holder and everything that runs with the node's mounts or in its namespace."""
@@ -84,34 +100,30 @@ class Machine:
             work = root / part / "work"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-        (root / "var-lib").mkdir(exist_ok=True)
-        etc = root / "etc" / "upper"
+        (root / "var-lib" / "root").mkdir(parents=True, exist_ok=True)
+        etc = self._etc
         _write(etc / "hostname", f"{self.node.name}\n")
         _write(etc / "hosts", f"127.0.0.1 localhost\n127.0.1.1 {self.node.name}\n::1 localhost\n")
         _write(etc / "openstack" / "clouds.yaml", _clouds(), mode=0o600)
-        conflist = json.dumps(self._conflist(), indent=2) + "\n"
-        _write(etc / "cni" / "net.d" / "10-neutron.conflist", conflist)
         _copy(programs / "bin", root / "opt" / "upper" / "cni" / "bin")
         _copy(programs / "tools", root / "usr-local" / "upper" / "bin")
 
-    def _conflist(self) -> dict[str, Any]:
-        plugin: dict[str, Any] = {
-            "type": "veth-route",
-            "ipam": {"type": "cni-ipam-neutron", "mode": "fixed-ips", "cloud": "lab"},
+    @property
+    def _etc(self) -> Path:
+        """What the node has in its /etc beyond the host's."""
+        return self._folder / "root" / "etc" / "upper"
+
+    def _bare_conflist(self) -> str:
+        """No VM port to add addresses to: each pod has a Neutron port, its NIC is on the L2."""
+        ipam = {
+            "type": "cni-ipam-neutron",
+            "mode": "port",
+            "cloud": "lab",
+            "network": self._facts["network"],
         }
-        if self._facts["kind"] == "bare":
-            # No VM port to add addresses to: each pod has a Neutron port, its NIC is on the L2.
-            plugin = {
-                "type": "macvlan",
-                "master": "eth0",
-                "ipam": {
-                    "type": "cni-ipam-neutron",
-                    "mode": "port",
-                    "cloud": "lab",
-                    "network": self._facts["network"],
-                },
-            }
-        return {"cniVersion": "1.0.0", "name": "neutron", "plugins": [plugin]}
+        plugin = {"type": "macvlan", "master": "eth0", "ipam": ipam}
+        document = {"cniVersion": "1.0.0", "name": "neutron", "plugins": [plugin]}
+        return json.dumps(document, indent=2) + "\n"
 
     def _hold(self) -> None:
         """Start the process that keeps the node's mount, host name and network namespaces."""
@@ -161,6 +173,19 @@ class Machine:
             namespaces.ip(namespace, "route", "replace", metadata.ADDRESS, "via", router)
 
 
+def bare_facts(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of a new bare node beside `nodes`, with a free address of the external network."""
+    taken = {address for node in nodes.values() for address in node["addresses"]}
+    free = (f"172.24.4.{last}/{EXTERNAL_PREFIX}" for last in range(10, 100))
+    return {
+        "kind": "bare",
+        "network": "external",
+        "mtu": 1500,
+        "addresses": [next(address for address in free if address not in taken)],
+        "gateways": [INTERNET_ADDRESS],
+    }
+
+
 def _clouds() -> str:
     """clouds.yaml: everything a client needs, since the lab's API asks nobody who he is."""
     url = f"http://{API_ADDRESS}:{API_PORT}"
@@ -183,5 +208,7 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 def _copy(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for program in source.iterdir():
-        if not (target / program.name).exists():
-            shutil.copy2(program, target / program.name)
+        copy = target / program.name
+        # The copy has the original's time: one of an older version differs in it.
+        if not (copy.exists() and filecmp.cmp(program, copy)):
+            shutil.copy2(program, copy)

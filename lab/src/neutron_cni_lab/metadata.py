@@ -62,10 +62,7 @@ class Metadata:
     def pid(self) -> int | None:
         """The agent's process id, None when it is down or serves a switch that is gone."""
         pid = live_pid(self._pid_file, self._places.folder)
-        if pid is None:
-            return None
-        own = Path(f"/proc/{pid}/ns/net").stat().st_ino
-        return pid if own == namespaces.inode(self._switch.namespace) else None
+        return pid if pid and namespaces.holds(self._switch.namespace, pid) else None
 
     def start(self) -> None:
         """Have it running, not yet serving: that takes it a few seconds. Harmless twice."""

@@ -1,31 +1,28 @@
 """The lab's network namespaces, by iproute2: named, and all starting with the lab's prefix."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from neutron_cni_lab.facts import locked
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import run
 
 _NAMED = Path("/run/netns")
 
 
-def prepare(places: Places) -> None:
-    """Note whether the first ``ip netns add`` of this machine is going to be ours.
-
-    It makes /run/netns and mounts it on itself (ip-netns(8)); `clean_up` takes that back.
-    """
-    if not _is_mounted():
-        _note(places).touch()
-
-
 def clean_up(places: Places) -> None:
-    """Undo what `prepare` foresaw, unless somebody has namespaces there."""
-    if not _note(places).exists() or (_NAMED.is_dir() and any(_NAMED.iterdir())):
-        return
-    if _is_mounted():
-        run(["umount", _NAMED])
-        _NAMED.rmdir()
-    _note(places).unlink()
+    """Take back what the machine's first ``ip netns add`` did, if it was ours.
+
+    It makes /run/netns and mounts it on itself (ip-netns(8)). Stays while there are namespaces.
+    """
+    with _one_at_a_time(places):
+        if not _note(places).exists() or (_NAMED.is_dir() and any(_NAMED.iterdir())):
+            return
+        if _is_mounted():
+            run(["umount", _NAMED])
+            _NAMED.rmdir()
+        _note(places).unlink()
 
 
 def listed(places: Places) -> list[str]:
@@ -46,11 +43,22 @@ def inode(name: str) -> int | None:
     return None if found.st_dev == _NAMED.stat().st_dev else found.st_ino
 
 
-def ensure(name: str) -> None:
+def holds(name: str, pid: int) -> bool:
+    """Whether process `pid` is in what now is namespace `name`, and not in one before it."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino == inode(name)
+    except OSError:
+        return False
+
+
+def ensure(places: Places, name: str) -> None:
     """Make namespace `name`, with its loopback up, unless it is there."""
     if inode(name) is None:
-        (_NAMED / name).unlink(missing_ok=True)
-        run(["ip", "netns", "add", name])
+        with _one_at_a_time(places):
+            if not _is_mounted():
+                _note(places).touch()
+            (_NAMED / name).unlink(missing_ok=True)
+            run(["ip", "netns", "add", name])
     run(["ip", "-n", name, "link", "set", "lo", "up"])
 
 
@@ -70,6 +78,11 @@ def ip(name: str, *words: str, check: bool = True) -> str:
 def inside(name: str, command: Sequence[str | Path]) -> list[str | Path]:
     """`command` as it has to be run to be in namespace `name`, nothing else of it changed."""
     return ["nsenter", f"--net={_NAMED / name}", *command]
+
+
+def _one_at_a_time(places: Places) -> AbstractContextManager[None]:
+    """/run/netns is the machine's: no lab may take it back while another moves in."""
+    return locked(places.home / "run-netns.lock")
 
 
 def _note(places: Places) -> Path:

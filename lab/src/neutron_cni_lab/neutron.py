@@ -72,8 +72,9 @@ class Neutron:
 
     @property
     def pid(self) -> int | None:
-        """gunicorn's process id, None when it is down."""
-        return live_pid(self._pid_file, self._places.folder)
+        """gunicorn's process id, None when it is down or listens in a namespace that is gone."""
+        pid = live_pid(self._pid_file, self._places.folder)
+        return pid if pid and namespaces.holds(self._switch.namespace, pid) else None
 
     def configure(self, database_url: str) -> None:
         """Write neutron.conf."""
@@ -113,11 +114,12 @@ class Neutron:
                 log=self._log,
                 pass_fds=[host_socket.fileno()],
             )
-        wait_until(lambda: self.answers(port), "Neutron's API", 120, f"See {self._log}.")
+        hint = f"See {self._log}."
+        wait_until(lambda: self.answers(port), "Neutron's API", 120, hint, self._processes)
 
     def stop(self) -> None:
         """End gunicorn and every worker, also one that outlived its master."""
-        end(running(self._places.folder, "lab_wsgi:application"))
+        end(self._processes())
 
     def answers(self, port: int) -> bool:
         """Whether the API gives a 2xx answer: a failed start answers 500 to everything."""
@@ -129,6 +131,9 @@ class Neutron:
             return False
         finally:
             client.close()
+
+    def _processes(self) -> set[int]:
+        return running(self._places.folder, "lab_wsgi:application")
 
     @property
     def _log(self) -> Path:

@@ -46,6 +46,11 @@ class Node:
         """The process that keeps its namespaces, None when the node is down."""
         return live_pid(self._places.node(self.name) / "pid", self._places.folder)
 
+    @property
+    def home(self) -> str:
+        """Root's home on the node; not /root, which is the host's, with its clouds.yaml."""
+        return "/" if self.facts["kind"] == "internet" else "/var/lib/root"
+
     def command(
         self, words: Sequence[str | Path], env: Mapping[str, str] | None = None
     ) -> tuple[list[str], dict[str, str]]:
@@ -54,7 +59,7 @@ class Node:
             raise LabError("no command given", "Write it after `--`.")
         environment = {
             "PATH": f"{Path(sys.prefix) / 'bin'}:{_PATH}",
-            "HOME": "/root",
+            "HOME": self.home,
             "LANG": "C.UTF-8",
             **self._places.environment,
             **(env or {}),

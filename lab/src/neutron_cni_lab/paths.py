@@ -81,6 +81,11 @@ class Places:
         return self.folder / "logs"
 
     @property
+    def kept_logs(self) -> Path:
+        """Where `Lab.down` leaves the logs if it is asked to."""
+        return self.home / f"logs-of-{self.name}"
+
+    @property
     def switch(self) -> Path:
         """Databases, sockets and pid files of Open vSwitch and OVN."""
         return self.folder / "ovs"

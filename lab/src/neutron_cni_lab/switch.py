@@ -14,9 +14,11 @@ API_ADDRESS = "172.24.4.2"
 FAR_ADDRESS = "198.51.100.1"
 PHYSICAL_NETWORK = "physnet"
 
+NORTHBOUND_SCHEMA = "/usr/share/ovn/ovn-nb.ovsschema"
+
 _SCHEMAS = {
     "ovsdb-server": "/usr/share/openvswitch/vswitch.ovsschema",
-    "ovn-nb": "/usr/share/ovn/ovn-nb.ovsschema",
+    "ovn-nb": NORTHBOUND_SCHEMA,
     "ovn-sb": "/usr/share/ovn/ovn-sb.ovsschema",
 }
 
@@ -30,7 +32,8 @@ class Switch:
         self._places = places
         self.namespace = places.namespace("fabric")
         self.internet = places.namespace("internet")
-        self.chassis = f"{places.name}-chassis"
+        # The same in all labs, as one starts with a copy of another's databases (`Snapshot`).
+        self.chassis = "lab-chassis"
 
     @property
     def database(self) -> str:
@@ -47,6 +50,16 @@ class Switch:
         """The OVSDB address of OVN's southbound database."""
         return self._remote("ovn-sb")
 
+    @property
+    def northbound_file(self) -> Path:
+        """Where OVN's northbound database is kept."""
+        return self._file("ovn-nb", "db")
+
+    def back_up_northbound(self, target: Path) -> None:
+        """Write a copy of OVN's northbound database to `target`, while it is in use."""
+        command = ["ovsdb-client", "--timeout=20", "backup", self.northbound, "OVN_Northbound"]
+        target.write_text(run(command, env=self._environment))
+
     def pid(self, part: str) -> int | None:
         """The process id of one of `parts`, None when it is down."""
         return live_pid(self._file(part, "pid"), self._places.folder)
@@ -54,8 +67,8 @@ class Switch:
     def start(self) -> None:
         """Have every daemon, both bridges and the internet host up. Harmless twice."""
         fresh = namespaces.inode(self.namespace) is None
-        namespaces.ensure(self.namespace)
-        namespaces.ensure(self.internet)
+        namespaces.ensure(self._places, self.namespace)
+        namespaces.ensure(self._places, self.internet)
         if fresh:  # daemons that outlived their namespace serve one that nobody can reach
             end(pid for part in self.parts if (pid := self.pid(part)) is not None)
         self._places.switch.mkdir(parents=True, exist_ok=True)

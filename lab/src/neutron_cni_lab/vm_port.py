@@ -4,6 +4,7 @@ import ipaddress
 from typing import Any
 
 from neutron_cni_lab.errors import LabError
+from neutron_cni_lab.processes import wait_until
 
 
 def create(cloud: Any, name: str, network: str, **attributes: Any) -> dict[str, Any]:
@@ -38,3 +39,12 @@ def create(cloud: Any, name: str, network: str, **attributes: Any) -> dict[str, 
         "gateways": gateways,
         "metadata_by": [address for address in routers if ":" not in address],
     }
+
+
+def wait_active(cloud: Any, port_id: str, hint: str) -> None:
+    """Wait until Neutron has heard from OVN that the port is plugged in."""
+
+    def active() -> bool:
+        return bool(cloud.network.get_port(port_id).status == "ACTIVE")
+
+    wait_until(active, f"port {port_id} to be ACTIVE", 60, hint)

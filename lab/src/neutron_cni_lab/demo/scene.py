@@ -93,7 +93,7 @@ class Scene:
 
         By default one rests for 30 seconds first, as other hosts' caches outlive a pod.
         """
-        read = self.node1.exec(["cat", f"{CONF_DIR}/10-neutron.conflist"]).stdout
+        read = self.node1.exec(["cat", f"{CONF_DIR}/10-neutron-cni.conflist"]).stdout
         conflist: dict[str, Any] = json.loads(read)
         conflist["name"] = _NO_REST_NETWORK
         conflist["plugins"][0]["ipam"]["quarantine"] = 0
