@@ -41,7 +41,8 @@ def test_install_writes_the_network_last(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(node_files, "replace", remember)
     options = ["--bin-dir", str(tmp_path), "--conf-dir", str(tmp_path / "net.d")]
-    more = ["--cloud", "lab", "--mode", "port", "--subnet", "a", "--subnet", "b"]
+    more = ["--cloud", "lab", "--mode", "port", "--neutron-network", "provider"]
+    more += ["--subnet", "a", "--subnet", "b"]
     assert neutron_cni("install", *options, *more).exit_code == 0
     assert written == ["cni-ipam-neutron", "veth-route", "10-neutron-cni.conflist"]
     document = json.loads((tmp_path / "net.d" / written[-1]).read_text())
@@ -50,6 +51,7 @@ def test_install_writes_the_network_last(tmp_path: Path, monkeypatch: pytest.Mon
         "type": "cni-ipam-neutron",
         "mode": "port",
         "cloud": "lab",
+        "network": "provider",
         "subnets": ["a", "b"],
     }
 
@@ -73,6 +75,16 @@ def test_a_wrong_network_name_is_a_sentence_and_nothing_is_written(tmp_path: Pat
     assert done.exit_code == 1
     assert "'a/b' is not a network name" in done.output
     assert not (tmp_path / "c").exists()
+
+
+def test_mode_port_without_a_neutron_network_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    options = ["--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d")]
+    done = neutron_cni("install", *options, "--mode", "port")
+    assert done.exit_code == 1
+    assert "--neutron-network" in done.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_uninstall_removes_ours_and_nothing_else(tmp_path: Path) -> None:

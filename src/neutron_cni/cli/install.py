@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from neutron_cni.cli import node_files
+from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.config import Mode
 
 BinDir = Annotated[Path, typer.Option(help="Where the runtime looks for plugins.")]
@@ -32,6 +33,9 @@ def install(
     mode: Annotated[Mode, typer.Option(help="How pods get addresses.")] = Mode.FIXED_IPS,
     cloud: Annotated[str | None, typer.Option(help="Name in clouds.yaml.")] = None,
     clouds_file: Annotated[str | None, typer.Option(help="Path of clouds.yaml.")] = None,
+    neutron_network: Annotated[
+        str | None, typer.Option(help="Neutron network, name or id; required with --mode port.")
+    ] = None,
     subnet: Annotated[list[str] | None, typer.Option(help="Subnet to use; repeatable.")] = None,
 ) -> None:
     """Put the plugins into the CNI bin dir and, with --conf-dir, the network in use.
@@ -39,12 +43,23 @@ def install(
     Run it again after an upgrade. The network's file is written last: from then on the runtime
     gives it to pods.
     """
+    if conf_dir is not None and mode is Mode.PORT and not neutron_network:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            "mode port needs to know the Neutron network",
+            "name it with --neutron-network",
+        )
     for path in node_files.install_launchers(bin_dir):
         typer.echo(f"wrote {path}")
     if conf_dir is None:
         return
     ipam: dict[str, object] = {"type": "cni-ipam-neutron", "mode": mode.value}
-    options = {"cloud": cloud, "cloudsFile": clouds_file, "subnets": subnet}
+    options = {
+        "cloud": cloud,
+        "cloudsFile": clouds_file,
+        "network": neutron_network,
+        "subnets": subnet,
+    }
     ipam.update({key: value for key, value in options.items() if value})
     target = conf_dir / conf_name
     node_files.write_conflist(target, network, ipam)
