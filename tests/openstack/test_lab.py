@@ -6,6 +6,7 @@ In a lab of its own, so that it can be killed and taken down beside the one the 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,25 +39,37 @@ def traces(lab: Lab) -> dict[str, list[str]]:
         "processes": processes,
         "mounts": [line for line in mounts if folder in line or prefix in line],
         "namespaces": [p.name for p in named.glob(f"{prefix}*")],
-        "folder": [folder] if lab.places.folder.exists() else [],
+        "folder": [str(path) for path in lab.places.home.glob(f"{lab.places.name}*/")],
     }
 
 
-def devices() -> list[str]:
-    """The host's network devices."""
-    return sorted(path.name for path in Path("/sys/class/net").iterdir())
+def host() -> dict[str, list[str]]:
+    """The host's network devices, and the rules that say where packets go."""
+    found = {"devices": sorted(path.name for path in Path("/sys/class/net").iterdir())}
+    for family in ("-4", "-6"):
+        for what in (["rule"], ["route", "show", "table", "all"]):
+            found[f"ip {family} {what[0]}"] = output("ip", family, *what)
+    for program in ("iptables-save", "ip6tables-save"):
+        # Without the times in comments, and the counters.
+        lines = (line.partition(" [")[0] for line in output(program))
+        found[program] = [line for line in lines if not line.startswith("#")]
+    return found
+
+
+def output(*command: str) -> list[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 NOTHING: dict[str, list[str]] = {"processes": [], "mounts": [], "namespaces": [], "folder": []}
 
 
 @pytest.fixture(scope="module")
-def devices_before() -> list[str]:
-    return devices()
+def host_before() -> dict[str, list[str]]:
+    return host()
 
 
 @pytest.fixture(scope="module")
-def lab(devices_before: list[str]) -> Iterator[Lab]:
+def lab(host_before: dict[str, list[str]]) -> Iterator[Lab]:
     lab = Lab(NAME)
     lab.down()
     try:
@@ -71,9 +84,13 @@ def reaches_internet(lab: Lab, node: str) -> bool:
     return lab.node(node).exec(ping, check=False).returncode == 0
 
 
-def test_up_makes_no_device_on_the_host(devices_before: list[str], lab: Lab) -> None:
+def start(command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "neutron_cni_lab", command, "--name", NAME])
+
+
+def test_up_changes_nothing_of_the_host(host_before: dict[str, list[str]], lab: Lab) -> None:
     assert lab.facts["up"]
-    assert devices() == devices_before
+    assert host() == host_before
 
 
 def test_nodes_reach_router_each_other_internet_and_api(lab: Lab) -> None:
@@ -116,7 +133,8 @@ def test_a_plain_clouds_yaml_is_enough_on_a_node(lab: Lab) -> None:
 def test_env_is_enough_on_the_host(lab: Lab) -> None:
     program = [sys.executable, "-m", "neutron_cni_lab", "env", "--name", NAME]
     code = "import openstack; print(*[n.name for n in openstack.connect().network.networks()])"
-    shell = f'eval "$({" ".join(program)})"; exec {sys.executable} -c "{code}"'
+    proxy = "export http_proxy=http://127.0.0.1:9"
+    shell = f'{proxy}; eval "$({" ".join(program)})"; exec {sys.executable} -c "{code}"'
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"tenant", "dual", "external"}
 
@@ -134,6 +152,27 @@ def test_nodes_on_the_dual_stack_network_and_beside_the_cloud(lab: Lab) -> None:
     lab.remove_node("bare1")
     assert lab.connection().network.find_port(port, ignore_missing=True) is None
     assert [node.name for node in lab.nodes] == ["node1", "node2"]
+
+
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert len(list(Lab.open(NAME).connection().network.networks())) == 3
+
+
+def test_root_has_a_home_on_each_node(lab: Lab) -> None:
+    lab.node("node1").exec(["sh", "-c", "touch ~/mine"])
+    assert not (Path.home() / "mine").exists()
+    assert "mine" not in lab.node("node2").exec(["sh", "-c", "ls ~"]).stdout
+
+
+def test_a_node_is_not_taken_for_one_of_another_kind(lab: Lab) -> None:
+    assert lab.add_node("node1").name == "node1"
+    with pytest.raises(LabError, match="there is a node 'node1', a vm on network tenant"):
+        lab.add_node("node1", kind="bare")
+    with pytest.raises(LabError, match="there is a node 'node1'"):
+        lab.add_node("node1", network="dual")
 
 
 def test_up_twice_changes_nothing(lab: Lab) -> None:
@@ -180,6 +219,16 @@ def test_up_repairs_what_was_killed(lab: Lab, part: str) -> None:
     assert reaches_internet(lab, "node1")
 
 
+def test_up_repairs_a_fabric_that_is_gone(lab: Lab) -> None:
+    subprocess.run(["ip", "netns", "del", lab.switch.namespace], check=True)
+    status = [sys.executable, "-m", "neutron_cni_lab", "status", "--name", NAME]
+    assert subprocess.run(status, stdout=subprocess.DEVNULL).returncode == 1
+    lab.up()
+    assert reaches_internet(lab, "node1")
+    lab.node("node1").exec(["curl", "-sSf", "-m5", lab.facts["node_api_url"]])
+    subprocess.run(status, check=True)
+
+
 def test_a_rebooted_node_keeps_var_lib_and_loses_run_and_pods(lab: Lab) -> None:
     node = lab.node("node2")
     node.exec(["sh", "-c", "touch /var/lib/kept /run/lost; ip netns add pod"])
@@ -192,21 +241,26 @@ def test_a_rebooted_node_keeps_var_lib_and_loses_run_and_pods(lab: Lab) -> None:
     assert reaches_internet(lab, "node2")
 
 
-def test_down_ends_commands_that_cleared_their_environment(lab: Lab) -> None:
+def test_down_ends_commands_that_cleared_their_environment(
+    host_before: dict[str, list[str]], lab: Lab
+) -> None:
     sleep = ["env", "-i", "ip", "netns", "exec", "pod", "sleep", "12345.6"]
     lab.node("node1").exec(["ip", "netns", "add", "pod"])
     process = lab.node("node1").popen(sleep)
     time.sleep(0.2)
-    lab.down()
+    lab.down(keep_logs=True)
     lab.down()
     assert process.wait(timeout=5) != 0
     assert traces(lab) == NOTHING
+    assert host() == host_before
+    assert "gunicorn" in (lab.places.kept_logs / "neutron.log").read_text()
+    shutil.rmtree(lab.places.kept_logs)
 
 
-@pytest.mark.parametrize("seconds", [0.7, 1.5, 4.0, 7.0, 12.0])
+@pytest.mark.parametrize("seconds", [0.5, 0.9, 1.5, 3.0, 6.0])
 def test_down_after_an_up_that_was_killed_leaves_nothing(seconds: float) -> None:
     lab = Lab(NAME)
-    up = subprocess.Popen([sys.executable, "-m", "neutron_cni_lab", "up", "--name", NAME])
+    up = start("up")
     time.sleep(seconds)
     up.kill()
     up.wait()
@@ -214,10 +268,26 @@ def test_down_after_an_up_that_was_killed_leaves_nothing(seconds: float) -> None
     assert traces(lab) == NOTHING
 
 
+def test_up_and_down_after_a_down_that_was_killed(host_before: dict[str, list[str]]) -> None:
+    lab = Lab(NAME)
+    lab.up()
+    for seconds in (0.6, 1.2, 1.8, 2.4):
+        down = start("down")
+        time.sleep(seconds)
+        down.kill()
+        down.wait()
+        if seconds < 1.8:
+            lab.up()
+            assert reaches_internet(lab, "node1")
+    lab.down()
+    assert traces(lab) == NOTHING
+    assert host() == host_before
+
+
 def test_up_after_an_up_that_was_killed_completes_it() -> None:
     lab = Lab(NAME)
     try:
-        up = subprocess.Popen([sys.executable, "-m", "neutron_cni_lab", "up", "--name", NAME])
+        up = start("up")
         time.sleep(3)
         up.kill()
         up.wait()

@@ -1,0 +1,94 @@
+"""`neutron-cni lab ...` as it is typed: what is printed, stdin, status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from neutron_cni_lab import Lab
+
+PROGRAM = Path(sys.prefix) / "bin" / "neutron-cni"
+
+
+def typed(lab: Lab, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """`neutron-cni lab WORDS`, the lab named by an option after the command's name."""
+    command, *rest = words
+    name = ["--name", lab.places.name]
+    if command == "node":
+        command, rest, name = "node", [rest[0], *name, *rest[1:]], []
+    return subprocess.run(
+        [PROGRAM, "lab", command, *name, *rest],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_exec_keeps_stdin_stdout_stderr_and_status(lab: Lab) -> None:
+    done = typed(lab, "exec", "node1", "--", "sh", "-c", "cat; echo bad >&2; exit 7", stdin="a\nb")
+    assert (done.stdout, done.stderr, done.returncode) == ("a\nb", "bad\n", 7)
+
+
+def test_exec_passes_options_of_the_command_on(lab: Lab) -> None:
+    done = typed(lab, "exec", "node1", "--", "echo", "--name", "x", "-c")
+    assert done.stdout == "--name x -c\n"
+
+
+def test_exec_on_a_node_that_is_not_there_is_a_sentence(lab: Lab) -> None:
+    done = typed(lab, "exec", "nobody", "--", "true")
+    assert done.returncode == 1
+    assert "there is no node 'nobody'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_shows_parts_nodes_and_addresses(lab: Lab) -> None:
+    done = typed(lab, "status")
+    assert done.returncode == 0, done.stdout
+    wanted = ["mariadb", "neutron", "metadata", *lab.switch.parts, lab.facts["api_url"]]
+    for node in lab.nodes:
+        wanted += [node.name, node.address]
+    assert [text for text in wanted if text not in done.stdout] == []
+    assert "down" not in done.stdout
+
+
+def test_logs_are_those_of_the_part_named(lab: Lab) -> None:
+    done = typed(lab, "logs", "ovn-northd")
+    assert done.returncode == 0
+    assert "OVN Northbound" in done.stdout or "reconnect" in done.stdout
+    every = typed(lab, "logs").stdout
+    assert all(f"{part}.log <==" in every for part in ("mariadb", "neutron", "node1"))
+    none = typed(lab, "logs", "nobody")
+    assert none.returncode == 1
+    assert "There are:" in none.stderr
+    assert "mariadb" in none.stderr
+
+
+def test_env_is_what_a_shell_can_read(lab: Lab) -> None:
+    lines = typed(lab, "env").stdout.splitlines()
+    assert f"export OS_ENDPOINT={lab.facts['api_url']}" in lines
+    assert all(line.startswith("export ") for line in lines)
+
+
+def test_a_node_is_added_and_removed(lab: Lab) -> None:
+    try:
+        added = typed(lab, "node", "add", "typed", "--network", "dual")
+        assert added.returncode == 0, added.stderr
+        assert added.stdout.strip() == lab.node("typed").address
+        refused = typed(lab, "node", "add", "typed", "--bare")
+        assert refused.returncode == 1
+        assert "a vm on network dual" in refused.stderr
+    finally:
+        removed = typed(lab, "node", "rm", "typed")
+    assert removed.returncode == 0, removed.stderr
+    assert "typed" not in [node.name for node in lab.nodes]
+    assert typed(lab, "node", "rm", "typed").returncode == 0
+
+
+def test_what_neutron_refuses_is_a_sentence(lab: Lab) -> None:
+    done = typed(lab, "node", "add", "typed", "--network", "nowhere")
+    assert done.returncode == 1
+    assert "no network 'nowhere'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,62 @@
+"""What the lab decides about its host, and how it removes a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neutron_cni_lab import LabError, folders
+from neutron_cni_lab.kernel import dummy_is_unloaded
+from neutron_cni_lab.paths import Places, name_for_checkout
+from neutron_cni_lab.processes import wait_until
+
+MODULES = """\
+kernel/drivers/net/dummy.ko.xz:
+kernel/drivers/net/veth.ko.xz: kernel/net/core/other.ko.xz
+"""
+
+
+@pytest.mark.parametrize(
+    ("modules_dep", "loaded", "unloaded"),
+    [
+        (MODULES, False, True),
+        (MODULES.replace(".xz", ""), False, True),
+        (MODULES, True, False),
+        ("", False, False),  # built in, or there is none
+        ("kernel/drivers/net/dummy_other.ko: kernel/drivers/net/dummy.ko\n", False, False),
+    ],
+)
+def test_dummy_is_loaded_first_only_where_it_is_a_module_and_is_not_loaded(
+    modules_dep: str, loaded: bool, unloaded: bool
+) -> None:
+    assert dummy_is_unloaded(modules_dep, loaded) is unloaded
+
+
+def test_a_folder_is_gone_and_so_is_what_a_killed_removal_left(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    for half in (folder, tmp_path / "lab.removed"):
+        (half / "db" / "data").mkdir(parents=True)
+    folders.remove(folder)
+    assert list(tmp_path.iterdir()) == []
+    folders.remove(folder)
+
+
+def test_a_folder_that_stays_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lab").mkdir()
+
+    def busy(path: Path) -> None:
+        raise OSError(16, "Device or resource busy", str(path))
+
+    monkeypatch.setattr("shutil.rmtree", busy)
+    with pytest.raises(LabError, match=r"can.t remove .*lab\.removed"):
+        folders.remove(tmp_path / "lab")
+
+
+def test_waiting_for_what_has_died_ends_at_once() -> None:
+    with pytest.raises(LabError, match="MariaDB ended while it was starting"):
+        wait_until(lambda: False, "MariaDB", 60, "See its log.", processes=list)
+
+
+def test_the_name_of_a_checkouts_own_lab_can_be_a_labs_name() -> None:
+    assert Places(Path("/h"), name_for_checkout("selftest")).name.startswith("selftest")
