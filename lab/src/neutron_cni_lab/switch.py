@@ -14,6 +14,9 @@ API_ADDRESS = "172.24.4.2"
 FAR_ADDRESS = "198.51.100.1"
 PHYSICAL_NETWORK = "physnet"
 
+# The same when the cable is made anew: OVN's router keeps what it learned for ever (MAC_Binding).
+_INTERNET_MAC = "02:00:ac:18:04:01"
+
 NORTHBOUND_SCHEMA = "/usr/share/ovn/ovn-nb.ovsschema"
 
 _SCHEMAS = {
@@ -196,7 +199,7 @@ class Switch:
         namespaces.ip(fabric, "link", "set", "br-ex", "up")
         namespaces.ip(fabric, "addr", "replace", f"{API_ADDRESS}/{EXTERNAL_PREFIX}", "dev", "br-ex")
         if not (namespaces.has_link(fabric, "internet") and namespaces.has_link(internet, "eth0")):
-            make_cable(self, "internet", internet, mtu=1500)
+            make_cable(self, "internet", internet, mtu=1500, mac=_INTERNET_MAC)
             self.plug("internet", "br-ex")
         namespaces.ip(internet, "link", "set", "eth0", "up")
         address = f"{INTERNET_ADDRESS}/{EXTERNAL_PREFIX}"
