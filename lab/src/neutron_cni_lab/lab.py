@@ -64,6 +64,8 @@ class Lab:
         with self._locked():
             self._check_same_neutron()
             folders.finish_removal(self.places.folder)
+            if self.facts.get("ending"):  # a `down` was killed: what still runs may be about to end
+                self._stop()
             kernel.load_dummy()
             snapshot = Snapshot(self.places, self.software.neutron, self.switch)
             snapshot.restore()
@@ -89,13 +91,9 @@ class Lab:
         """
         progress = progress or Progress(quiet=True)
         with self._locked(), progress.step(f"remove lab {self.places.name}"):
-            names = namespaces.listed(self.places)
-            inodes = [number for name in names if (number := namespaces.inode(name)) is not None]
-            # A second look finds what was being started during the first.
-            for _ in range(2):
-                end(all_of(self.places.folder, inodes), patience=2)
-            for name in names:
-                namespaces.remove(name)
+            if self.facts:
+                self._change(up=False, ending=True)
+            self._stop()
             namespaces.clean_up(self.places)
             if keep_logs and self.places.logs.exists():
                 folders.remove(self.places.kept_logs)
@@ -204,6 +202,15 @@ class Lab:
         """Start MariaDB again, with the same data."""
         self.database.start()
 
+    def _stop(self) -> None:
+        names = namespaces.listed(self.places)
+        inodes = [number for name in names if (number := namespaces.inode(name)) is not None]
+        # A second look finds what was being started during the first.
+        for _ in range(2):
+            end(all_of(self.places.folder, inodes), patience=2)
+        for name in names:
+            namespaces.remove(name)
+
     def _base_facts(self) -> None:
         facts = self.facts
         port = facts.get("api_port")
@@ -219,6 +226,7 @@ class Lab:
             "far_address": FAR_ADDRESS,
             "chassis": self.switch.chassis,
             "neutron": self.software.neutron.name,
+            "ending": False,
         }
         self._write({"nodes": {}, "up": False, **facts, **base})
         self._cloud = None
