@@ -1,12 +1,17 @@
-"""What the lab decides about its host, and how it removes a folder."""
+"""What the lab decides about its host, how it removes a folder, and what it tells of errors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import typer
+from keystoneauth1.exceptions import ConnectFailure
+from openstack.exceptions import SDKException
+from typer.testing import CliRunner
 
 from neutron_cni_lab import LabError, folders
+from neutron_cni_lab.cli import Commands
 from neutron_cni_lab.kernel import dummy_is_unloaded
 from neutron_cni_lab.paths import Places, name_for_checkout
 from neutron_cni_lab.processes import wait_until
@@ -60,3 +65,28 @@ def test_waiting_for_what_has_died_ends_at_once() -> None:
 
 def test_the_name_of_a_checkouts_own_lab_can_be_a_labs_name() -> None:
     assert Places(Path("/h"), name_for_checkout("selftest")).name.startswith("selftest")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (LabError("no lab", "Make one."), "no lab\n  Make one."),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (SDKException("409: conflict"), "Neutron: 409: conflict\n"),
+        (ConnectFailure("no route"), "Neutron: no route\n"),
+    ],
+)
+def test_what_can_go_wrong_is_a_sentence(error: Exception, said: str) -> None:
+    app = typer.Typer(cls=Commands)
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None:
+        """Two commands make a group."""
+
+    done = CliRunner().invoke(app, ["fail"])
+    assert done.exit_code == 1
+    assert said in done.output

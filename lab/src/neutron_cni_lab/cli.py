@@ -15,7 +15,7 @@ from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.progress import Progress
 
 
-class _Commands(TyperGroup):
+class Commands(TyperGroup):
     """Commands that end what can go wrong with a sentence and status 1, without a trace."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -44,7 +44,7 @@ def _sentence(error: Exception) -> str | None:
 
 app = typer.Typer(
     name="lab",
-    cls=_Commands,
+    cls=Commands,
     help="A real Neutron, OVN and a few VMs on this machine, to try neutron-cni on.",
     no_args_is_help=True,
 )
