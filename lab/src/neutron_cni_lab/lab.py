@@ -205,9 +205,10 @@ class Lab:
     def _stop(self) -> None:
         names = namespaces.listed(self.places)
         inodes = [number for name in names if (number := namespaces.inode(name)) is not None]
-        # A second look finds what was being started during the first.
+        # A second look finds what was being started during the first. Little patience: `up` begins
+        # with all of it anew, and `down` removes what there is to save.
         for _ in range(2):
-            end(all_of(self.places.folder, inodes), patience=2)
+            end(all_of(self.places.folder, inodes), patience=0.2)
         for name in names:
             namespaces.remove(name)
 
