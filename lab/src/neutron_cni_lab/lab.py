@@ -205,8 +205,8 @@ class Lab:
     def _stop(self) -> None:
         names = namespaces.listed(self.places)
         inodes = [number for name in names if (number := namespaces.inode(name)) is not None]
-        # A second look finds what was being started during the first. Little patience: `up` begins
-        # with all of it anew, and `down` removes what there is to save.
+        # A second look finds what was being started during the first. Little patience, as what they
+        # would save is about to be removed, or outlives kill -9 (where `up` goes on with it).
         for _ in range(2):
             end(all_of(self.places.folder, inodes), patience=0.2)
         for name in names:
