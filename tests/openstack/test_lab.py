@@ -271,7 +271,7 @@ def test_down_after_an_up_that_was_killed_leaves_nothing(seconds: float) -> None
 def test_up_and_down_after_a_down_that_was_killed(host_before: dict[str, list[str]]) -> None:
     lab = Lab(NAME)
     lab.up()
-    for seconds in (0.4, 0.6, 0.8):
+    for seconds in (0.5, 0.8):
         down = start("down")
         time.sleep(seconds)
         down.kill()

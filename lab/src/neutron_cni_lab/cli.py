@@ -91,7 +91,9 @@ def demo(
 @app.command()
 def down(
     name: Name = None,
-    keep_logs: Annotated[bool, typer.Option("--keep-logs", help="Keep its logs.")] = False,
+    keep_logs: Annotated[
+        bool, typer.Option("--keep-logs", help="Leave its logs, in logs-of-NAME beside its folder.")
+    ] = False,
 ) -> None:
     """End the lab and remove all of it, installed software excepted."""
     progress, lab = Progress(), _lab(name)

@@ -1,7 +1,6 @@
 """What of the host's kernel the lab sees to."""
 
 import os
-import shutil
 from pathlib import Path
 
 from neutron_cni_lab.processes import run
@@ -16,9 +15,9 @@ def load_dummy() -> None:
     modules = Path("/lib/modules") / os.uname().release / "modules.dep"
     known = modules.read_text() if modules.exists() else ""
     loaded = Path("/sys/module/dummy").exists()
-    # Without modprobe the kernel can't load one either.
-    if dummy_is_unloaded(known, loaded) and shutil.which("modprobe"):
-        run(["modprobe", "dummy", "numdummies=0"], check=False)
+    program = Path("/sbin/modprobe")  # without it the kernel can't load one either
+    if dummy_is_unloaded(known, loaded) and program.exists():
+        run([program, "dummy", "numdummies=0"], check=False)
 
 
 def dummy_is_unloaded(modules_dep: str, loaded: bool) -> bool:
