@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -68,4 +68,4 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def node_name(self) -> str:
         """`node`, or the host name."""
-        return self.node or socket.gethostname()
+        return self.node or os.uname().nodename

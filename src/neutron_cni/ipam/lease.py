@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import msgspec
 
 from neutron_cni.cni.result import Dns, IPAddress, IPConfig, IPInterface, Result, Route
 
@@ -54,7 +56,7 @@ class Lease:
 
 def lease_to_json(lease: Lease) -> str:
     """For the store."""
-    return json.dumps(
+    return msgspec.json.encode(
         {
             "addresses": [
                 [str(item.address), str(item.gateway or ""), item.subnet_id]
@@ -68,12 +70,12 @@ def lease_to_json(lease: Lease) -> str:
             "port_id": lease.port_id,
             "announce": lease.announce,
         }
-    )
+    ).decode()
 
 
 def lease_from_json(text: str) -> Lease:
     """The inverse of `lease_to_json`."""
-    raw = json.loads(text)
+    raw: Any = msgspec.json.decode(text)
     nameservers, domain, search, options = raw["dns"]
     return Lease(
         addresses=tuple(

@@ -7,7 +7,6 @@ it, and the next call starts another: all it knows is in the store.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ LONGEST_SLEEP = 5.0
 
 def start_sweeper(state_dir: str) -> None:
     """Start it unless one runs. Never raises: what it would do stays in the store."""
+    import subprocess  # Slow, and most calls need none.
+
     try:
         with _lock(state_dir) as lock:
             if not lock.try_acquire():
