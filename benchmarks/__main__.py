@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-NOT_BENCHMARKS = {"__init__", "__main__", "report", "scene", "article_add"}
+NOT_BENCHMARKS = {"__init__", "__main__", "report", "scene", "one_by_one"}
 
 
 def names() -> list[str]:

@@ -1,7 +1,8 @@
 """`./bench burst-cold`: 50 pods start at once on a node that holds no address.
 
 Ours: 50 processes of `cni-ipam-neutron`, as a runtime would start them, on an empty store.
-Peer: the article's sequence, 50 processes that take turns at a file lock and add one address each.
+Peer: the straightforward sequence (one_by_one.py), 50 processes that take turns at a file lock and
+add one address each.
 Same node, same port, same Neutron, one after the other.
 """
 
@@ -19,7 +20,7 @@ from benchmarks import report, scene
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.node import Node
 
-PEER = Path(__file__).with_name("article_add.py")
+PEER = Path(__file__).with_name("one_by_one.py")
 
 MOST_UPDATES = 4
 MOST_TIME = 0.125
@@ -90,12 +91,12 @@ def _ours(lab: Lab, node: Node, pods: int) -> tuple[float, int]:
 
 
 def _peer(lab: Lab, node: Node, pods: int) -> float:
-    node.exec(["mkdir", "-p", "/run/article"])
+    node.exec(["mkdir", "-p", "/run/one-by-one"])
     api = lab.facts["node_api_url"]
 
     def start(number: int) -> subprocess.Popen[bytes]:
         return node.popen(
-            [sys.executable, "-I", str(PEER), api, node.port_id, f"c{number}", "/run/article"],
+            [sys.executable, "-I", str(PEER), api, node.port_id, f"c{number}", "/run/one-by-one"],
             stdout=subprocess.PIPE,
         )
 

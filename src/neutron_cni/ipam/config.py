@@ -12,7 +12,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class Mode(StrEnum):
-    """How an address is had from Neutron (SPEC: "IPAM modes")."""
+    """How an address is had from Neutron: docs/how-to has a page of each."""
 
     PORT = "port"
     FIXED_IPS = "fixed-ips"

@@ -2,7 +2,8 @@
 
 pyroute2's own `IPRoute(netns=...)` forks a child per socket (6-9 ms here, and a fork of a
 process with threads); a thread that enters the namespace, opens a socket and ends costs 0.15 ms.
-The trap of that way (LAB.md: a socket that served the host's namespace without a word) is shut
+The trap of that way (a library may open its socket in another thread, and so serve the host's
+namespace without a word: seen with pyroute2's own) is shut
 by asking each socket which namespace it serves, see `socket_identity`.
 """
 

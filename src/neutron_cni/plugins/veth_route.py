@@ -298,7 +298,7 @@ def _notes(facts: HostFacts, config: VethRouteConfig, versions: AbstractSet[int]
 
 
 def _host_route(veth: Veth, address: IPAddress) -> LinkRoute:
-    # Global scope, as the article's: `ip route` shows just "10.10.10.19 dev veth...".
+    # Global scope: `ip route` shows just "10.10.10.19 dev veth...".
     return LinkRoute(Side.HOST, veth.host_name, ip_network(address), scope="global")
 
 

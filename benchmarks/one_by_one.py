@@ -1,4 +1,4 @@
-"""The peer of `burst-cold`: one ADD as the article describes it, as a program of its own.
+"""The peer of `burst-cold`: one ADD in the straightforward way, as a program of its own.
 
 Lock a file, read the VM port's list, send it back with one entry more, take the difference, write
 it down, unlock. It has no more imports than it needs, which favours it.
