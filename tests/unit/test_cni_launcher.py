@@ -16,7 +16,8 @@ import pytest
 
 from neutron_cni.cli import node_files
 from neutron_cni.errors import CniError, Code
-from neutron_cni.launcher.call import INPUT_LIMIT, Answer, Terminated, run
+from neutron_cni.launcher.call import Answer, Terminated, run
+from neutron_cni.launcher.relay import INPUT_LIMIT
 from tests.unit.cni_doubles import World, environment, stdin
 
 
@@ -228,7 +229,7 @@ def test_a_runtime_that_gives_up_gets_an_answer(bin_dir: Path, tmp_path: Path) -
         "from neutron_cni.launcher import call\n"
         "from tests.unit.cni_doubles import World\n"
         "call.local_engine = lambda note: World().engine\n"
-        "call.serve('veth-route')"
+        "call.serve('veth-route', open(0, 'rb').read(), None)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],

@@ -133,9 +133,10 @@ def _wish(request: IpamRequest) -> Record:
 def _served(store: Store, wish: Record, request: IpamRequest) -> Lease:
     """Wait until somebody, perhaps we, has served the request."""
     lock = anchor_lock(request.config.state_dir, wish.anchor)
-    random, pause = Random(), FIRST_POLL
+    random, pause, seen = Random(), FIRST_POLL, -1
     while True:
-        lease = _outcome(store.get(wish.id))
+        version = store.version()
+        lease = _outcome(store.get(wish.id)) if version != seen else None
         if lease is not None:
             return lease
         if lock.try_acquire():
@@ -143,7 +144,9 @@ def _served(store: Store, wish: Record, request: IpamRequest) -> Lease:
                 lease = _settled(store, wish, request.deadline)
             if lease is not None:
                 return lease
+            seen = -1
             continue
+        seen = version
         left = request.deadline.require(f"waiting for the address of {wish}")
         time.sleep(min(left, random.uniform(pause / 2, pause)))
         pause = min(LAST_POLL, pause * 1.5)

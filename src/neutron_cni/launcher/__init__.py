@@ -28,6 +28,22 @@ def main() -> None:
             f"CNI protocol versions supported: {', '.join(SUPPORTED)}\n"
         )
     else:
-        from neutron_cni.launcher.call import serve
+        _answer(plugin, command)
 
-        serve(plugin)
+
+def _answer(plugin: str, command: str) -> None:
+    from neutron_cni.launcher import relay
+
+    stdin, listener = relay.standard_input(), None
+    if command == "ADD" and stdin is not None:
+        found = relay.hand_over(plugin, stdin)
+        if isinstance(found, tuple):
+            status, stdout, stderr = found
+            os.write(1, stdout)
+            if stderr and sys.stderr:
+                os.write(2, stderr)
+            os._exit(status)
+        listener = found
+    from neutron_cni.launcher.call import serve
+
+    serve(plugin, stdin, listener)

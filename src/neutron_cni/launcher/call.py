@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from neutron_cni.cni.codec import error_to_json, result_to_json
 from neutron_cni.cni.request import parse, version_of
@@ -17,10 +17,13 @@ from neutron_cni.cni.versions import NEWEST, version_answer
 from neutron_cni.engine import Engine
 from neutron_cni.errors import CniError, Code
 from neutron_cni.launcher.local import local_engine
+from neutron_cni.launcher.relay import INPUT_LIMIT
 from neutron_cni.plugins import KINDS, config_of
 
-INPUT_LIMIT = 16 << 20
-"""Bytes of configuration; one with the prevResult of a long chain has a few thousand."""
+if TYPE_CHECKING:
+    import _socket
+
+    from neutron_cni.launcher.group import Group
 
 
 class Terminated(BaseException):
@@ -34,6 +37,9 @@ class Answer:
     status: int
     stdout: bytes = b""
     stderr: str = ""
+
+
+_UNREADABLE = Answer(1, error_to_json(CniError(Code.IO_FAILURE, "standard input can't be read")))
 
 
 def run(
@@ -62,22 +68,27 @@ def run(
     return Answer(status, stdout, "".join(f"{note}\n" for note in notes))
 
 
-def serve(plugin: str) -> NoReturn:
-    """Answer the call that this process was started for, and exit."""
+def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> NoReturn:
+    """Answer the call that this process was started for, and exit.
+
+    `stdin` is None where it can't be read. With `listener`, others' calls are done meanwhile.
+    """
     # Whatever a library prints must not end up in the middle of the answer.
     answer_to = os.dup(1)
     if sys.stderr is None:  # Its descriptor was closed by whoever called.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.dup2(2, 1)
+    group = None
     try:
         _undo_on_signal()
-        answer = run(plugin, os.environ, _standard_input())
-    except CniError as error:
-        answer = Answer(1, error_to_json(error))
+        if listener is not None:
+            group = _group(listener)
+        answer = run(plugin, os.environ, stdin) if stdin is not None else _UNREADABLE
+        if group is not None:
+            group.close()
     except Terminated:
         answer = Answer(128 + signal.SIGTERM)
-    if answer.stdout:
-        os.write(answer_to, answer.stdout + b"\n")
+    os.write(answer_to, _line(answer.stdout))
     with suppress(Exception):  # Notes are no part of the answer, and nobody may be listening.
         sys.stderr.write(answer.stderr)
         sys.stderr.flush()
@@ -99,13 +110,21 @@ def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engin
     return b"" if result is None else result_to_json(result, request.version)
 
 
-def _standard_input() -> bytes:
-    """All of it, and a little more than we take of what is too long."""
-    try:
-        with open(0, "rb", closefd=False) as stdin:
-            return stdin.read(INPUT_LIMIT + 1)
-    except OSError as error:
-        raise CniError(Code.IO_FAILURE, f"standard input can't be read: {error}") from error
+def _group(listener: _socket.socket) -> Group:
+    """Does others' calls from now on."""
+    import socket
+
+    from neutron_cni.launcher.group import Group
+
+    def answer(plugin: str, environ: Mapping[str, str], stdin: bytes) -> tuple[int, bytes, bytes]:
+        found = run(plugin, environ, stdin)
+        return found.status, _line(found.stdout), found.stderr.encode(errors="backslashreplace")
+
+    return Group(socket.socket(fileno=listener.detach()), answer)
+
+
+def _line(stdout: bytes) -> bytes:
+    return stdout + b"\n" if stdout else b""
 
 
 def _undo_on_signal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from _thread import allocate_lock
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -17,6 +18,9 @@ from neutron_cni.store.damage import is_suspicious, set_aside_if_damaged
 from neutron_cni.store.machine import CopiedStore, set_aside_if_copied
 from neutron_cni.store.record import Held, Record, State, from_row, to_row
 from neutron_cni.store.schema import open_database, store_errors
+
+_IN_TURN = allocate_lock()
+"""One transaction at a time per process: SQLite has the second one sleep, for up to 0.1 s."""
 
 
 class Database:
@@ -57,6 +61,11 @@ class Database:
     ) -> None:
         self._db.close()
 
+    def version(self) -> int:
+        """Another number once another process has changed anything; costs next to nothing."""
+        with self._errors():
+            return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
     # Facts: looked up once, checked when used
 
     def fact(self, key: str, max_age: float | None = None) -> str | None:
@@ -93,7 +102,7 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._errors():
+        with _IN_TURN, self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -1,0 +1,111 @@
+"""The first process of a burst does the others' calls too, while it is at its own (see `relay`).
+
+When its own is done it takes no more, lets those under way end for a moment, and goes; whoever has
+no answer by then does the work itself. That is no other case than a process that is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from neutron_cni.launcher import relay
+
+LINGER_SECONDS = 1.0
+"""How long our own pod may wait for others' calls to end."""
+MOST = 128
+"""Calls at a time; each has a thread."""
+
+_OWN_AFFAIRS = ("_", "PWD", "OLDPWD", "SHLVL")
+Run = Callable[[str, Mapping[str, str], bytes], tuple[int, bytes, bytes]]
+
+
+class Group:
+    """Serves others' calls in threads, until `close`."""
+
+    def __init__(self, listener: socket.socket, run: Run) -> None:
+        self._listener = listener
+        self._run = run
+        self._changed = threading.Condition()
+        self._under_way = 0
+        threading.Thread(target=self._accept, name="group", daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more, and wait a moment for those under way."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        give_up = time.monotonic() + LINGER_SECONDS
+        with self._changed:
+            while self._under_way and time.monotonic() < give_up:
+                self._changed.wait(give_up - time.monotonic())
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._changed:
+                welcome = self._under_way < MOST
+                self._under_way += welcome
+            if welcome:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            else:
+                connection.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection, suppress(OSError):
+                connection.settimeout(relay.SECONDS)
+                call = _read(connection) if _is_like_us(connection) else None
+                if call is not None:
+                    status, stdout, stderr = self._run(*call)
+                    head = f"{status} {len(stdout)} {len(stdout) + len(stderr)}\n"
+                    connection.sendall(head.encode() + stdout + stderr)
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+
+def _is_like_us(connection: socket.socket) -> bool:
+    """Whether it is the same user, and sees the same files: paths must mean the same."""
+    pid, uid = relay.peer_of(connection)
+    if uid != os.geteuid():
+        return False
+    places = ((f"/proc/{pid}/{what}", f"/proc/self/{what}") for what in ("root", "ns/mnt"))
+    try:
+        return all(os.path.samestat(Path(a).stat(), Path(b).stat()) for a, b in places)
+    except OSError:
+        return False
+
+
+def _read(connection: socket.socket) -> tuple[str, dict[str, str], bytes] | None:
+    """Plugin, environment and standard input; None unless the environment is ours but for CNI."""
+    received = bytearray()
+    while data := connection.recv(65536):
+        received += data
+        if len(received) > 2 * relay.INPUT_LIMIT:
+            return None
+    head, end, stdin = bytes(received).partition(b"\0\0")
+    if not end:
+        return None
+    plugin, *pairs = head.split(b"\0")
+    environ = dict(os.fsdecode(pair).partition("=")[::2] for pair in pairs)
+    same = _affairs(environ) == _affairs(os.environ)
+    return (os.fsdecode(plugin), environ, stdin) if same else None
+
+
+def _affairs(environ: Mapping[str, str]) -> dict[str, str]:
+    """What decides how a call is done: credentials, proxies, paths."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("CNI_") and name not in _OWN_AFFAIRS
+    }

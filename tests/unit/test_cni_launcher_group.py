@@ -1,0 +1,190 @@
+"""Processes of one burst: the first does the others' calls, and nobody depends on it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.unit.cni_doubles import environment, stdin
+
+PLUGIN = """
+import os, sys, time
+sys.path[:0] = {path!r}
+from neutron_cni.launcher import call, main, relay
+from tests.unit.cni_doubles import World, FakeIpam
+
+class Slow(FakeIpam):
+    def acquire(self, request):
+        me = f"{{os.getpid()}} {{request.attachment.container_id}}"
+        open({folder!r} + "/log", "a").write(me + chr(10))
+        while not os.path.exists({folder!r} + "/go-" + request.attachment.container_id):
+            time.sleep(0.01)
+        return super().acquire(request)
+
+relay.ADDRESS = {address!r}
+peer_of = relay.peer_of
+if {suspicious!r}:
+    relay.peer_of = lambda connection: (peer_of(connection)[0], os.geteuid() + 1)
+call.local_engine = lambda note: (note("a note"), World(Slow()).engine)[1]
+sys.argv = ["veth-route"]
+main()
+"""
+
+
+class Burst:
+    """Plugin processes that find each other and nobody else's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = f"\0neutron-cni test {uuid4().hex}".encode()
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, number: int, suspicious: bool = False, **more: str) -> subprocess.Popen[bytes]:
+        """`suspicious`: takes everybody for another user."""
+        code = PLUGIN.format(
+            path=[str(Path.cwd()), *sys.path],
+            folder=str(self.folder),
+            address=self.address,
+            suspicious=suspicious,
+        )
+        variables = environment(CNI_CONTAINERID=f"c{number}", PATH="/usr/bin:/bin", **more)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.processes.append(child)
+        assert child.stdin is not None
+        child.stdin.write(stdin())
+        child.stdin.close()
+        child.stdin = None
+        return child
+
+    def lead(self, suspicious: bool = False) -> subprocess.Popen[bytes]:
+        """One that is at work, and listens."""
+        child = self.start(0, suspicious)
+        self.wait_for(1)
+        return child
+
+    def wait_for(self, lines: int) -> None:
+        until = time.monotonic() + 30
+        while len(self.work()) < lines:
+            assert time.monotonic() < until, self.work()
+            time.sleep(0.02)
+
+    def go(self, *numbers: int) -> None:
+        """These containers' addresses can be had now."""
+        for number in numbers:
+            (self.folder / f"go-c{number}").touch()
+
+    def work(self) -> list[list[str]]:
+        """Process and container of each call, in order."""
+        log = self.folder / "log"
+        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.fixture
+def burst(tmp_path: Path) -> Iterator[Burst]:
+    made = Burst(tmp_path)
+    yield made
+    for child in made.processes:
+        child.kill()
+        child.communicate()
+
+
+def answered(child: subprocess.Popen[bytes]) -> dict[str, Any]:
+    stdout, stderr = child.communicate(timeout=30)
+    assert child.returncode == 0, (stdout, stderr)
+    assert b"a note" in stderr
+    document: dict[str, Any] = json.loads(stdout)
+    return document
+
+
+def test_the_first_does_the_calls_of_those_that_come_meanwhile(burst: Burst) -> None:
+    first = burst.lead()
+    others = [burst.start(number) for number in range(1, 9)]
+    burst.wait_for(9)
+    burst.go(*range(9))
+    documents = [answered(child) for child in [first, *others]]
+    assert all(document["ips"] for document in documents)
+    assert {pid for pid, _ in burst.work()} == {str(first.pid)}
+    assert {container for _, container in burst.work()} == {f"c{number}" for number in range(9)}
+
+
+def test_if_the_first_is_killed_the_others_do_their_work_themselves(burst: Burst) -> None:
+    first = burst.lead()
+    others = [burst.start(number) for number in range(1, 5)]
+    burst.wait_for(5)
+    first.send_signal(signal.SIGKILL)
+    burst.go(*range(1, 5))
+    for child in others:
+        answered(child)
+    assert {str(child.pid) for child in others} & {pid for pid, _ in burst.work()}
+
+
+def test_a_call_that_takes_longer_than_the_firsts_own_is_done_again(burst: Burst) -> None:
+    """It has its answer, and does not keep its pod waiting for others'."""
+    first = burst.lead()
+    late = burst.start(1)
+    burst.wait_for(2)
+    burst.go(0)
+    answered(first)
+    burst.wait_for(3)
+    burst.go(1)
+    answered(late)
+    assert burst.work()[1:] == [[str(first.pid), "c1"], [str(late.pid), "c1"]]
+
+
+@pytest.mark.parametrize("more", [{"HTTPS_PROXY": "http://proxy:1"}, {"OS_CLOUD": "other"}])
+def test_one_with_another_environment_does_its_work_itself(
+    burst: Burst, more: dict[str, str]
+) -> None:
+    first = burst.lead()
+    other = burst.start(1, False, **more)
+    burst.go(0, 1)
+    answered(other)
+    answered(first)
+    assert burst.work() == [[str(first.pid), "c0"], [str(other.pid), "c1"]]
+
+
+def test_an_error_is_the_same_whoever_found_it(burst: Burst) -> None:
+    burst.lead()
+    other = burst.start(1, CNI_IFNAME="a/b")
+    stdout, _ = other.communicate(timeout=30)
+    assert other.returncode == 1
+    assert json.loads(stdout)["code"] == 4
+
+
+@pytest.mark.parametrize("suspicious", ["the first", "the other"])
+def test_another_user_is_neither_served_nor_trusted(burst: Burst, suspicious: str) -> None:
+    """An abstract address has no mode: anybody may connect, or have been there first."""
+    first = burst.lead(suspicious == "the first")
+    other = burst.start(1, suspicious == "the other")
+    burst.go(0, 1)
+    answered(other)
+    answered(first)
+    assert [str(other.pid), "c1"] in burst.work()
+
+
+@pytest.mark.parametrize("sent", [b"", b"veth-route", b"\0\0", b"\xff\0\0\0\0", b"x" * 100_000])
+def test_what_is_no_call_gets_no_answer_and_harms_nobody(burst: Burst, sent: bytes) -> None:
+    first = burst.lead()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(burst.address)
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b""
+    burst.go(0)
+    answered(first)
