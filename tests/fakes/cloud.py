@@ -68,12 +68,14 @@ class Overlap:
     def __init__(self) -> None:
         self._wanted = 0
         self._arrived = 0
+        self.met = False
+        """Whether all that were expected have waited for one another, and none in vain."""
         self._condition = threading.Condition()
 
     def expect(self, number: int) -> None:
         """The next `number` PUTs wait for one another between their look and their change."""
         with self._condition:
-            self._wanted, self._arrived = number, 0
+            self._wanted, self._arrived, self.met = number, 0, False
 
     def wait(self, seconds: float = 10.0) -> None:
         """Called by a PUT that has looked; returns when all that are expected have."""
@@ -83,7 +85,7 @@ class Overlap:
             self._arrived += 1
             self._condition.notify_all()
             everyone = self._wanted
-            self._condition.wait_for(lambda: self._arrived >= everyone, seconds)
+            self.met = self._condition.wait_for(lambda: self._arrived >= everyone, seconds)
 
 
 class Cloud:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import ip_interface
 
@@ -15,10 +15,16 @@ from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.plan import Plan
 from neutron_cni.plugins import veth_route
 from tests.kernel.world import World, inside
+from tests.unavailable import possible
 
 V4 = ("10.10.10.19/24",)
 V6 = ("fd00:10::19/64",)
 DUAL = V4 + V6
+
+FORWARDING = veth_route.VethRouteConfig(
+    host_forwarding=not possible("IPv6 forwarding of single links")
+)
+"""What a node's operator has to ask for so that its pods' IPv6 passes: nothing since Linux 6.17."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,15 @@ def make_pod(
     mtu: int | None = None,
     announce: bool = False,
     config: veth_route.VethRouteConfig | None = None,
+    dummy: bool = False,
+    link_forwarding: bool = True,
 ) -> Pod:
-    """A new namespace and the plan for it; nothing is applied yet."""
+    """A new namespace and the plan for it; nothing is applied yet.
+
+    `dummy`: with the gateway's address on a dummy device, as where the kernel has that. `undo`
+    leaves the device to the other pods, so what compares before and after goes without.
+    `link_forwarding`: False for the plan of a kernel that can't forward IPv6 for single links.
+    """
     netns = world.add(name)
     container = sha256(f"{world.full(name)}".encode()).hexdigest()
     attachment = Attachment(container, "eth0", netns)
@@ -87,7 +100,9 @@ def make_pod(
         mtu=mtu,
         announce=announce,
     )
+    known = facts(world)
+    known = replace(known, dummy=dummy, force_forwarding=link_forwarding and known.force_forwarding)
     plan = veth_route.plan(
-        attachment, lease, facts(world), config or veth_route.VethRouteConfig(), network="net1"
+        attachment, lease, known, config or veth_route.VethRouteConfig(), network="net1"
     )
     return Pod(world, name, attachment, lease, plan)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.kernel.pods import DUAL, make_pod
+from tests.kernel.pods import DUAL, facts, make_pod
 from tests.kernel.world import World
+from tests.unavailable import possible
 
 MAC = "ee:ee:ee:ee:ee:ee"
 
@@ -130,10 +131,13 @@ def test_only_settings_of_the_links_used_are_changed(world: World) -> None:
     assert {key: world.sysctl("node", key) for key in keys} == keys
 
 
-def test_the_plan_says_that_this_kernel_has_no_dummy_device(world: World) -> None:
-    pod = make_pod(world, "pod1")
+def test_the_node_is_found_to_have_a_dummy_device_where_its_kernel_has_it(world: World) -> None:
+    assert facts(world).dummy == possible("dummy")
 
-    assert pod.plan.dummies == ()
-    assert pod.plan.notes == (
-        "this kernel has no dummy device: 169.254.1.1 is answered by a permanent neighbour only",
-    )
+
+def test_the_plan_says_when_the_kernel_has_no_dummy_device(world: World) -> None:
+    note = "this kernel has no dummy device: 169.254.1.1 is answered by a permanent neighbour only"
+    without, having = make_pod(world, "pod1"), make_pod(world, "pod2", dummy=True)
+
+    assert (without.plan.dummies, without.plan.notes) == ((), (note,))
+    assert ([item.name for item in having.plan.dummies], having.plan.notes) == (["dummy0"], ())

@@ -1,30 +1,25 @@
 """The gateway address on a link of the node, which all its pods share.
 
-This kernel has no dummy device, so a veth of its name stands in: for all but the creation, which
-the kernel then answers with EEXIST, a link is a link.
+Not every kernel has dummy devices, so a veth of that name stands in: for all but the creation,
+which the kernel then answers with EEXIST, a link is a link. Where there are some, a real one too.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from neutron_cni.plugins import veth_route
-from tests.kernel.pods import Pod, facts, make_pod
+from tests.kernel.pods import DUAL, Pod, make_pod
 from tests.kernel.world import World
+from tests.unavailable import needs
 
 
-@pytest.fixture
-def pod(world: World) -> Pod:
+@pytest.fixture(params=["stand-in", pytest.param("made by ADD", marks=needs("dummy"))])
+def pod(world: World, request: pytest.FixtureRequest) -> Pod:
     """A pod, not yet attached, of a node whose kernel has a dummy device."""
-    world.do("node", "ip", "link", "add", "dummy0", "type", "veth", "peer", "name", "stand-in")
-    world.do("node", "ip", "link", "set", "stand-in", "addrgenmode", "none", "up")
-    bare = make_pod(world, "pod1")
-    known = replace(facts(world), dummy=True)
-    config = veth_route.VethRouteConfig()
-    plan = veth_route.plan(bare.attachment, bare.lease, known, config, network="net1")
-    return replace(bare, plan=plan)
+    if request.param == "stand-in":
+        world.do("node", "ip", "link", "add", "dummy0", "type", "veth", "peer", "name", "stand-in")
+        world.do("node", "ip", "link", "set", "stand-in", "addrgenmode", "none", "up")
+    return make_pod(world, "pod1", dummy=True)
 
 
 def test_the_node_holds_the_gateway_address_and_answers_pings_to_it(world: World, pod: Pod) -> None:
@@ -51,8 +46,7 @@ def test_a_second_pod_and_a_repetition_find_it_there(world: World, pod: Pod) -> 
     pod.apply()
     pod.apply()
     before = world.text("node", "addr", "show", "dev", "dummy0")
-    second = make_pod(world, "pod2", ("10.10.10.20/24",))
-    second.apply(replace(second.plan, dummies=pod.plan.dummies))
+    make_pod(world, "pod2", ("10.10.10.20/24",), dummy=True).apply()
 
     assert world.text("node", "addr", "show", "dev", "dummy0") == before
     assert world.pings("pod2", "169.254.1.1")
@@ -74,3 +68,16 @@ def test_a_missing_address_and_a_missing_link_are_named(world: World, pod: Pod) 
 
     world.do("node", "ip", "link", "del", "dummy0")
     assert pod.diff() == ["node: the link dummy0 is missing"]
+
+
+@needs("dummy")
+def test_add_and_del_leave_the_dummy_device_and_nothing_else(world: World) -> None:
+    before = world.snapshot("node")
+    pod = make_pod(world, "pod1", DUAL, dummy=True)
+    pod.apply()
+    pod.undo()
+
+    (link,) = world.ip("node", "link", "show", "dev", "dummy0")
+    assert link["linkinfo"]["info_kind"] == "dummy"
+    world.do("node", "ip", "link", "del", "dummy0")
+    assert world.snapshot("node") == before

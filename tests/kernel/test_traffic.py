@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kernel.pods import DUAL, Pod, make_pod
+from neutron_cni.plugins.veth_route import VethRouteConfig
+from tests.kernel.pods import DUAL, FORWARDING, Pod, make_pod
 from tests.kernel.world import NODE_ADDRESS, NODE_ADDRESS_6, OUTSIDE, OUTSIDE_6, World
+from tests.unavailable import needs
 
 OTHER = ("10.10.10.20/24", "fd00:10::20/64")
+
+
+BY_LINK = needs("IPv6 forwarding of single links")
 
 
 @pytest.fixture
 def pods(world: World) -> tuple[Pod, Pod]:
     """Two dual-stack pods of one node."""
-    first, second = make_pod(world, "pod1", DUAL), make_pod(world, "pod2", OTHER)
+    first = make_pod(world, "pod1", DUAL, config=FORWARDING)
+    second = make_pod(world, "pod2", OTHER, config=FORWARDING)
     first.apply()
     second.apply()
     return first, second
@@ -26,21 +32,36 @@ def test_a_pod_reaches_another_of_its_node(
     assert world.pings("pod1", target)
 
 
-@pytest.mark.parametrize("target", [OUTSIDE, OUTSIDE_6])
+@pytest.mark.parametrize("target", [OUTSIDE, pytest.param(OUTSIDE_6, marks=BY_LINK)])
 def test_a_pod_reaches_hosts_behind_the_uplink_without_forwarding_for_the_whole_node(
-    world: World, pods: tuple[Pod, Pod], target: str
+    world: World, target: str
 ) -> None:
+    make_pod(world, "pod1", DUAL).apply()
     assert world.sysctl("node", "net/ipv4/ip_forward") == "0"
     assert world.sysctl("node", "net/ipv6/conf/all/forwarding") == "0"
     assert world.pings("pod1", target)
 
 
-@pytest.mark.parametrize(("key", "target"), [("ipv4", OUTSIDE), ("ipv6", OUTSIDE_6)])
-def test_without_forwarding_on_the_pods_veth_its_packets_stay_on_the_node(
-    world: World, pods: tuple[Pod, Pod], key: str, target: str
+@pytest.mark.parametrize("target", [OUTSIDE, OUTSIDE_6])
+def test_forwarding_for_the_whole_node_does_where_single_links_can_not_have_it(
+    world: World, target: str
 ) -> None:
+    asked = VethRouteConfig(host_forwarding=True)
+    make_pod(world, "pod1", DUAL, config=asked, link_forwarding=False).apply()
+    assert world.sysctl("node", "net/ipv6/conf/all/forwarding") == "1"
+    assert world.pings("pod1", target)
+
+
+@pytest.mark.parametrize(
+    ("key", "target"), [("ipv4", OUTSIDE), pytest.param("ipv6", OUTSIDE_6, marks=BY_LINK)]
+)
+def test_without_forwarding_on_the_pods_veth_its_packets_stay_on_the_node(
+    world: World, key: str, target: str
+) -> None:
+    pod = make_pod(world, "pod1", DUAL)
+    pod.apply()
     setting = "forwarding" if key == "ipv4" else "force_forwarding"
-    path = f"/proc/sys/net/{key}/conf/{pods[0].host_link}/{setting}"
+    path = f"/proc/sys/net/{key}/conf/{pod.host_link}/{setting}"
     world.do("node", "sh", "-c", f"echo 0 >{path}")
 
     assert not world.pings("pod1", target)
@@ -84,7 +105,7 @@ def test_a_pod_can_not_send_from_the_address_of_another(
 
 
 def test_the_first_packet_of_a_new_pod_is_answered(world: World) -> None:
-    pod = make_pod(world, "pod1", DUAL)
+    pod = make_pod(world, "pod1", DUAL, config=FORWARDING)
     pod.apply(settle=False)
 
     world.do("pod1", "ping", "-n", "-c", "1", "-W", "1", OUTSIDE)
@@ -93,7 +114,7 @@ def test_the_first_packet_of_a_new_pod_is_answered(world: World) -> None:
 
 @pytest.mark.parametrize("target", [OUTSIDE, OUTSIDE_6])
 def test_packets_of_the_full_mtu_pass(world: World, target: str) -> None:
-    make_pod(world, "pod1", DUAL, mtu=1442).apply()
+    make_pod(world, "pod1", DUAL, mtu=1442, config=FORWARDING).apply()
     overhead = 28 if "." in target else 48
 
     assert world.pings("pod1", target, "-M", "do", "-s", str(1442 - overhead))

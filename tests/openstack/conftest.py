@@ -1,9 +1,12 @@
-"""OpenStack tests need the lab that ``./test`` brings up (``neutron-cni lab up`` by hand)."""
+"""OpenStack tests need a lab: under ``./test`` each worker that runs them brings up one of its own,
+by hand they take the one that $NEUTRON_CNI_LAB_NAME names (``neutron-cni lab up``)."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, Literal
@@ -29,18 +32,40 @@ _numbers = count()
 
 
 @pytest.fixture(scope="session")
-def lab() -> Lab:
-    """The lab named by $NEUTRON_CNI_LAB_NAME, without what a killed run left in it."""
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """This worker's own lab, or the one that is named, without what a killed run left in it."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    prefix = os.environ.get("NEUTRON_CNI_TEST_LAB_PREFIX")
     name = os.environ.get("NEUTRON_CNI_LAB_NAME")
-    if not name:
+    if worker and prefix:
+        lab = own_lab(prefix + worker.removeprefix("gw"), request)
+    elif name and not worker:
+        lab = Lab.open(name)
+        lab.start_database()
+        lab.start_neutron()
+        _remove_leftovers(lab)
+    else:
         pytest.fail("set NEUTRON_CNI_LAB_NAME to a lab that is up, or run ./test openstack")
-    lab = Lab.open(name)
-    lab.start_database()
-    lab.start_neutron()
-    _remove_leftovers(lab)
     for node in lab.nodes:
         write_conflist(node)
     return lab
+
+
+def own_lab(name: str, request: pytest.FixtureRequest) -> Lab:
+    """A new lab, which goes with this process; `./test` removes it if that is killed."""
+    lab, began = Lab(name), time.monotonic()
+    request.addfinalizer(lab.down)
+    tell(request.config, f"lab {name} is brought up ...")
+    lab.down()
+    lab.up()
+    tell(request.config, f"lab {name} is up after {time.monotonic() - began:.0f} s")
+    return lab
+
+
+def tell(config: pytest.Config, line: str) -> None:
+    """A line on the terminal, past pytest's capturing."""
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{line}", file=sys.stderr, flush=True)
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,19 @@ def pod_routes(node: Node) -> dict[str, str]:
     return {item["dst"]: item["dev"] for item in routes if item["dev"].startswith("veth")}
 
 
+def veths(node: Node) -> set[str]:
+    """The node's ends of pods' links, and of what else is called so."""
+    links = json.loads(node.exec(["ip", "-j", "link", "show", "type", "veth"]).stdout)
+    return {item["ifname"] for item in links if item["ifname"].startswith("veth")}
+
+
+def proxies(node: Node) -> set[str]:
+    """The addresses that the node answers ARP and ND for."""
+    words = ["ip", "-j", "neigh", "show", "proxy"]
+    entries = [json.loads(node.exec([words[0], *more, *words[1:]]).stdout) for more in ([], ["-6"])]
+    return {item["dst"] for found in entries for item in found}
+
+
 def wait_until_settled(lab: Lab, node: Node, seconds: float = 30.0) -> None:
     """Until the node's store waits for nothing: every address is held, or back in Neutron."""
     wait_for(

@@ -16,6 +16,7 @@ from tests.openstack.plugin import NETWORK, call, config
 from tests.openstack.state import snapshot, wait_until_settled
 
 KEYSTONE_PORT = 35357
+SECRET = "not-to-be-shown"
 NO_SUCH_PORT = "7dbe3d4c-3ecb-4dac-bbac-ec15f25fc469"
 
 
@@ -73,19 +74,19 @@ def keystone(lone_node: Node) -> Iterator[str]:
 def test_the_application_credential_is_wrong(
     refused: Refused, lone_node: Node, keystone: str
 ) -> None:
-    secret = "not-to-be-shown"
-    file = _clouds(
-        lone_node,
-        {
-            "auth_type": "v3applicationcredential",
-            "auth_url": keystone,
-            "application_credential_id": "0123456789abcdef",
-            "application_credential_secret": secret,
-        },
-    )
-    said = refused(100, config(cloudsFile=file))
+    said = refused(100, config(cloudsFile=_wrong_credential(lone_node, keystone)))
     assert "the cloud refused our credentials" in said
-    assert secret not in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("plugin", ["cni-ipam-neutron", "veth-route"])
+def test_status_says_that_the_cloud_refuses_our_credentials(
+    lone_node: Node, keystone: str, plugin: str
+) -> None:
+    document = config("1.1.0", cloudsFile=_wrong_credential(lone_node, keystone))
+    answer = call(lone_node, "STATUS", document=document, plugin=plugin, IFNAME="")
+    assert "the cloud refused our credentials" in answer.refusal(50)
+    assert SECRET not in answer.stdout + answer.stderr
 
 
 def test_the_subnet_is_full(lab: Lab, refused: Refused, lone_node: Node) -> None:
@@ -164,6 +165,17 @@ def test_two_ports_fit_the_vm(lab: Lab) -> None:
     assert f"2 Neutron ports have address {vm.address}" in said
     assert port.id in said
     assert vm.port_id in said
+
+
+def _wrong_credential(node: Node, keystone: str) -> str:
+    """A clouds.yaml with an application credential that the Keystone does not know; its path."""
+    credential = {
+        "auth_type": "v3applicationcredential",
+        "auth_url": keystone,
+        "application_credential_id": "0123456789abcdef",
+        "application_credential_secret": SECRET,
+    }
+    return _clouds(node, credential)
 
 
 def _clouds(node: Node, lab: Mapping[str, str]) -> str:

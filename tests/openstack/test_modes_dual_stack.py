@@ -19,8 +19,12 @@ from tests.openstack.modes import (
 )
 from tests.openstack.plugin import config
 from tests.openstack.state import wait_for
+from tests.unavailable import possible
 
 GATEWAYS = ("10.20.0.1", "fd20::1")
+FORWARDING = (
+    {} if possible("IPv6 forwarding of single links") else {"hostForwarding": True}
+)  # as docs/how-to/dual-stack.md says
 UNUSED = "fd20::ffff"
 
 
@@ -39,7 +43,7 @@ def nodes(lab: Lab) -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module", params=["fixed-ips", "address-pairs"])
 def pods(nodes: Nodes, request: pytest.FixtureRequest) -> Iterator[tuple[Container, Container]]:
-    document = config("1.1.0", mode=request.param)
+    document = {**config("1.1.0", mode=request.param), **FORWARDING}
     with (
         containers(nodes.one, "one", document) as (one,),
         containers(nodes.two, "two", document) as (two,),

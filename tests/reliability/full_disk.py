@@ -1,4 +1,4 @@
-"""A node whose state folder is a small disk of its own: `unshare -Urm python -m ... FOLDER SIZE`.
+"""A node whose state folder is a small disk of its own: `unshare -m python -m ... FOLDER SIZE`.
 
 Reads jobs and "fill", "leave N" and "free" from standard input, one JSON value a line; answers each
 with a line. In a mount namespace, so that the disk goes with the process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,15 +19,13 @@ from neutron_cni.ipam.config import Mode
 from tests.reliability.invariants import leaks
 from tests.reliability.jobs import Job, Outcome
 from tests.reliability.scene import Host, Scene, addresses_on
+from tests.unavailable import needs
 
-UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
+UNSHARE = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else [])]
 SIZE = "512k"
 PAGE = 4096
 
-pytestmark = pytest.mark.skipif(
-    subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode != 0,
-    reason="needs user namespaces",
-)
+pytestmark = needs("mounts of one process")
 
 
 class SmallDisk:

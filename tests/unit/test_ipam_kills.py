@@ -1,7 +1,7 @@
 """Kill -9 at every point, in every mode: nothing leaks, nobody shares, nobody loses.
 
-`NEUTRON_CNI_KILLS` sets how many processes die in all (default 120; `./bench reliability` does it
-for docs/reliability.md).
+`NEUTRON_CNI_KILLS` sets how many processes die in all (`./bench reliability` does it for
+docs/reliability.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from neutron_cni.ipam.config import Mode
 from tests.reliability import kills
 from tests.reliability.zygote import Zygote
 
-KILLS = int(os.environ.get("NEUTRON_CNI_KILLS", "120"))
+KILLS = int(os.environ.get("NEUTRON_CNI_KILLS", "60"))
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -3,8 +3,7 @@
 Hypothesis chooses what happens next: calls of a runtime, deaths of processes, failures of Neutron,
 rivals on the same port, a lost store, a reboot. After every step no two live containers share an
 address, none lacks its own, and rivals have what they had; at the end nothing is left of anybody.
-`NEUTRON_CNI_EXAMPLES` sets the number of lives for each mode; without it they are few, and always
-the same.
+`NEUTRON_CNI_LIVES` sets their number for each mode; few are always the same ones.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from tests.reliability.life import Life
 from tests.reliability.scene import Scene
 from tests.reliability.zygote import Zygote
 
-EXAMPLES = int(os.environ.get("NEUTRON_CNI_EXAMPLES", "0"))
+LIVES = int(os.environ.get("NEUTRON_CNI_LIVES", "5"))
 STEPS = 25
 MOST = 6
 """Containers that live at once: with those that rest they fit into the ten pairs of a port."""
@@ -254,10 +253,10 @@ def test_whatever_happens_nothing_leaks_and_nobody_shares(zygote: Zygote, mode: 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES or 10,
+            max_examples=LIVES,
             stateful_step_count=STEPS,
             deadline=None,
-            derandomize=not EXAMPLES,
+            derandomize=LIVES <= 10,
             # The story that a failure prints says more than a shorter one would, minutes later.
             phases=(Phase.explicit, Phase.reuse, Phase.generate),
             suppress_health_check=list(HealthCheck),

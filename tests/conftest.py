@@ -1,0 +1,40 @@
+"""What all tests have in common: the list of what can't be tested here, and the order of work."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from tests import unavailable
+from tests.schedule import BusyCores
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers."""
+    config.addinivalue_line("markers", "needs(thing): see tests/unavailable.py")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Ahead of fixtures, which may need the missing thing too."""
+    unavailable.before(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """No test is skipped silently."""
+    report = yield
+    unavailable.judge(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what could not be tested."""
+    for line in unavailable.summary(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BusyCores:
+    """See `BusyCores`."""
+    return BusyCores(config, log)

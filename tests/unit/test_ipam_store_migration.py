@@ -1,0 +1,151 @@
+"""A store that an older neutron-cni wrote is upgraded: whole or not at all, and no row is lost."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from neutron_cni.errors import CniError, Code
+from neutron_cni.store import Record, State, Store, schema
+from tests.unit.test_ipam_store import hold, wish
+
+SECOND = "ALTER TABLE lease ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue';"
+THIRD = "CREATE TABLE shade (name TEXT PRIMARY KEY); INSERT INTO shade VALUES ('dark');"
+
+DIES = """
+import os, signal, sys
+from neutron_cni.store import Store, schema
+
+connect = schema.raw_connection
+
+def with_death(path):
+    connection = connect(path)
+    connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return connection
+
+schema.raw_connection = with_death
+schema.MIGRATIONS = (*schema.MIGRATIONS, sys.argv[2] + "SELECT die();")
+Store(sys.argv[1])
+"""
+"""Opens the store in the folder argv[1], with argv[2] as second migration, and dies inside it."""
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The folder of a store of the first schema, with a lease in each of three states."""
+    with Store(str(tmp_path)) as store:
+        hold(store, wish("held"))
+        store.release(hold(store, wish("rests")), 300.0)
+        store.want(wish("wanted"))
+        store.remember("install", "abcdef")
+    assert version(tmp_path) == 1
+    return tmp_path
+
+
+def add_migrations(patch: pytest.MonkeyPatch, *scripts: str) -> None:
+    """As a later version of neutron-cni would have them."""
+    patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, *scripts))
+
+
+def version(folder: Path) -> int:
+    """The schema's version, as SQLite itself says."""
+    with closing(sqlite3.connect(folder / "store.db")) as database:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def columns(folder: Path) -> list[str]:
+    """Those of the table of leases."""
+    with closing(sqlite3.connect(folder / "store.db")) as database:
+        return [row[1] for row in database.execute("PRAGMA table_info(lease)")]
+
+
+def content(folder: Path) -> tuple[list[Record], str]:
+    """Every lease, and the fact."""
+    with Store(str(folder)) as store:
+        return store.all(), store.fact("install") or ""
+
+
+def test_an_older_file_is_upgraded_and_keeps_its_rows(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(old)
+    assert sorted(row.state for row in before[0]) == [State.COOLING, State.HELD, State.WANTED]
+    add_migrations(monkeypatch, SECOND, THIRD)
+
+    assert content(old) == before
+
+    assert (version(old), "colour" in columns(old)) == (3, True)
+    with Store(str(old)) as store:
+        hold(store, wish("new"))
+        assert len(store.all()) == len(before[0]) + 1
+
+
+def test_a_new_file_has_every_migration_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_migrations(monkeypatch, SECOND, THIRD)
+    with Store(str(tmp_path)) as store:
+        hold(store, wish("one"))
+    assert (version(tmp_path), "colour" in columns(tmp_path)) == (3, True)
+
+
+@pytest.mark.parametrize("done", [(), (SECOND,)], ids=["the first", "the second"])
+def test_a_migration_that_fails_leaves_the_file_as_it_was(
+    old: Path, monkeypatch: pytest.MonkeyPatch, done: tuple[str, ...]
+) -> None:
+    before = content(old)
+    with monkeypatch.context() as patch:
+        add_migrations(patch, *done, f"{THIRD} INSERT INTO nowhere VALUES (1);")
+        with pytest.raises(CniError, match="nowhere") as caught:
+            Store(str(old))
+    assert caught.value.code == Code.STORE
+    assert [path.name for path in old.glob("store.db*") if "lock" not in path.name] == ["store.db"]
+    assert version(old) == 1 + len(done)
+
+    add_migrations(monkeypatch, *done, THIRD)
+    assert content(old) == before
+    assert version(old) == 2 + len(done)
+
+
+def test_a_process_killed_in_a_migration_leaves_it_to_the_next(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(old)
+    died = subprocess.run([sys.executable, "-c", DIES, str(old), SECOND], check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert (version(old), "colour" in columns(old)) == (1, False)
+
+    add_migrations(monkeypatch, SECOND)
+    assert content(old) == before
+    assert version(old) == 2
+
+
+def test_of_many_who_find_an_older_file_at_once_one_upgrades_it(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(old)
+    add_migrations(monkeypatch, SECOND, THIRD)
+    with ThreadPoolExecutor(8) as threads:
+        seen = list(threads.map(content, [old] * 8))
+    assert seen == [before] * 8
+    assert version(old) == 3
+
+
+def test_the_older_version_refuses_the_upgraded_file_and_leaves_it_alone(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        add_migrations(patch, SECOND)
+        before = content(old)
+    with pytest.raises(CniError, match="newer neutron-cni") as caught:
+        Store(str(old))
+    assert caught.value.code == Code.STORE
+    add_migrations(monkeypatch, SECOND)
+    assert content(old) == before
