@@ -14,9 +14,12 @@ from neutron_cni_lab import Lab, Node
 def wait_for(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
     """Fails naming `what` when it is not `true` within `seconds`."""
     give_up = time.monotonic() + seconds
+    pause = 0.05
     while not true():
         assert time.monotonic() < give_up, f"{what}: not within {seconds:g} s"
-        time.sleep(0.05)
+        time.sleep(pause)
+        # Most ask Neutron, which computes as long for its answer as the first pauses last.
+        pause = min(0.4, pause * 1.3)
 
 
 def fixed_ips(lab: Lab, node: Node) -> set[str]:

@@ -21,8 +21,8 @@ from tests.openstack.plugin import BIN, call, config
 from tests.openstack.state import fixed_ips, held, pod_routes, wait_until_settled
 
 SEED = int(os.environ.get("NEUTRON_CNI_TEST_SEED", "20260301"))
-CALLS = 100
-PODS = 30
+CALLS = int(os.environ.get("NEUTRON_CNI_CALLS", "60"))
+PODS = 20
 AT_ONCE = 12
 BURST = 50
 IPAM = "cni-ipam-neutron"
@@ -80,7 +80,7 @@ def test_random_adds_and_dels_at_once_leave_neutron_store_and_kernel_agreeing(
     assert [text for text in wrong if text] == [], said
     expected = {item.name: item.address for item in containers if item.address}
     assert max(Counter(expected.values()).values()) == 1, said
-    assert 10 <= len(expected) <= PODS, said  # or this would not have tried much
+    assert 5 <= len(expected) <= PODS, said  # or this would not have tried much
     assert held(lab, node) == expected, said
     assert fixed_ips(lab, node) == set(expected.values()), said
     assert set(pod_routes(node)) == set(expected.values()), said

@@ -61,7 +61,7 @@ class Scene:
 
     def plugin(self, container: str) -> str:
         """Which one the container is attached by; GC is the main plugin's."""
-        return IPAM if int(container.removeprefix("k") or 1) % 2 == 0 else MAIN
+        return IPAM if container and container[-1] in "02468" else MAIN
 
     def call(self, command: str, container: str, line: int | None = None, **more: Any) -> int:
         """One call of the plugin, or (line) of the plugin under the tracer; its exit status."""

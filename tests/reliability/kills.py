@@ -25,6 +25,7 @@ from tests.reliability.zygote import Zygote
 
 CIDR = "10.9.0.0/26"
 MAX_CONTAINERS = 5
+"""With those whose ADD died and may be repeated: all have to find room among ten pairs."""
 SPREAD = 40
 """Lines of each act that are tried besides those where the world changes."""
 UNDER_WAY = 0.12
@@ -201,8 +202,12 @@ def _some_line(life: Life) -> int:
     return life.rng.randrange(1, 2200)
 
 
+def _room(life: Life) -> int:
+    return MAX_CONTAINERS - len(life.containers) - len(life.pending)
+
+
 def _turn_add(life: Life) -> None:
-    if len(life.containers) < MAX_CONTAINERS:
+    if _room(life) > 0:
         life.add(kill_at=_some_line(life))
 
 
@@ -226,10 +231,9 @@ def _turn_sweep(life: Life) -> None:
 
 def _turn_group(life: Life) -> None:
     """Five at once; the one who probably leads dies."""
-    room = MAX_CONTAINERS - len(life.containers)
     jobs = [
         life.job("add", life.new_container(), delay=0.004 * number, kill_at=0)
-        for number in range(max(2, room))
+        for number in range(max(2, _room(life)))
     ]
     jobs[0].kill_at = _some_line(life)
     life.run(*jobs)
