@@ -29,6 +29,18 @@ ALONE = (
 
 LONG = {
     OWN_LAB: 150,
+    "tests/openstack/test_contract_real.py": 75,
+    "tests/openstack/test_modes_options.py": 70,
+    "tests/openstack/test_modes_leases_and_gc.py": 65,
+    "tests/openstack/test_reliability_kills.py": 60,
+    "tests/openstack/test_reliability_faults.py": 50,
+    "tests/openstack/test_modes_main_plugins.py": 45,
+    "tests/openstack/test_status_check_gc.py": 40,
+    "tests/openstack/test_parallel.py": 30,
+    "tests/openstack/test_modes_address_pairs.py": 30,
+    "tests/openstack/test_bad_input.py": 10,
+    "tests/unit/test_ipam_faults.py": 50,
+    "tests/unit/test_ipam_quarantine.py": 20,
 }
 """About how many seconds some units take; of others, each test counts as one second."""
 

@@ -58,4 +58,5 @@ def test_no_file_descriptor_and_no_thread_is_left(world: World) -> None:
         return first, count()
 
     first, last = inside(world.path("node"), rounds)
-    assert first == last
+    # Under load a thread of the first round may end a little late; what leaks makes it more.
+    assert last <= first

@@ -22,7 +22,7 @@ from neutron_cni.launcher.call import Answer, run
 from neutron_cni.plugins import KINDS, config_of
 from tests.unit.cni_doubles import ENVIRONMENT, World, environment, stdin
 
-CALLS = int(os.environ.get("NEUTRON_CNI_MUTATIONS", "2500"))
+CALLS = int(os.environ.get("NEUTRON_CNI_MUTATIONS", "2000"))
 COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 
 PATHS = (".", "..", "/", "a/b", "/run/netns/pod", "veth-route", "host-local", "eth0")

@@ -35,7 +35,7 @@ from tests.reliability.life import Life
 from tests.reliability.scene import Scene
 from tests.reliability.zygote import Zygote
 
-LIVES = int(os.environ.get("NEUTRON_CNI_LIVES", "5"))
+LIVES = int(os.environ.get("NEUTRON_CNI_LIVES", "4"))
 STEPS = 25
 MOST = 6
 """Containers that live at once: with those that rest they fit into the ten pairs of a port."""
