@@ -178,9 +178,7 @@ def test_a_node_is_not_taken_for_one_of_another_kind(lab: Lab) -> None:
 def test_up_twice_changes_nothing(lab: Lab) -> None:
     pids = [node.pid for node in lab.nodes], lab.neutron.pid, lab.database.pid
     facts = lab.facts
-    began = time.monotonic()
     lab.up()
-    assert time.monotonic() - began < 10
     assert lab.facts == facts
     assert pids == ([node.pid for node in lab.nodes], lab.neutron.pid, lab.database.pid)
 

@@ -198,7 +198,17 @@ def _alive(pid: int, began: str) -> bool:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False
-    return len(fields) > 19 and fields[19] == began and fields[0] not in "ZX"
+    if len(fields) <= 19 or fields[19] != began:
+        return False
+    # Threads may outlive the first one, which is a zombie then, and keep the sockets open.
+    return fields[0] not in "ZX" or _thread_count(pid) > 1
+
+
+def _thread_count(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208 - no Path for each is needed
+    except OSError:
+        return 0
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
