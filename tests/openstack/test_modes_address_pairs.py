@@ -246,6 +246,8 @@ def test_a_pair_that_an_operator_overwrote_comes_back_once_there_is_room(
         ours = {robbed.pod.address, late.pod.address}
         assert {pair["ip_address"] for pair in pairs(lab, lone)} >= ours
         late.delete()
+    # Not while the sweeper takes ours off: of two changes that overlap Neutron takes both.
+    wait_for(lambda: not leases(lab, lone), "the pods' pairs to be given back")
     network.update_port(lone.port_id, allowed_address_pairs=[])
 
 

@@ -21,7 +21,7 @@ from tests.openstack.plugin import BIN, call, config
 from tests.openstack.state import fixed_ips, held, pod_routes, wait_until_settled
 
 SEED = int(os.environ.get("NEUTRON_CNI_TEST_SEED", "20260301"))
-CALLS = int(os.environ.get("NEUTRON_CNI_CALLS", "60"))
+CALLS = int(os.environ.get("NEUTRON_CNI_CALLS", "40"))
 PODS = 20
 AT_ONCE = 12
 BURST = 50

