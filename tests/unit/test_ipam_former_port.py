@@ -188,6 +188,21 @@ def test_without_any_port_what_is_due_is_given_back_all_the_same(vm: Vm, scene: 
     assert vm.states() == []
 
 
+def test_without_any_port_what_is_due_of_pairs_is_given_back_all_the_same(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = make(scene, Mode.ADDRESS_PAIRS, monkeypatch)
+    vm.add("c1")
+    kept = vm.add("c2")
+    first, vm.port_id = vm.port_id, ""
+    vm.delete("c1")
+    with pytest.raises(CniError, match="no port"):
+        vm.settle()
+    assert pairs_on(scene.port(first)) == [str(kept)]
+    assert [addresses_on(port) for port in scene.reserves()] == [[kept]]
+    assert vm.states() == [State.HELD]
+
+
 def test_claims_that_another_tool_wiped_are_written_again(vm: Vm, scene: Scene) -> None:
     vm.add("c1")
     (tag,) = vm.tags(vm.port_id)

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import neutron_cni
@@ -101,5 +102,16 @@ def replace(target: Path, text: str, mode: int) -> None:
 
 
 def _library_folders() -> list[str]:
+    """Where the plugins' imports are: of this environment, or of one that it was put on top of."""
+    folders = []
+    for name in ("msgspec", "openstack", "pyroute2"):
+        found = find_spec(name)
+        if found is None or not found.submodule_search_locations:
+            raise CniError(
+                Code.INVALID_CONFIG,
+                f"{name} is not installed beside neutron-cni",
+                "install neutron-cni with its dependencies (requirements/node.lock)",
+            )
+        folders.append(str(Path(found.submodule_search_locations[0]).parent))
     paths = sysconfig.get_paths()
-    return [paths["purelib"], paths["platlib"]]
+    return list(dict.fromkeys([paths["purelib"], paths["platlib"], *folders]))

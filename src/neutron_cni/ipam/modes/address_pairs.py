@@ -46,7 +46,13 @@ class _Progress:
 
 def settle(context: Context) -> None:
     """Make reserving ports, pairs and store agree. Raises CniError when Neutron can't be asked."""
-    port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
+    try:
+        port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
+    except CniError as error:
+        if error.code == Code.PORT_NOT_FOUND:
+            context.store.give_back(context.rested())
+            _remove_reserves(context, None, _Progress())
+        raise
     around = surroundings(context.neutron, port.network_id)
     _adopt(context, port, around)
     _recheck(context)
@@ -249,9 +255,9 @@ def _turn_away(
     progress.fitting = max(0, room)
 
 
-def _remove_reserves(context: Context, port: Port, progress: _Progress) -> None:
+def _remove_reserves(context: Context, port: Port | None, progress: _Progress) -> None:
     """The pairs are gone, so the reserving ports may go: nobody can use the address here."""
-    present = _own_pairs(port)
+    present = set() if port is None else _own_pairs(port)
     for record in context.records():
         if record.state is not State.RELEASED or record.id in progress.blocked:
             continue

@@ -67,10 +67,13 @@ def give_back(context: Context) -> None:
         context.store.forget([r.id for r in released if r.id not in kept and r.until <= now])
 
 
-def leave_pairs(context: Context, reserved: Port, port: Port) -> None:
-    """The pair goes from a port that the VM had when the lease was made, if that lives on."""
+def leave_pairs(context: Context, reserved: Port, port: Port | None) -> None:
+    """The pair goes from a port that the VM had when the lease was made, if that lives on.
+
+    `port`: the one that it has now, None where it can't be found.
+    """
     parent = tag_value(reserved, "parent")
-    if parent in ("", port.id):
+    if parent == "" or (port is not None and parent == port.id):
         return
     with suppress(NotFound, Forbidden):
         former = context.neutron.port(parent)
