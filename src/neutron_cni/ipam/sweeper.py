@@ -16,6 +16,7 @@ from neutron_cni.deadline import Deadline
 from neutron_cni.errors import CniError
 from neutron_cni.ipam.lock import FileLock, anchor_lock
 from neutron_cni.ipam.settling import settle_anchor
+from neutron_cni.launcher.light import import_lightly
 from neutron_cni.store import State, Store
 
 SETTLE_SECONDS = 120.0
@@ -135,4 +136,5 @@ def _settle(store: Store, anchor: str, state_dir: str) -> None:
 
 
 if __name__ == "__main__":
+    import_lightly()
     main(sys.argv[1])

@@ -16,6 +16,7 @@ from neutron_cni.cni.request import parse, version_of
 from neutron_cni.cni.versions import NEWEST, version_answer
 from neutron_cni.engine import Engine
 from neutron_cni.errors import CniError, Code
+from neutron_cni.launcher.light import import_lightly
 from neutron_cni.launcher.local import local_engine
 from neutron_cni.launcher.relay import INPUT_LIMIT
 from neutron_cni.plugins import KINDS, config_of
@@ -78,6 +79,7 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
     if sys.stderr is None:  # Its descriptor was closed by whoever called.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.dup2(2, 1)
+    import_lightly()
     group = None
     try:
         _undo_on_signal()
