@@ -29,7 +29,7 @@ from tests.openstack.state import leases, snapshot, wait_for, wait_until_settled
 FIXED = {**config("1.1.0"), "name": "fixed"}
 PAIRS = {**config("1.1.0", mode="address-pairs"), "name": "pairs"}
 PORT = {**config("1.1.0", mode="port", network="tenant"), "name": "port"}
-NOTHING = "nothing to release\n"
+NOTHING = "nothing to do\n"
 POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart;K8S_POD_UID=1234"
 
 
@@ -141,7 +141,7 @@ def test_gc_releases_the_leases_of_namespaces_that_are_gone(lab: Lab, node: Node
         assert looked.returncode == 0
         for address in theirs:
             assert f"would release {address}" in looked.stdout
-        assert "3 to release; nothing was changed" in looked.stdout
+        assert "3 to do; nothing was changed" in looked.stdout
         assert not [address for address in ours if f"{address}:" in looked.stdout]
         assert snapshot(lab, node) == before
 
@@ -336,7 +336,7 @@ def test_only_old_ports_of_a_node_that_neither_api_server_nor_vm_know_are_remove
         assert old.startswith("would remove")
         assert "less than 300" in young
         assert f"the VM's port {node.port_id} still exists" in pair
-        assert lines[-1].startswith("1 to release; nothing was changed")
+        assert lines[-1].startswith("1 to do; nothing was changed")
         assert leavings.left == ALL
 
         assert gc_lost(node, "--apply", *ASK).returncode == 0
@@ -354,7 +354,7 @@ def test_nothing_of_a_node_that_the_api_server_knows_by_any_name_is_removed(
         done = gc_lost(node, "--apply", *ASK)
     assert done.returncode == 0
     assert f"the API server still knows node {LOST}" in done.stdout
-    assert "nothing to release" in done.stdout
+    assert "nothing to do" in done.stdout
     assert leavings.left == ALL
 
 

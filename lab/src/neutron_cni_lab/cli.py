@@ -139,7 +139,10 @@ def status(name: Name = None) -> None:
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def execute(node: str, command: list[str], name: Name = None) -> None:
-    """Run COMMAND on NODE (or on `internet`, the host out there); write it after `--`."""
+    """Run COMMAND on NODE (or on `internet`, the host out there); write it after `--`.
+
+    It has an environment of its own: further variables by `-- env NAME=VALUE COMMAND`.
+    """
     _open(name).node(node).become(command)
 
 

@@ -60,6 +60,7 @@ class Node:
         environment = {
             "PATH": f"{Path(sys.prefix) / 'bin'}:{_PATH}",
             "HOME": self.home,
+            "CNI_PATH": "/opt/cni/bin",
             "LANG": "C.UTF-8",
             **self._places.environment,
             **(env or {}),

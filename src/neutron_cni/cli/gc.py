@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neutron_cni.cli.leases import ConfDir, StateDir, anchors, compare_all
+from neutron_cni.cli.leases import NO_NODE, ConfDir, StateDir, anchors, compare_all, is_no_node
 from neutron_cni.errors import CniError, Code
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
     from neutron_cni.netlink.undo import remove_stale_proxies
     from neutron_cni.store import Store
 
+    if is_no_node(state_dir, conf_dir):
+        typer.echo(NO_NODE % conf_dir)
+        return
     with Store(str(state_dir)) as store:
         idle = unused(store.all(), namespace_with)
         differing, problems = compare_all(store, conf_dir)
@@ -92,16 +95,20 @@ def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
         for finding in lost:
             used = any(namespace_with(ip_address(item)) for item in finding.address.split(", "))
             _say(apply, "take over" if used else "release", finding)
+        released = {item.record_id for item in idle}
+        missing = [item for item in differing if item.mendable and item.record_id not in released]
+        for finding in missing:
+            _say(apply, "put back", finding)
         if apply:
-            _release(store, {item.record_id for item in idle})
+            _release(store, released)
             problems += _settle_all(store, conf_dir)
             remove_stale_proxies()
-        _summary(len(idle) + len(lost), apply)
+        _summary(len(idle) + len(lost) + len(missing), apply)
         waiting = store.due(time.time())
     for problem in dict.fromkeys(problems):
         typer.secho(f"could not look: {problem}", fg="red", err=True)
     if apply and waiting:
-        typer.echo(f"{len(waiting)} queue(s) rest or wait; they are finished in the background")
+        typer.echo("what rests, or waits for Neutron, is given back in the background: see leases")
     if problems:
         raise typer.Exit(1)
 
@@ -199,6 +206,6 @@ def _other_node(
 
 def _summary(count: int, apply: bool) -> None:
     if not count:
-        typer.echo("nothing to release")
+        typer.echo("nothing to do")
     elif not apply:
-        typer.echo(f"{count} to release; nothing was changed, --apply does it")
+        typer.echo(f"{count} to do; nothing was changed, --apply does it")

@@ -21,6 +21,9 @@ ConfDir = Annotated[Path, typer.Option(help="Where the networks are configured."
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
+NO_NODE = "No network in %s uses cni-ipam-neutron, and there is no lease: Neutron was not asked."
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(leases)
@@ -38,6 +41,9 @@ def leases(
     """
     from neutron_cni.store import Store
 
+    if is_no_node(state_dir, conf_dir):
+        typer.echo(json.dumps(_document([], [], []), indent=2) if as_json else NO_NODE % conf_dir)
+        return
     with Store(str(state_dir)) as store:
         records = store.all()
         findings, problems = ([], []) if offline else compare_all(store, conf_dir)
@@ -47,6 +53,13 @@ def leases(
         _print_table(records, findings, problems, offline)
     if findings or problems:
         raise typer.Exit(1)
+
+
+def is_no_node(state_dir: Path, conf_dir: Path) -> bool:
+    """Whether nothing here was ever ours: then there is no store to be made for looking at it."""
+    from neutron_cni.ipam.audit.configured import configured
+
+    return not (state_dir / "store.db").exists() and not configured(conf_dir)
 
 
 def compare_all(store: Store, conf_dir: Path) -> tuple[list[Finding], list[str]]:

@@ -44,6 +44,8 @@ class Finding:
     address: str
     text: str
     record_id: int = 0
+    mendable: bool = False
+    """Whether `gc --apply`, or the next ADD, puts the address back."""
 
 
 def unused(records: list[Record], in_use: InUse) -> list[Finding]:
@@ -104,7 +106,7 @@ def _missing(
             address = item.address
             if port is not None and address not in _let_through(context, port):
                 text = f"{record}: not on the VM's port {port.id}, so its traffic is dropped"
-                yield Finding(Kind.MISSING, str(address), text, record.id)
+                yield Finding(Kind.MISSING, str(address), text, record.id, mendable=True)
             elif (
                 port is not None
                 and context.config.mode is Mode.FIXED_IPS
