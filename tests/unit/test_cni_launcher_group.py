@@ -35,7 +35,7 @@ relay.ADDRESS = {address!r}
 peer_of = relay.peer_of
 if {suspicious!r}:
     relay.peer_of = lambda connection: (peer_of(connection)[0], os.geteuid() + 1)
-call.local_engine = lambda note: (note("a note"), World(Slow()).engine)[1]
+call.local_engine = lambda note: (note(f"a note {{os.getpid()}}"), World(Slow()).engine)[1]
 sys.argv = ["veth-route"]
 main()
 """
@@ -157,6 +157,27 @@ def test_one_with_another_environment_does_its_work_itself(
     answered(other)
     answered(first)
     assert burst.work() == [[str(first.pid), "c0"], [str(other.pid), "c1"]]
+
+
+@pytest.mark.parametrize("netns", ["netns/pod", "/proc/self/ns/net", "/proc/thread-self/fd/7"])
+def test_a_namespace_that_only_its_own_process_can_name_is_not_handed_over(
+    burst: Burst, netns: str
+) -> None:
+    burst.lead()
+    other = burst.start(1, CNI_NETNS=netns)
+    stdout, stderr = other.communicate(timeout=30)
+    assert json.loads(stdout)["code"] == 4
+    assert f"a note {other.pid}\n" in stderr.decode()
+
+
+def test_one_that_is_told_to_end_when_it_is_done_gives_its_answer(burst: Burst) -> None:
+    first = burst.lead()
+    burst.start(1)
+    burst.wait_for(2)
+    burst.go(0)
+    time.sleep(0.3)
+    first.send_signal(signal.SIGTERM)
+    assert answered(first)["ips"]
 
 
 def test_an_error_is_the_same_whoever_found_it(burst: Burst) -> None:

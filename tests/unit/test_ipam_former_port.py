@@ -220,6 +220,12 @@ def test_a_pair_is_taken_off_the_port_that_the_vm_had(
     first, vm.port_id = vm.port_id, scene.new_port()
     vm.settle()
     assert pairs_on(scene.port(vm.port_id)) == [str(address)]
+    second, vm.port_id = vm.port_id, scene.new_port()
+    vm.settle()
+    assert pairs_on(scene.port(vm.port_id)) == [str(address)]
+    assert pairs_on(scene.port(second)) == []
+    (reserved,) = scene.reserves()
+    assert [tag for tag in reserved["tags"] if "parent" in tag] == [f"ncni-parent={vm.port_id}"]
     vm.delete("c1")
     vm.settle()
     assert pairs_on(scene.port(first)) == []

@@ -86,6 +86,7 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
         if listener is not None:
             group = _group(listener)
         answer = run(plugin, os.environ, stdin) if stdin is not None else _UNREADABLE
+        _ignore_signals()  # The work is done, and the answer is it.
         if group is not None:
             group.close()
     except Terminated:
@@ -133,9 +134,13 @@ def _undo_on_signal() -> None:
     """Turn the first SIGTERM or SIGINT into `Terminated`; the undoing itself is not disturbed."""
 
     def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _ignore_signals()
         raise Terminated
 
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, terminate)
+
+
+def _ignore_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,6 +7,7 @@ no answer by then does the work itself. That is no other case than a process tha
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 import time
@@ -20,6 +21,8 @@ LINGER_SECONDS = 1.0
 """How long our own pod may wait for others' calls to end."""
 MOST = 128
 """Calls at a time; each has a thread."""
+_FILES_OF_A_CALL = 8
+_OTHER_FILES = 32
 
 _OWN_AFFAIRS = ("_", "PWD", "OLDPWD", "SHLVL")
 Run = Callable[[str, Mapping[str, str], bytes], tuple[int, bytes, bytes]]
@@ -33,6 +36,8 @@ class Group:
         self._run = run
         self._changed = threading.Condition()
         self._under_way = 0
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = min(MOST, (soft - _OTHER_FILES) // _FILES_OF_A_CALL)
         threading.Thread(target=self._accept, name="group", daemon=True).start()
 
     def close(self) -> None:
@@ -46,18 +51,22 @@ class Group:
                 self._changed.wait(give_up - time.monotonic())
 
     def _accept(self) -> None:
-        while True:
-            try:
+        with self._listener, suppress(OSError):
+            while True:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._changed:
-                welcome = self._under_way < MOST
-                self._under_way += welcome
-            if welcome:
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-            else:
+                self._welcome(connection)
+
+    def _welcome(self, connection: socket.socket) -> None:
+        with self._changed:
+            if self._under_way >= self._most:
                 connection.close()
+                return
+            self._under_way += 1
+        try:
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        except RuntimeError:  # no more threads
+            connection.close()
+            self._done()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -69,9 +78,12 @@ class Group:
                     head = f"{status} {len(stdout)} {len(stdout) + len(stderr)}\n"
                     connection.sendall(head.encode() + stdout + stderr)
         finally:
-            with self._changed:
-                self._under_way -= 1
-                self._changed.notify_all()
+            self._done()
+
+    def _done(self) -> None:
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
 
 
 def _is_like_us(connection: socket.socket) -> bool:
@@ -79,7 +91,7 @@ def _is_like_us(connection: socket.socket) -> bool:
     pid, uid = relay.peer_of(connection)
     if uid != os.geteuid():
         return False
-    places = ((f"/proc/{pid}/{what}", f"/proc/self/{what}") for what in ("root", "ns/mnt"))
+    places = ((f"/proc/{pid}/{what}", f"/proc/self/{what}") for what in ("root", "cwd", "ns/mnt"))
     try:
         return all(os.path.samestat(Path(a).stat(), Path(b).stat()) for a, b in places)
     except OSError:

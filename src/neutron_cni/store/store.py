@@ -100,8 +100,9 @@ class Store(Database):
                 self._forget([existing.id])
             cursor = self._db.execute(f"INSERT INTO lease ({names}) VALUES ({marks})", row)
             self._write_addresses(int(cursor.lastrowid or 0), record.addresses)
-        found = self.get(int(cursor.lastrowid or 0))
-        assert found is not None, "a row that was just committed"
+            # Before the commit: a DEL may come right after it.
+            found = self.get(int(cursor.lastrowid or 0))
+        assert found is not None, "a row that was just written"
         return found
 
     def intend(self, picks: Mapping[int, tuple[Held, ...]]) -> set[int]:

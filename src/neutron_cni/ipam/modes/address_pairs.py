@@ -117,11 +117,14 @@ def _adopt(context: Context, port: Port, around: Surroundings) -> None:
     for nonce, lost in found.items():
         if not reserve.is_lost(context, lost, known):
             continue
-        if not former.is_parent(context, reserve.tag_value(lost, "parent"), port):
+        if not any(former.is_parent(context, item, port) for item in reserve.parents(lost)):
             continue
         token = reserve.tag_value(lost, "token")
         record = adopted(context, token, reserve.held(lost), around, port.id, True, nonce)
         context.store.adopt(record)
+    live = {record.nonce for record in context.records() if record.state is State.HELD}
+    for nonce in found.keys() & live:
+        former.follow(context, found[nonce], port)
 
 
 def _confirm(context: Context, port: Port, around: Surroundings) -> None:

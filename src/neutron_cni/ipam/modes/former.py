@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from neutron_cni.cni.result import IPAddress
+from neutron_cni.ipam.modes import reserve
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.reserve import tag_value
 from neutron_cni.ipam.modes.stock import Progress, live_addresses, owned, tags_of
 from neutron_cni.openstack.errors import (
     AnswerLost,
@@ -72,20 +72,34 @@ def leave_pairs(context: Context, reserved: Port, port: Port | None) -> None:
 
     `port`: the one that it has now, None where it can't be found.
     """
-    parent = tag_value(reserved, "parent")
-    if parent == "" or (port is not None and parent == port.id):
+    for parent in reserve.parents(reserved):
+        if port is not None and parent == port.id:
+            continue
+        with suppress(NotFound, Forbidden):
+            former = context.neutron.port(parent)
+            pairs = [p for p in former.address_pairs if p.single not in reserved.addresses]
+            if len(pairs) < len(former.address_pairs):
+                context.neutron.set_address_pairs(former, pairs)
+
+
+def follow(context: Context, reserved: Port, port: Port) -> None:
+    """A live pod's pair comes to the VM's port: that is written down before, and undone where it
+    was."""
+    parents = reserve.parents(reserved)
+    if parents == [port.id] or not any(is_parent(context, item, port) for item in parents):
         return
-    with suppress(NotFound, Forbidden):
-        former = context.neutron.port(parent)
-        pairs = [p for p in former.address_pairs if p.single not in reserved.addresses]
-        if len(pairs) < len(former.address_pairs):
-            context.neutron.set_address_pairs(former, pairs)
+    context.neutron.add_tags(reserved.id, [f"ncni-parent={port.id}"])
+    with suppress(InUse, Refused, StaleRevision, AnswerLost):  # then at the next call
+        leave_pairs(context, reserved, port)
+        for parent in parents:
+            if parent != port.id:
+                context.neutron.remove_tag(reserved.id, f"ncni-parent={parent}")
 
 
 def is_parent(context: Context, parent: str, port: Port) -> bool:
     """Whether this is the VM's port, or one that it had before and no other NIC of it has now."""
-    if parent in ("", port.id):
-        return parent == port.id
+    if parent == port.id:
+        return True
     try:
         before = context.neutron.port(parent)
     except NotFound:

@@ -51,6 +51,12 @@ def tag_value(port: Port, key: str) -> str:
     return next((tag.removeprefix(prefix) for tag in port.tags if tag.startswith(prefix)), "")
 
 
+def parents(port: Port) -> list[str]:
+    """The VM's ports that the reserving port has, or had, a pair on."""
+    prefix = "ncni-parent="
+    return sorted(tag.removeprefix(prefix) for tag in port.tags if tag.startswith(prefix))
+
+
 def ours(context: Context) -> dict[str, Port]:
     """Every reserving port that carries this installation's mark, by nonce."""
     found = context.neutron.ports(tags=f"{TAG},ncni-install={context.install}")
