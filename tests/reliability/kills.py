@@ -10,6 +10,7 @@ containers deleted, or collected by GC, or lost in a reboot; then leaks are coun
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -243,6 +244,7 @@ def _turn_under_way(life: Life) -> None:
     """The process dies while Neutron works on its request, which is carried out all the same."""
     fault = Fault(CHANGES, "/ports", skip=life.rng.randrange(3), delay=UNDER_WAY)
     life.scene.neutron.faults.add(fault)
+    life.arrives_by = time.monotonic() + 3 * UNDER_WAY
     life.add(kill_after=UNDER_WAY * life.rng.uniform(0.5, 0.95))
     life.scene.neutron.faults.clear()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -17,7 +18,7 @@ from neutron_cni.ipam.config import Mode
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from tests.fakes.api import Request
 from tests.reliability import invariants
-from tests.reliability.jobs import Job, Outcome, really_now
+from tests.reliability.jobs import Job, Outcome, really_now, really_sleep
 from tests.reliability.scene import Host, Rival, Scene
 from tests.reliability.zygote import Zygote
 
@@ -46,6 +47,8 @@ class Life:
         self.store_lost = False
         self.uncollected = False
         """Whether something was lost that only GC can find."""
+        self.arrives_by = 0.0
+        """When a request that is under way will have been carried out, on the monotonic clock."""
         self.happened = False
         """Whether what `at` waits for has come."""
         self._zygote = zygote
@@ -135,7 +138,11 @@ class Life:
         self.store_lost = True
 
     def pass_time(self, seconds: float) -> None:
-        """Nothing happens for a while."""
+        """Nothing happens for a while.
+
+        What a dead process had sent arrives first: not after minutes that took no time here.
+        """
+        really_sleep(max(0.0, self.arrives_by - time.monotonic()))
         self.story.append(f"{seconds:.0f} s pass")
         self.scene.pass_time(seconds)
 
