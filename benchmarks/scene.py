@@ -40,8 +40,9 @@ def configuration(ipam: Mapping[str, Any], **main: Any) -> str:
 
 
 def forget_everything(node: Node) -> None:
-    """The node as new: no store, no cached facts."""
+    """The node as `neutron-cni install` leaves it: no store, no cached facts."""
     node.exec(["rm", "-rf", STATE])
+    node.exec(["mkdir", "-m", "700", STATE])
 
 
 def requests(scene: Lab) -> list[tuple[str, str]]:

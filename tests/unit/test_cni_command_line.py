@@ -42,7 +42,7 @@ def test_install_writes_the_network_last(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(node_files, "replace", remember)
     options = ["--bin-dir", str(tmp_path), "--conf-dir", str(tmp_path / "net.d")]
     more = ["--cloud", "lab", "--mode", "port", "--neutron-network", "provider"]
-    more += ["--subnet", "a", "--subnet", "b"]
+    more += ["--subnet", "a", "--subnet", "b", "--state-dir", str(tmp_path / "state")]
     assert neutron_cni("install", *options, *more).exit_code == 0
     assert written == ["cni-ipam-neutron", "veth-route", "10-neutron-cni.conflist"]
     document = json.loads((tmp_path / "net.d" / written[-1]).read_text())
@@ -53,7 +53,9 @@ def test_install_writes_the_network_last(tmp_path: Path, monkeypatch: pytest.Mon
         "cloud": "lab",
         "network": "provider",
         "subnets": ["a", "b"],
+        "stateDir": str(tmp_path / "state"),
     }
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
 def test_install_may_be_repeated_and_leaves_no_temporary_file(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_mode_port_without_a_neutron_network_is_refused_before_anything_is_writt
 
 def test_uninstall_removes_ours_and_nothing_else(tmp_path: Path) -> None:
     options = ["--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d")]
-    neutron_cni("install", *options)
+    neutron_cni("install", *options, "--state-dir", str(tmp_path / "state"))
     (tmp_path / "bin" / "veth-route").write_bytes(b"\x7fELF of somebody else")
     (tmp_path / "bin" / "bridge").write_text("upstream's")
     assert neutron_cni("uninstall", *options).exit_code == 0

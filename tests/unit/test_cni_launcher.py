@@ -250,3 +250,26 @@ def test_a_runtime_that_gives_up_gets_an_answer(bin_dir: Path, tmp_path: Path) -
     assert answer["code"] == Code.TRY_AGAIN
     assert child.returncode == 128 + signal.SIGTERM
     assert (tmp_path / "log").read_text().split() == ["ADD", "DEL"]
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "1 2", "0 1 2"])
+def test_a_descriptor_that_the_caller_closed_is_taken_by_nothing_else(
+    bin_dir: Path, tmp_path: Path, closed: str
+) -> None:
+    """With a state folder, so that the call opens a socket before anything else."""
+    state = tmp_path / "state"
+    state.mkdir(0o700)
+    redirections = " ".join(
+        f"{number}{'<' if number == '0' else '>'}&-" for number in closed.split()
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" {redirections}', str(bin_dir / "veth-route")],
+        env=environment(CNI_NETNS="/nonexistent"),
+        input=stdin(ipam={"stateDir": str(state)}),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    if "1" not in closed:
+        code = Code.IO_FAILURE if closed == "0" else Code.INVALID_ENVIRONMENT
+        assert json.loads(done.stdout)["code"] == code

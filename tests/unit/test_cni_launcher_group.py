@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -31,7 +30,7 @@ class Slow(FakeIpam):
             time.sleep(0.01)
         return super().acquire(request)
 
-relay.ADDRESS = {address!r}
+relay.STATE_FOLDER = {state!r}
 peer_of = relay.peer_of
 if {suspicious!r}:
     relay.peer_of = lambda connection: (peer_of(connection)[0], os.geteuid() + 1)
@@ -46,7 +45,8 @@ class Burst:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.address = f"\0neutron-cni test {uuid4().hex}".encode()
+        self.state = folder / "state"
+        self.state.mkdir(0o700)
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, number: int, suspicious: bool = False, **more: str) -> subprocess.Popen[bytes]:
@@ -54,7 +54,7 @@ class Burst:
         code = PLUGIN.format(
             path=[str(Path.cwd()), *sys.path],
             folder=str(self.folder),
-            address=self.address,
+            state=str(self.state),
             suspicious=suspicious,
         )
         variables = environment(CNI_CONTAINERID=f"c{number}", PATH="/usr/bin:/bin", **more)
@@ -188,22 +188,72 @@ def test_an_error_is_the_same_whoever_found_it(burst: Burst) -> None:
     assert json.loads(stdout)["code"] == 4
 
 
-@pytest.mark.parametrize("suspicious", ["the first", "the other"])
-def test_another_user_is_neither_served_nor_trusted(burst: Burst, suspicious: str) -> None:
-    """An abstract address has no mode: anybody may connect, or have been there first."""
-    first = burst.lead(suspicious == "the first")
-    other = burst.start(1, suspicious == "the other")
+def test_another_user_is_not_served(burst: Burst) -> None:
+    first = burst.lead(suspicious=True)
+    other = burst.start(1)
     burst.go(0, 1)
     answered(other)
     answered(first)
     assert [str(other.pid), "c1"] in burst.work()
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o720])
+def test_nobody_is_met_where_others_could_have_put_a_socket(burst: Burst, mode: int) -> None:
+    """Who listens there would get the environment, and its answer would be taken for ours."""
+    burst.state.chmod(mode)
+    first = burst.lead()
+    other = burst.start(1)
+    burst.go(0, 1)
+    answered(other)
+    answered(first)
+    assert burst.work() == [[str(first.pid), "c0"], [str(other.pid), "c1"]]
+    assert list(burst.state.iterdir()) == []
+
+
+def test_a_state_folder_that_is_a_link_is_no_place_to_meet(burst: Burst) -> None:
+    elsewhere = burst.folder / "elsewhere"
+    burst.state.rename(elsewhere)
+    burst.state.symlink_to(elsewhere)
+    first = burst.lead()
+    burst.go(0)
+    answered(first)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_nobody_outside_of_the_folder_is_taken_for_one_of_us(burst: Burst) -> None:
+    """An abstract name, by which a container with the node's network could answer for us, is no
+    meeting place: neither looked for, nor offered."""
+    before = abstract_names()
+    first = burst.lead()
+    assert abstract_names() <= before
+    burst.go(0)
+    answered(first)
+
+
+def abstract_names() -> set[str]:
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return {line.split()[-1] for line in lines if "@" in line and "neutron" in line}
+
+
+def test_the_next_one_takes_the_place_of_one_that_was_killed(burst: Burst) -> None:
+    first = burst.lead()
+    first.kill()
+    first.wait()
+    second = burst.start(1)
+    burst.wait_for(2)
+    third = burst.start(2)
+    burst.wait_for(3)
+    burst.go(1, 2)
+    answered(second)
+    answered(third)
+    assert [pid for pid, _ in burst.work()] == [str(first.pid), str(second.pid), str(second.pid)]
+
+
 @pytest.mark.parametrize("sent", [b"", b"veth-route", b"\0\0", b"\xff\0\0\0\0", b"x" * 100_000])
 def test_what_is_no_call_gets_no_answer_and_harms_nobody(burst: Burst, sent: bytes) -> None:
     first = burst.lead()
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(burst.address)
+        client.connect(str(next(path for path in burst.state.iterdir() if path.is_socket())))
         client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
         assert client.recv(100) == b""

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from neutron_cni.cli import node_files
+from neutron_cni.cli.leases import StateDir
 from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import Mode
+from neutron_cni.ipam.config import DEFAULT_STATE_DIR, Mode
 
 BinDir = Annotated[Path, typer.Option(help="Where the runtime looks for plugins.")]
 ConfDir = Annotated[
@@ -37,6 +38,7 @@ def install(
         str | None, typer.Option(help="Neutron network, name or id; required with --mode port.")
     ] = None,
     subnet: Annotated[list[str] | None, typer.Option(help="Subnet to use; repeatable.")] = None,
+    state_dir: StateDir = Path("/var/lib/neutron-cni"),
 ) -> None:
     """Put the plugins into the CNI bin dir and, with --conf-dir, the network in use.
 
@@ -59,6 +61,7 @@ def install(
         "cloudsFile": clouds_file,
         "network": neutron_network,
         "subnets": subnet,
+        "stateDir": "" if str(state_dir) == DEFAULT_STATE_DIR else str(state_dir),
     }
     ipam.update({key: value for key, value in options.items() if value})
     target = conf_dir / conf_name

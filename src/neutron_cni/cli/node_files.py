@@ -68,7 +68,9 @@ def write_conflist(target: Path, network: str, ipam: Mapping[str, object]) -> No
     """Write a network of `veth-route` pods; raises CniError INVALID_CONFIG before it does."""
     if not NAME.fullmatch(network):
         raise CniError(Code.INVALID_CONFIG, f"{network!r} is not a network name")
-    convert(dict(ipam), IpamConfig, "ipam")
+    config = convert(dict(ipam), IpamConfig, "ipam")
+    # The plugins of a burst find each other there, also before there is a store.
+    Path(config.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     document = {
         # Runtimes before CNI 1.1 read `cniVersion` only, and refuse one that they do not know;
         # later ones take the highest of both (SPEC, section 1: "Version considerations").

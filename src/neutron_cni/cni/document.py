@@ -10,6 +10,7 @@ import msgspec
 
 from neutron_cni.cni.result import IPAddress, IPInterface, IPNetwork
 from neutron_cni.errors import CniError, Code
+from neutron_cni.values import typed
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def convert(value: object, wanted: type[T], at: str = "") -> T:
     `at` is the key of `value` itself in the configuration ("ipam"), empty for all of it.
     """
     try:
-        return msgspec.convert(value, wanted)
+        return typed.convert(value, wanted)
     except msgspec.ValidationError as error:
         raise invalid(*_explain(str(error), value, wanted, at)) from None
 

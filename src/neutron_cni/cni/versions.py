@@ -20,14 +20,17 @@ def version_answer(stdin: bytes) -> str:
 
     Input that names no supported version (upstream's runtimes send none at all) gets NEWEST.
     """
-    asked = _quoted_value(stdin, b'"cniVersion"')
+    asked = quoted_value(stdin, b'"cniVersion"')
     version = asked if asked in SUPPORTED else NEWEST
     supported = ",".join(f'"{item}"' for item in SUPPORTED)
     return f'{{"cniVersion":"{version}","supportedVersions":[{supported}]}}'
 
 
-def _quoted_value(document: bytes, key: bytes) -> str:
-    """What stands in quotes after `key` and a colon; "" where nothing does."""
+def quoted_value(document: bytes, key: bytes) -> str:
+    """What stands in quotes after `key` and a colon; "" where nothing does.
+
+    For callers that have not imported a parser of JSON yet, and who check what they get.
+    """
     after = document.partition(key)[2].lstrip()
     if not after.startswith(b":"):
         return ""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+DEFAULT_STATE_DIR = "/var/lib/neutron-cni"
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
@@ -62,7 +63,7 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Name of the Kubernetes cluster, for the tags of what we make in Neutron."""
     node: Annotated[str, msgspec.Meta(max_length=50, pattern="^[A-Za-z0-9._-]*$")] = ""
     """Name of this node for the tags; default: the host name."""
-    state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = "/var/lib/neutron-cni"
+    state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = DEFAULT_STATE_DIR
     """Where the store and its locks are: must survive a reboot."""
 
     @property

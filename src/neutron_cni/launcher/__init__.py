@@ -15,6 +15,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Answer one CNI call (CNI SPEC, section 2) and exit: 0 on success, otherwise 1 or more."""
+    _fill_standard_descriptors()
     plugin = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib takes 9 ms to import
     command = os.environ.get("CNI_COMMAND", "")
     terminal = os.isatty(0)
@@ -31,6 +32,19 @@ def main() -> None:
         _answer(plugin, command)
 
 
+def _fill_standard_descriptors() -> None:
+    """Whatever the caller closed leads nowhere; else the next file or socket would take its number.
+
+    Only for writing: reading standard input then fails as it would if it were closed.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number, as all below it are taken by now.
+            os.open(os.devnull, os.O_WRONLY)
+
+
 def _answer(plugin: str, command: str) -> None:
     from neutron_cni.launcher import relay
 
@@ -40,10 +54,18 @@ def _answer(plugin: str, command: str) -> None:
         if isinstance(found, tuple):
             status, stdout, stderr = found
             os.write(1, stdout)
-            if stderr and sys.stderr:
-                os.write(2, stderr)
+            if stderr:
+                _write_notes(stderr)
             os._exit(status)
         listener = found
     from neutron_cni.launcher.call import serve
 
     serve(plugin, stdin, listener)
+
+
+def _write_notes(stderr: bytes) -> None:
+    """Notes are no part of the answer, and nobody may be listening."""
+    try:
+        os.write(2, stderr)
+    except OSError:
+        return

@@ -76,8 +76,6 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
     """
     # Whatever a library prints must not end up in the middle of the answer.
     answer_to = os.dup(1)
-    if sys.stderr is None:  # Its descriptor was closed by whoever called.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.dup2(2, 1)
     import_lightly()
     group = None

@@ -24,6 +24,9 @@ MOST = 128
 _FILES_OF_A_CALL = 8
 _OTHER_FILES = 32
 
+_SAME = ("root", "cwd", "ns/mnt", "ns/net", "ns/pid")
+"""What of /proc/PID has to be the same for two processes to mean the same by a path, and by the
+node's own network."""
 _OWN_AFFAIRS = ("_", "PWD", "OLDPWD", "SHLVL")
 Run = Callable[[str, Mapping[str, str], bytes], tuple[int, bytes, bytes]]
 
@@ -87,11 +90,11 @@ class Group:
 
 
 def _is_like_us(connection: socket.socket) -> bool:
-    """Whether it is the same user, and sees the same files: paths must mean the same."""
+    """Whether it is the same user on the same node, where paths mean the same."""
     pid, uid = relay.peer_of(connection)
     if uid != os.geteuid():
         return False
-    places = ((f"/proc/{pid}/{what}", f"/proc/self/{what}") for what in ("root", "cwd", "ns/mnt"))
+    places = ((f"/proc/{pid}/{what}", f"/proc/self/{what}") for what in _SAME)
     try:
         return all(os.path.samestat(Path(a).stat(), Path(b).stat()) for a, b in places)
     except OSError:

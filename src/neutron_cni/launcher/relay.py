@@ -5,8 +5,10 @@ times, on the processors that the one which talks to Neutron needs as well. So t
 burst listens while it works (`group`), and the others ask it: 10 ms each. Whatever goes wrong with
 that, they do the work themselves, as a repeated call is fine.
 
-The address is an abstract one: it goes with its process, however that ends, and every network
-namespace has its own. It has no mode, so both sides look who the other is. The messages end with
+They meet at a socket in the state folder, which only its owner (root) can enter: whoever answers
+there could give an answer of its own, and is sent the environment with its passwords. The kernel
+frees the lock of the one that listens when it dies, however it dies, and the next one takes its
+place. The messages end with
 the sender's half of the connection:
 
     call    PLUGIN NUL NAME=VALUE NUL ... NUL NUL STDIN
@@ -14,19 +16,25 @@ the sender's half of the connection:
 """
 
 import _socket  # `socket`, around it, takes 4 ms to import
+import fcntl
 import os
+import stat
 from binascii import crc32
 from struct import unpack
 
 from neutron_cni import __version__
+from neutron_cni.cni.versions import quoted_value
 
 INPUT_LIMIT = 16 << 20
 """Bytes of configuration; one with the prevResult of a long chain has a few thousand."""
 SECONDS = 90.0
 """How long one waits for the other's answer before doing the work itself."""
 
+STATE_FOLDER = "/var/lib/neutron-cni"
+"""Where they meet unless the configuration names another `stateDir`."""
+
 _PLACE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - see `launcher`
-ADDRESS = f"\0neutron-cni {__version__} {crc32(_PLACE.encode()):08x}".encode()
+_NAME = f"burst-{__version__}-{crc32(_PLACE.encode()):08x}"
 """Of this version in this place: another one may give other answers."""
 
 
@@ -46,13 +54,31 @@ def hand_over(plugin: str, stdin: bytes) -> tuple[int, bytes, bytes] | _socket.s
     """
     if not _means_the_same_everywhere(os.environ.get("CNI_NETNS", "")):
         return None
-    for _ in range(2):
-        connection = _connect()
-        if connection is not None:
-            return _ask(connection, plugin, stdin)
-        listener = _listen()
+    folder = _private_folder(quoted_value(stdin, b'"stateDir"') or STATE_FOLDER)
+    if folder is None:
+        return None
+    # The folder that was looked at, whatever its path leads to by now.
+    place = f"/proc/self/fd/{folder}/{_NAME}"
+    try:
+        listener = _listen(place)
         if listener is not None:
             return listener
+        connection = _connect(place)
+        return None if connection is None else _ask(connection, plugin, stdin)
+    finally:
+        os.close(folder)
+
+
+def _private_folder(path: str) -> int | None:
+    """The folder, held open; None where there is none yet, or others could put a socket."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    found = os.fstat(folder)
+    if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o022:
+        return folder
+    os.close(folder)
     return None
 
 
@@ -71,28 +97,38 @@ def _new() -> _socket.socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
 
 
-def _connect() -> _socket.socket | None:
+def _listen(place: str) -> _socket.socket | None:
+    """A socket at `place`, for whoever gets its lock, which goes with the process."""
+    listener = None
+    try:
+        # Never closed: the lock is held until the process ends.
+        lock = os.open(f"{place}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return None
+        if _NAME in os.listdir(os.path.dirname(place)):  # noqa: PTH120, PTH208 - see `launcher`
+            os.unlink(place)  # noqa: PTH108 - one that was killed left it
+        listener = _new()
+        listener.bind(place)
+        listener.listen(256)
+    except OSError:
+        if listener is not None:
+            listener.close()
+        return None
+    return listener
+
+
+def _connect(place: str) -> _socket.socket | None:
     connection = _new()
     connection.settimeout(SECONDS)
     try:
-        connection.connect(ADDRESS)
-        if peer_of(connection)[1] == os.geteuid():
-            return connection
+        connection.connect(place)
     except OSError:
-        pass
-    connection.close()
-    return None
-
-
-def _listen() -> _socket.socket | None:
-    listener = _new()
-    try:
-        listener.bind(ADDRESS)
-        listener.listen(256)
-    except OSError:
-        listener.close()
+        connection.close()
         return None
-    return listener
+    return connection
 
 
 def _ask(connection: _socket.socket, plugin: str, stdin: bytes) -> tuple[int, bytes, bytes] | None:

@@ -25,6 +25,7 @@ from neutron_cni.cni.result import IPAddress
 from neutron_cni.errors import CniError
 from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.ipam.lease import Lease, lease_from_json, lease_to_json
+from neutron_cni.values.typed import convert
 
 
 class State(StrEnum):
@@ -187,7 +188,7 @@ def _from_row(row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
         token=row["token"],
         nonce=row["nonce"],
         pod=PodRef(row["pod_namespace"], row["pod_name"], row["pod_uid"]),
-        config=msgspec.json.decode(row["config"], type=IpamConfig),
+        config=convert(msgspec.json.decode(row["config"]), IpamConfig),
         anchor=row["anchor"],
         state=State(row["state"]),
         wish=Wish(tuple(ip_address(item) for item in msgspec.json.decode(row["wish"]))),
