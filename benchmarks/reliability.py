@@ -14,7 +14,7 @@ import random
 import sys
 import time
 
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.ipam_config import Mode
 from tests.reliability import kills
 from tests.reliability.zygote import Zygote
 

@@ -13,10 +13,10 @@ from source import cell, described, module, template
 from neutron_cni.cni import environment
 from neutron_cni.cni.request import ADDRESSES_ANNOTATION
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.ipam.config import IpamConfig, Mode, PortLookup
 from neutron_cni.netlink.plan import MAX_LINK_NAME
 from neutron_cni.plugins import KINDS
 from neutron_cni.plugins.veth_route import VethRouteConfig
+from neutron_cni.values.ipam_config import IpamConfig, Mode, PortLookup
 
 WITHOUT_WORDS = {
     "type": "The name of the IPAM plugin: `cni-ipam-neutron`.",

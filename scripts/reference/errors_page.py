@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from source import cell, described, modules, strings, template
 
-from neutron_cni.errors import Code
+from neutron_cni.values.errors import Code
 
 SPECIFIED = {
     Code.INCOMPATIBLE_VERSION: "`cniVersion` is not one that we speak.",

@@ -7,12 +7,12 @@ import inspect
 from pathlib import Path
 
 from neutron_cni.cli import install, leases
-from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.hosts.trace import LOG_LIMIT
 from neutron_cni.ipam.node import NAMED
-from neutron_cni.launcher.trace import LOG_LIMIT
 from neutron_cni.plugins import KINDS
 from neutron_cni.plugins.ownership import PREFIX
 from neutron_cni.store.machine import MACHINE_ID, PRODUCT_UUID
+from neutron_cni.values.ipam_config import IpamConfig
 
 
 def text() -> str:

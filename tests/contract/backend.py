@@ -13,8 +13,8 @@ from threading import Barrier
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from neutron_cni.deadline import Deadline
 from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.values.deadline import Deadline
 
 Json = dict[str, Any]
 T = TypeVar("T")

@@ -7,7 +7,6 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from neutron_cni.errors import CniError
 from neutron_cni.openstack.errors import (
     AddressTaken,
     CloudError,
@@ -21,6 +20,7 @@ from neutron_cni.openstack.errors import (
 )
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import AddressPair, FixedIp, Port
+from neutron_cni.values.errors import CniError
 from tests.contract.backend import CIDR, NOWHERE, Backend, pairs
 
 

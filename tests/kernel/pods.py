@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import ip_interface
 
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.ipam.lease import Lease, LeasedAddress
 from neutron_cni.netlink import apply as applier
 from neutron_cni.netlink import diff as differ
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.plan import Plan
 from neutron_cni.plugins import veth_route
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.lease import Lease, LeasedAddress
 from tests.kernel.world import World, inside
 from tests.unavailable import possible
 

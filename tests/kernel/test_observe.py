@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink import apply as applier
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.namespace import (
@@ -20,6 +19,7 @@ from neutron_cni.netlink.namespace import (
     own_identity,
 )
 from neutron_cni.netlink.rtnl import Rtnl
+from neutron_cni.values.errors import CniError, Code
 from tests.kernel.pods import DUAL, facts, make_pod
 from tests.kernel.world import World, inside
 from tests.unavailable import possible

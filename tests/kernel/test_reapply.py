@@ -9,11 +9,11 @@ from ipaddress import ip_network
 
 import pytest
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink import apply as applier
 from neutron_cni.netlink import observe, sysctl
 from neutron_cni.netlink.plan import LinkRoute, Side, Sysctl
 from neutron_cni.netlink.rtnl import Outcome, Request, Rtnl
+from neutron_cni.values.errors import CniError, Code
 from tests.kernel.pods import DUAL, Pod, make_pod
 from tests.kernel.world import ChildDied, World, inside
 

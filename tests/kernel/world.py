@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neutron_cni.errors import CniError
+from neutron_cni.values.errors import CniError
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.ipam_config import Mode
 from tests.reliability.namespaces import addresses_of
 from tests.reliability.scene import Host, Rival, Scene, addresses_on, pairs_on
 

@@ -17,14 +17,14 @@ import msgspec
 import typer
 
 from neutron_cni.cli import gc as gc_command
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError
 from neutron_cni.ipam import node, service, settling, sweeper
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.ipam.service import NeutronIpam
 from neutron_cni.store import store as store_module
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig
 from tests.reliability.namespaces import Namespaces, configure
 
 INTERFACE = "eth0"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.ipam_config import Mode
 from tests.fakes import Fault
 from tests.reliability.jobs import Outcome
 from tests.reliability.life import QUARANTINE, Life

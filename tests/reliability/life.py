@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import Code
-from neutron_cni.ipam.config import Mode
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import Code
+from neutron_cni.values.ipam_config import Mode
 from tests.fakes.api import Request
 from tests.reliability import invariants
 from tests.reliability.jobs import Job, Outcome, really_now, really_sleep

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
-from neutron_cni.cni.result import IPAddress
+from neutron_cni.values.address import IPAddress
 
 
 class Namespaces:

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from neutron_cni.cni.result import IPAddress
 from neutron_cni.ipam.claim import claims_in
-from neutron_cni.ipam.config import Mode
 from neutron_cni.store import Record, Store
 from neutron_cni.store import store as store_module
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.ipam_config import Mode
 from tests.fakes import FakeNeutron, api
 from tests.fakes.refusals import Refusal
 from tests.reliability.jobs import Job, replace

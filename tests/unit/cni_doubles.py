@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
-from neutron_cni.cni.attachment import Attachment
 from neutron_cni.cni.request import Request
-from neutron_cni.cni.result import Interface, IPConfig, Result
-from neutron_cni.deadline import Deadline
-from neutron_cni.engine import Engine
-from neutron_cni.errors import CniError, Code
+from neutron_cni.engine.engine import Engine
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.config import IpamConfig
-from neutron_cni.ipam.lease import Lease, LeasedAddress
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
+from neutron_cni.values.lease import Lease, LeasedAddress
+from neutron_cni.values.result import Interface, IPConfig, Result
 
 LEASE = Lease(
     addresses=(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.ipam_config import Mode
 from tests.reliability.life import Life
 from tests.reliability.scene import Scene
 from tests.reliability.zygote import Zygote

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neutron_cni.deadline import Deadline
 from neutron_cni.openstack.client import Client
+from neutron_cni.values.deadline import Deadline
 
 PASSWORD = "hunter2-very-secret"
 

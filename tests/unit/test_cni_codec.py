@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neutron_cni.cni.codec import error_to_json, result_from_document, result_to_json
-from neutron_cni.cni.result import Dns, Interface, IPConfig, Result, Route
 from neutron_cni.cni.versions import SUPPORTED, at_least, version_answer
-from neutron_cni.errors import CniError
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.result import Dns, Interface, IPConfig, Result, Route
 
 FULL = Result(
     interfaces=(Interface("veth1", "02:00:00:00:00:01", 1442), Interface("eth0", sandbox="/n")),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from neutron_cni.cli import app, node_files
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.errors import CniError
+from neutron_cni.values.errors import CniError
 
 
 def neutron_cni(*arguments: str) -> Result:

@@ -11,8 +11,8 @@ import pytest
 from neutron_cni.cni.delegate import delegate, delegate_add
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import Invocation
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
 
 ANSWER = '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/16","gateway":"10.1.0.1"}]}'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neutron_cni.cni.environment import Command, parse_environment, require_known_arguments
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.errors import CniError, Code
 from tests.unit.cni_doubles import environment
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from neutron_cni.cni.codec import result_to_document
 from neutron_cni.cni.request import parse
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.launcher import trace
-from neutron_cni.launcher.call import Answer, run
+from neutron_cni.hosts import trace
+from neutron_cni.hosts.call import Answer, run
 from neutron_cni.plugins import KINDS, config_of
 from tests.unit.cni_doubles import ENVIRONMENT, World, environment, stdin
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from neutron_cni.cni.attachment import Attachment
 from neutron_cni.cni.request import Request, parse
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import Mode
 from neutron_cni.plugins.veth_route import VethRouteConfig
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import Mode
 from tests.unit.cni_doubles import environment, stdin
 
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"

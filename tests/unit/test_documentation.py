@@ -18,8 +18,8 @@ import typer
 from neutron_cni.cli.app import build
 from neutron_cni.cni.request import OWN_IPAM, parse
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.plugins import KINDS, config_of
+from neutron_cni.values.ipam_config import IpamConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from neutron_cni.cni.request import parse
-from neutron_cni.cni.result import Result
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.lease import Lease
 from neutron_cni.plugins import config_of
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
+from neutron_cni.values.result import Result
 from tests.unit.cni_doubles import LEASE, FakeDataPlane, World, environment, stdin
 
 KEEP = "cni.dev/valid-attachments"
@@ -129,7 +129,9 @@ def test_add_gives_up_when_the_address_came_too_late(
     acquire = world.ipam.acquire
 
     def slow(request: Any) -> Any:
-        monkeypatch.setattr("neutron_cni.deadline.time.monotonic", lambda: request.deadline.at + 1)
+        monkeypatch.setattr(
+            "neutron_cni.values.deadline.time.monotonic", lambda: request.deadline.at + 1
+        )
         return acquire(request)
 
     monkeypatch.setattr(world.ipam, "acquire", slow)

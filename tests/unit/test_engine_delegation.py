@@ -8,9 +8,9 @@ import pytest
 
 from neutron_cni.cni.codec import result_to_document
 from neutron_cni.cni.request import parse
-from neutron_cni.cni.result import Result
-from neutron_cni.errors import CniError, Code
 from neutron_cni.plugins import config_of
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.result import Result
 from tests.unit.cni_doubles import World, environment, stdin
 
 SCRIPT = """#!/bin/sh

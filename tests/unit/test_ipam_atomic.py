@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.errors import Code
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.errors import Code
+from neutron_cni.values.ipam_config import Mode
 from tests.reliability.invariants import broken, leaks, trespasses
 from tests.reliability.life import QUARANTINE
 from tests.reliability.scene import Host, Rival, Scene, addresses_on

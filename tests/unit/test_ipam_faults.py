@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from neutron_cni.errors import Code
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.errors import Code
+from neutron_cni.values.ipam_config import Mode
 from tests.fakes import Fault
 from tests.fakes.faults import FOREVER, Drop
 from tests.reliability.life import QUARANTINE, Life

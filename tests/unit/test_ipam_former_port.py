@@ -11,18 +11,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import locate, node, service
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.config import IpamConfig, Mode
 from neutron_cni.ipam.service import NeutronIpam
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import State, Store
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig, Mode
 from tests.reliability.scene import Host, Scene, addresses_on, pairs_on
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from neutron_cni.errors import Code
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.errors import Code
+from neutron_cni.values.ipam_config import Mode
 from tests.reliability.invariants import leaks
 from tests.reliability.jobs import Job, Outcome
 from tests.reliability.scene import Host, Scene, addresses_on

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.config import Mode
 from neutron_cni.ipam.service import NeutronIpam
 from neutron_cni.store import Store
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import Mode
 from tests.reliability.life import QUARANTINE
 from tests.reliability.scene import Host, Scene, addresses_on
 from tests.unit.conftest import LifeMaker

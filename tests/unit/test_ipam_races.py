@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import Code
-from neutron_cni.ipam.config import Mode
 from neutron_cni.store import State
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import Code
+from neutron_cni.values.ipam_config import Mode
 from tests.fakes import Fault
 from tests.fakes.api import Request
 from tests.fakes.faults import Drop

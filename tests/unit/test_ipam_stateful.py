@@ -27,8 +27,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from neutron_cni.errors import Code
-from neutron_cni.ipam.config import Mode
+from neutron_cni.values.errors import Code
+from neutron_cni.values.ipam_config import Mode
 from tests.fakes import Fault
 from tests.fakes.faults import Drop
 from tests.reliability.life import Life

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.cni.attachment import Attachment, PodRef
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import IpamConfig, Mode
-from neutron_cni.ipam.lease import Lease
 from neutron_cni.store import Held, Record, State, Store, Wish
 from neutron_cni.store import store as store_module
+from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig, Mode
+from neutron_cni.values.lease import Lease
 from tests.reliability.life import Life
 from tests.unit.conftest import LifeMaker
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.store import Record, State, Store, schema
+from neutron_cni.values.errors import CniError, Code
 from tests.unit.test_ipam_store import hold, wish
 
 SECOND = "ALTER TABLE lease ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue';"

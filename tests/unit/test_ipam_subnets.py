@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.ipam.modes.subnets import Surroundings
 from neutron_cni.openstack.types import Network, Subnet
+from neutron_cni.values.ipam_config import IpamConfig
 
 
 def subnet(name: str, cidr: str, mode: str | None = None) -> Subnet:

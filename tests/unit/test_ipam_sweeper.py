@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.cni.attachment import Attachment, PodRef
-from neutron_cni.deadline import Deadline
 from neutron_cni.ipam import sweeper
-from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.store import Record, State, Store, Wish
+from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.ipam_config import IpamConfig
 
 
 def cooling(name: str, until: float) -> Record:

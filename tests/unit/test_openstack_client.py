@@ -11,8 +11,6 @@ from threading import Event
 
 import pytest
 
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.openstack import client as module
 from neutron_cni.openstack.client import BUSY_TRIES, CONNECT_TRIES, LONGEST_WAIT, Client
 from neutron_cni.openstack.errors import (
@@ -23,6 +21,8 @@ from neutron_cni.openstack.errors import (
     Unauthorized,
     Unreachable,
 )
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.faults import FOREVER, Drop
 from tests.fakes.raw import RawServer, make_certificate

@@ -16,11 +16,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import Code
 from neutron_cni.openstack import client as module
 from neutron_cni.openstack.client import CONNECT_TRIES, Client
 from neutron_cni.openstack.errors import CloudError, Unauthorized, Unreachable
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import Code
 from tests.fakes import FakeKeystone, FakeNeutron, Fault
 from tests.fakes.keystone import SECRET
 from tests.unit.openstack_doubles import PASSWORD, Waits, clouds_yaml, get, put

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neutron_cni.errors import Code
 from neutron_cni.openstack.errors import (
     AddressTaken,
     CloudError,
@@ -23,6 +22,7 @@ from neutron_cni.openstack.errors import (
     Unauthorized,
     refusal,
 )
+from neutron_cni.values.errors import Code
 
 
 def body(kind: str, message: str = "why") -> bytes:

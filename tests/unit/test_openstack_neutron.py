@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from neutron_cni.deadline import Deadline
 from neutron_cni.openstack import client as module
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, Forbidden, NotFound, Refused
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import FixedIp
+from neutron_cni.values.deadline import Deadline
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.cloud import DEFAULT_PROJECT
 from tests.fakes.faults import FOREVER, Drop

@@ -9,10 +9,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_net
 import msgspec
 import pytest
 
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.cni.result import Dns, Interface, IPConfig, Route
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.lease import Lease, LeasedAddress
 from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.plan import (
     Announcement,
@@ -36,6 +32,10 @@ from neutron_cni.plugins.veth_route import (
     result,
     teardown,
 )
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease, LeasedAddress
+from neutron_cni.values.result import Dns, Interface, IPConfig, Route
 
 POD = Attachment("c0ffee", "eth0", "/run/netns/pod")
 LINK = host_link_name(POD)

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 import typer
 from typer.core import TyperGroup
 
-from neutron_cni.errors import CniError
+from neutron_cni.values.errors import CniError
 
 MODULES = ("version", "install", "leases", "gc")
 """Modules of `neutron_cni.cli` that have commands; the help shows them in this order."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neutron_cni.cli.leases import NO_NODE, ConfDir, StateDir, anchors, compare_all, is_no_node
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.errors import CniError, Code
 
 if TYPE_CHECKING:
     from neutron_cni.ipam.audit.compare import Finding
     from neutron_cni.ipam.audit.leavings import NodeKnown
-    from neutron_cni.ipam.config import IpamConfig
     from neutron_cni.store import Store
+    from neutron_cni.values.ipam_config import IpamConfig
 
 Apply = Annotated[bool, typer.Option(help="Do it; without, only say what would be done.")]
 LOCK_SECONDS = 30.0
@@ -61,12 +61,13 @@ def gc(
 
 def _refuse_own(node: str, install: str, state_dir: Path, conf_dir: Path) -> None:
     """This node's own leases are not for others to remove, those of a former installation are."""
+    from neutron_cni.ipam.node import name as node_name
     from neutron_cni.store import Store
 
     with Store(str(state_dir)) as store:
         configs = anchors(store, conf_dir).values()
         own_install = store.fact("install")
-    names = {socket.gethostname(), *(config.node_name for config in configs)}
+    names = {socket.gethostname(), *(node_name(config) for config in configs)}
     if node in names and (not install or install == own_install):
         raise CniError(
             Code.INVALID_CONFIG,
@@ -147,11 +148,11 @@ def _settle_all(store: Store, conf_dir: Path) -> list[str]:
 
 
 def _settle(store: Store, anchor: str, config: IpamConfig) -> None:
-    from neutron_cni.deadline import Deadline
-    from neutron_cni.ipam.config import Mode
     from neutron_cni.ipam.lock import anchor_lock
     from neutron_cni.ipam.modes import port
     from neutron_cni.ipam.settling import connect, settle_mode
+    from neutron_cni.values.deadline import Deadline
+    from neutron_cni.values.ipam_config import Mode
 
     deadline = Deadline.after(LOCK_SECONDS)
     with anchor_lock(str(store.path.parent), anchor) as lock:
@@ -187,9 +188,9 @@ def _other_node(
     install: str,
     node_known: NodeKnown,
 ) -> None:
-    from neutron_cni.deadline import Deadline
     from neutron_cni.ipam.audit.leavings import leavings
     from neutron_cni.openstack.neutron import Neutron
+    from neutron_cni.values.deadline import Deadline
 
     neutron = Neutron.connect(cloud, clouds_file, Deadline.after(600.0))
     found = leavings(neutron, node, cluster, install, node_known)

@@ -9,8 +9,8 @@ import typer
 
 from neutron_cni.cli import node_files
 from neutron_cni.cli.leases import StateDir
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import DEFAULT_STATE_DIR, Mode
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR, Mode
 
 BinDir = Annotated[Path, typer.Option(help="Where the runtime looks for plugins.")]
 ConfDir = Annotated[

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neutron_cni.errors import CniError
+from neutron_cni.values.errors import CniError
 
 if TYPE_CHECKING:
     from neutron_cni.ipam.audit.compare import Finding
-    from neutron_cni.ipam.config import IpamConfig
     from neutron_cni.store import Record, Store
+    from neutron_cni.values.ipam_config import IpamConfig
 
 StateDir = Annotated[Path, typer.Option(help="Where the store is (`stateDir` of the network).")]
 ConfDir = Annotated[Path, typer.Option(help="Where the networks are configured.")]
@@ -64,9 +64,9 @@ def is_no_node(state_dir: Path, conf_dir: Path) -> bool:
 
 def compare_all(store: Store, conf_dir: Path) -> tuple[list[Finding], list[str]]:
     """Every configured or used network compared with Neutron; and why some could not be."""
-    from neutron_cni.deadline import Deadline
     from neutron_cni.ipam.audit.compare import against_neutron
     from neutron_cni.ipam.settling import connect
+    from neutron_cni.values.deadline import Deadline
 
     findings: list[Finding] = []
     problems: list[str] = []
@@ -82,8 +82,8 @@ def compare_all(store: Store, conf_dir: Path) -> tuple[list[Finding], list[str]]
 def anchors(store: Store, conf_dir: Path) -> dict[tuple[str, str], IpamConfig]:
     """What can be asked about: by anchor and mode. Ports of their own are asked for all at once."""
     from neutron_cni.ipam.audit.configured import configured
-    from neutron_cni.ipam.config import Mode
     from neutron_cni.ipam.settling import anchor_for
+    from neutron_cni.values.ipam_config import Mode
 
     found: dict[tuple[str, str], IpamConfig] = {}
     here = store.path.parent

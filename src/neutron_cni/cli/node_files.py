@@ -15,9 +15,9 @@ import neutron_cni
 from neutron_cni.cni.document import convert
 from neutron_cni.cni.environment import NAME
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.plugins import KINDS
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
 
 _MARK = "# Written by `neutron-cni install`."
 _SHEBANG_LIMIT = 127

@@ -17,9 +17,9 @@ from neutron_cni.cni.document import (
     parse_interface,
     parse_network,
 )
-from neutron_cni.cni.result import Dns, Interface, IPConfig, Result, Route
 from neutron_cni.cni.versions import NEWEST, at_least
-from neutron_cni.errors import CniError
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.result import Dns, Interface, IPConfig, Result, Route
 
 
 def result_to_json(result: Result, version: str) -> bytes:

@@ -21,9 +21,9 @@ from neutron_cni.cni.codec import result_from_document
 from neutron_cni.cni.document import decode
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import Invocation
-from neutron_cni.cni.result import Result
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.result import Result
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1

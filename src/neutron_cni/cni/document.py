@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from neutron_cni.cni.result import IPAddress, IPInterface, IPNetwork
-from neutron_cni.errors import CniError, Code
 from neutron_cni.values import typed
+from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
+from neutron_cni.values.errors import CniError, Code
 
 T = TypeVar("T")
 

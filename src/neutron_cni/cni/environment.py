@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from neutron_cni.cni.attachment import Attachment, PodRef
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.errors import CniError, Code
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 """Container ids and network names (SPEC, sections 1 and 2); match the whole of the text."""

@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from neutron_cni.cni.attachment import Attachment, PodRef
 from neutron_cni.cni.codec import result_from_document
 from neutron_cni.cni.document import convert, decode, invalid, parse_requested
 from neutron_cni.cni.environment import (
@@ -19,10 +18,12 @@ from neutron_cni.cni.environment import (
     parse_environment,
     require_known_arguments,
 )
-from neutron_cni.cni.result import IPAddress, Result
 from neutron_cni.cni.versions import SUPPORTED, at_least
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
+from neutron_cni.values.result import Result
 
 OWN_IPAM = "cni-ipam-neutron"
 """The value of `ipam.type` that means our own IPAM."""

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from neutron_cni.cni.attachment import Attachment, PodRef
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.deadline import Deadline
-from neutron_cni.ipam.config import IpamConfig
-from neutron_cni.ipam.lease import Lease
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.ipam_config import IpamConfig
+from neutron_cni.values.lease import Lease
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError, Code
 from neutron_cni.openstack.types import FixedIp, Subnet
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError, Code
 
 _RANDOM_TRIES = 64
 _COUNTABLE = 1 << 17

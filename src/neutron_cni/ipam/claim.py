@@ -15,8 +15,8 @@ from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
 
-from neutron_cni.cni.result import IPAddress
 from neutron_cni.store.machine import MACHINE_ID, PRODUCT_UUID, text_of
+from neutron_cni.values.address import IPAddress
 
 _PREFIX = "ncni"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import requests
 
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import IpamConfig, PortLookup
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Store
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig, PortLookup
 
 METADATA_SECONDS = 5.0
 LINKS = Path("/sys/class/net")

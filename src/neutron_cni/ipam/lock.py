@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.errors import CniError, Code
 
 OWN_PORT = "|own-port|"
 """What stands between cloud and token in the anchor of a pod that has a port of its own."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import Uplink
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
 
 NAMED = (Path("/run/netns"), Path("/run/docker/netns"))
 """Where runtimes and `ip netns` keep the files of network namespaces."""
+
+
+def name(config: IpamConfig) -> str:
+    """What this node is called in Neutron's tags: `node` of the configuration, or the host name."""
+    return config.node or os.uname().nodename
 
 
 def uplink(host_interface: str | None) -> Uplink:

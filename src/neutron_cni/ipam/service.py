@@ -15,19 +15,19 @@ from contextlib import suppress
 from random import Random
 from uuid import uuid4
 
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import settling
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.config import IpamConfig
-from neutron_cni.ipam.lease import Lease
 from neutron_cni.ipam.lock import anchor_lock
-from neutron_cni.ipam.sandbox import inode_of, is_gone
 from neutron_cni.ipam.settling import anchor_for
 from neutron_cni.ipam.sweeper import start_sweeper
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.store.record import process_identity
+from neutron_cni.store.sandbox import inode_of, is_gone
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
+from neutron_cni.values.lease import Lease
 
 FIRST_POLL, LAST_POLL = 0.01, 0.15
 """How long a waiting process sleeps between looks at its request: seconds, growing, so that fifty

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from random import Random
 
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.claim import install_id
-from neutron_cni.ipam.config import IpamConfig, Mode
 from neutron_cni.ipam.lock import OWN_PORT, FileLock
 from neutron_cni.store import Record, State, Store
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,9 +74,11 @@ def connect(store: Store, config: IpamConfig, anchor: str, deadline: Deadline) -
 
 def _install(store: Store, config: IpamConfig) -> str:
     """Who we are in Neutron's tags: kept, so that a node may change its name."""
+    from neutron_cni.ipam import node
+
     known = store.fact("install")
     if known is None:
-        known = install_id(config.node_name, config.state_dir)
+        known = install_id(node.name(config), config.state_dir)
         store.remember("install", known)
     return known
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import time
 
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import exhausted, free_count
-from neutron_cni.ipam.config import IpamConfig, Mode
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import address_pairs, pair_limit
 from neutron_cni.ipam.modes.context import Context
@@ -17,6 +14,9 @@ from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
 from neutron_cni.ipam.settling import anchor_for, connect
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Store
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 LONGEST_HOLD = 150.0
 """Seconds that one may hold an anchor's lock: the sweeper's 120 for one round, and some more."""

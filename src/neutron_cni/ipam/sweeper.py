@@ -12,12 +12,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError
 from neutron_cni.ipam.lock import FileLock, anchor_lock
 from neutron_cni.ipam.settling import settle_anchor
-from neutron_cni.launcher.light import import_lightly
+from neutron_cni.light import import_lightly
 from neutron_cni.store import State, Store
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError
 
 SETTLE_SECONDS = 120.0
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0

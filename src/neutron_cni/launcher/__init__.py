@@ -46,11 +46,11 @@ def _fill_standard_descriptors() -> None:
 
 
 def _answer(plugin: str, command: str) -> None:
-    from neutron_cni.launcher import relay
+    from neutron_cni.hosts import client
 
-    stdin, listener = relay.standard_input(), None
+    stdin, listener = client.standard_input(), None
     if command == "ADD" and stdin is not None:
-        found = relay.hand_over(plugin, stdin)
+        found = client.hand_over(plugin, stdin)
         if isinstance(found, tuple):
             status, stdout, stderr = found
             os.write(1, stdout)
@@ -58,7 +58,7 @@ def _answer(plugin: str, command: str) -> None:
                 _write_notes(stderr)
             os._exit(status)
         listener = found
-    from neutron_cni.launcher.call import serve
+    from neutron_cni.hosts.call import serve
 
     serve(plugin, stdin, listener)
 

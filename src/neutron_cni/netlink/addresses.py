@@ -6,10 +6,10 @@ from ipaddress import ip_interface
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
-from neutron_cni.cni.result import IPInterface
 from neutron_cni.netlink.messages import EXCL_CREATE, EXISTS, FAMILY, GONE, new
 from neutron_cni.netlink.plan import LinkAddress
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
+from neutron_cni.values.address import IPInterface
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError, Code
 
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
 _BROADCAST = b"\xff" * 6

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink import addresses, announce, links, neighbours, routes, sysctl
 from neutron_cni.netlink.identity import pair_exists
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import LinkRoute, Plan, Side, Sysctl, Veth
 from neutron_cni.netlink.rtnl import Request, Rtnl
 from neutron_cni.netlink.undo import undo
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError, Code
 
 __all__ = ["apply", "undo"]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from neutron_cni.cni.result import IPAddress, IPInterface, IPNetwork
-from neutron_cni.errors import CniError
 from neutron_cni.netlink import addresses, links, neighbours, routes, sysctl
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import LinkRoute, Plan, Side
 from neutron_cni.netlink.routes import Route
 from neutron_cni.netlink.rtnl import Rtnl
+from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
+from neutron_cni.values.errors import CniError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neutron_cni.cni.result import IPInterface, IPNetwork
+from neutron_cni.values.address import IPInterface, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)

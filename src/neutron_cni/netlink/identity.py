@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink import links
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.plan import Veth
 from neutron_cni.netlink.rtnl import Rtnl
+from neutron_cni.values.errors import CniError, Code
 
 
 def made_by(link: Link, veth: Veth) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.errors import CniError, Code
 
 T = TypeVar("T")
 

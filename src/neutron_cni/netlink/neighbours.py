@@ -8,10 +8,10 @@ from ipaddress import ip_address
 
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
-from neutron_cni.cni.result import IPAddress
 from neutron_cni.netlink.messages import EXCL_CREATE, FAMILY, GONE, REPLACE_CREATE, new
 from neutron_cni.netlink.plan import Neighbour, ProxyNeighbour
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
+from neutron_cni.values.address import IPAddress
 
 PROTOCOL = 110
 """Marks our proxy entries (`ip neigh show proxy` prints "proto 110"). None of the kernel's or of

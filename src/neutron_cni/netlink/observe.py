@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 
-from neutron_cni.cni.result import IPInterface, IPNetwork
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink import addresses, links, routes, sysctl
 from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.identity import pair_exists
@@ -13,6 +11,8 @@ from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace, is_netns, namespace_identity
 from neutron_cni.netlink.plan import Plan
 from neutron_cni.netlink.rtnl import Rtnl
+from neutron_cni.values.address import IPInterface, IPNetwork
+from neutron_cni.values.errors import CniError, Code
 
 __all__ = [
     "find_uplink",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from neutron_cni.cni.result import IPAddress, IPInterface, IPNetwork
+from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
 
 MAX_LINK_NAME = 15
 """Characters in a link name: IFNAMSIZ less the closing NUL."""

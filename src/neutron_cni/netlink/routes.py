@@ -8,10 +8,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from neutron_cni.cni.result import IPAddress, IPNetwork
 from neutron_cni.netlink.messages import EXCL_CREATE, FAMILY, GONE, new
 from neutron_cni.netlink.plan import LinkRoute
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
+from neutron_cni.values.address import IPAddress, IPNetwork
 
 DEFAULTS: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 

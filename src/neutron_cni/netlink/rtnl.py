@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink.namespace import Identity, Namespace, own_identity, socket_identity
+from neutron_cni.values.errors import CniError, Code
 
 Message = Any
 """A pyroute2 message (nlmsg). pyroute2 has no types."""

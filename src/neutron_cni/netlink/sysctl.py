@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.netlink.plan import Sysctl
+from neutron_cni.values.errors import CniError, Code
 
 _ROOT = Path("/proc/sys")
 

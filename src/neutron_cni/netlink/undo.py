@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError
 from neutron_cni.netlink import links, neighbours, routes
 from neutron_cni.netlink.identity import made_by
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import Plan, Side, Veth
 from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError
 
 
 def undo(plan: Plan, netns: str | None) -> None:

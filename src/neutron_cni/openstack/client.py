@@ -19,8 +19,6 @@ import urllib3
 from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as ks_errors
 
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import Code
 from neutron_cni.openstack.credentials import causes, first_line, login_failure, session_for
 from neutron_cni.openstack.errors import (
     AnswerLost,
@@ -29,6 +27,8 @@ from neutron_cni.openstack.errors import (
     Unreachable,
     refusal,
 )
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import Code
 
 T = TypeVar("T")
 

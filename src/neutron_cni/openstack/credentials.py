@@ -17,8 +17,8 @@ from keystoneauth1 import exceptions as ks_errors
 from openstack import exceptions as sdk_errors
 from openstack.config import loader
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.openstack.errors import Unauthorized, Unreachable
+from neutron_cni.values.errors import CniError, Code
 
 
 def session_for(cloud: str | None, file: str | None) -> ks_adapter.Adapter:

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.errors import CniError, Code
 
 
 class CloudError(CniError):

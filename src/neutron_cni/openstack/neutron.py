@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.openstack.client import Client
 from neutron_cni.openstack.errors import AnswerLost, Forbidden, NotFound, Refused
 from neutron_cni.openstack.types import AddressPair, FixedIp, Network, Port, Quota, Subnet
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
 
 MAX_TAG = 60
 """Characters of a tag that every release takes (later ones take 255).

@@ -8,7 +8,7 @@ from datetime import datetime
 from ipaddress import ip_address, ip_network
 from typing import Any, Self
 
-from neutron_cni.cni.result import IPAddress, IPNetwork
+from neutron_cni.values.address import IPAddress, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)

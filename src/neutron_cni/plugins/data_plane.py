@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from neutron_cni.cni.result import Result
-from neutron_cni.ipam.lease import Lease
+from neutron_cni.values.lease import Lease
+from neutron_cni.values.result import Result
 
 
 class DataPlane(Protocol):

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from neutron_cni.ipam.lease import Lease
 from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.plan import Announcement, ProxyNeighbour, Side, Sysctl
+from neutron_cni.values.lease import Lease
 
 
 def veth_sysctls(link: str, versions: AbstractSet[int], facts: HostFacts) -> list[Sysctl]:

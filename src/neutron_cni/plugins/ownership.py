@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from neutron_cni.cni.attachment import Attachment
+from neutron_cni.values.attachment import Attachment
 
 PREFIX = "neutron-cni "
 """What the alias of every link of ours begins with (`ip link` shows it)."""

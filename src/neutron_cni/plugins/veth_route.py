@@ -15,17 +15,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
 
 import msgspec
 
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.cni.result import (
-    Interface,
-    IPAddress,
-    IPConfig,
-    IPNetwork,
-    Result,
-    Route,
-)
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.lease import Lease
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.plan import (
     MAX_LINK_NAME,
@@ -39,6 +28,11 @@ from neutron_cni.netlink.plan import (
     Veth,
 )
 from neutron_cni.plugins import forwarding, ownership
+from neutron_cni.values.address import IPAddress, IPNetwork
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
+from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 """MAC of every node-side veth, as Calico has it: a pod's neighbour entry for its gateway is the

@@ -7,11 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 
-from neutron_cni.cni.attachment import Attachment
 from neutron_cni.cni.request import Request
-from neutron_cni.cni.result import Result
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.lease import Lease
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.apply import apply
 from neutron_cni.netlink.diff import diff
@@ -20,6 +16,10 @@ from neutron_cni.netlink.plan import Plan
 from neutron_cni.netlink.undo import remove_stale_proxies, undo
 from neutron_cni.plugins import ownership, veth_route
 from neutron_cni.plugins.veth_route import VethRouteConfig
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
+from neutron_cni.values.result import Result
 
 _ALIAS_BYTES = 254
 """IFALIASZ (include/uapi/linux/if.h) less a NUL, which pyroute2 sends and the kernel counts, and

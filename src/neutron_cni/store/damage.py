@@ -13,9 +13,9 @@ from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
-from neutron_cni.errors import CniError
 from neutron_cni.store.record import Held, from_row
 from neutron_cni.store.schema import MIGRATIONS, exclusive, raw_connection, store_errors, version_of
+from neutron_cni.values.errors import CniError
 
 _SURROUNDINGS = frozenset(
     {

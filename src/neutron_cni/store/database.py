@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError
 from neutron_cni.store.damage import is_suspicious, set_aside_if_damaged
 from neutron_cni.store.machine import CopiedStore, set_aside_if_copied
 from neutron_cni.store.record import Held, Record, State, from_row, to_row
 from neutron_cni.store.schema import open_database, store_errors
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError
 
 _IN_TURN = allocate_lock()
 """One transaction at a time per process: SQLite has the second one sleep, for up to 0.1 s."""

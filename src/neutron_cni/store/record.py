@@ -20,11 +20,12 @@ from typing import Any
 
 import msgspec
 
-from neutron_cni.cni.attachment import Attachment, PodRef
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError
-from neutron_cni.ipam.config import IpamConfig
-from neutron_cni.ipam.lease import Lease, lease_from_json, lease_to_json
+from neutron_cni.store.lease_json import lease_from_json, lease_to_json
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig
+from neutron_cni.values.lease import Lease
 from neutron_cni.values.typed import convert
 
 

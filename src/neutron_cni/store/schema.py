@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.errors import CniError, Code
 
 BUSY_SECONDS = 20.0
 """How long a writer waits for another: transactions here take milliseconds."""

@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from neutron_cni.cni.attachment import Attachment
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.lease import Lease, lease_to_json
-from neutron_cni.ipam.sandbox import inode_of
 from neutron_cni.store import machine
 from neutron_cni.store.boot import release_all
 from neutron_cni.store.database import Database, address_in
+from neutron_cni.store.lease_json import lease_to_json
 from neutron_cni.store.record import Entry, Held, Record, State, to_row
+from neutron_cni.store.sandbox import inode_of
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
 
 LATE_ANSWER_SECONDS = 120.0
 """How long a change whose answer was lost may still arrive at Neutron's database."""

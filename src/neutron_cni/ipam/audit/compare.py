@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.ipam import locate
+from neutron_cni.ipam import locate, node
 from neutron_cni.ipam.claim import claims_in
-from neutron_cni.ipam.config import Mode
 from neutron_cni.ipam.modes import reserve
 from neutron_cni.ipam.modes.address_pairs import pair_addresses
 from neutron_cni.ipam.modes.context import Context, InUse
 from neutron_cni.ipam.modes.stock import is_foreign
-from neutron_cni.ipam.sandbox import is_gone
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
+from neutron_cni.store.sandbox import is_gone
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.ipam_config import Mode
 
 YOUNG_SECONDS = 60.0
 """A lease younger than this may belong to an ADD that is still at work."""
@@ -137,14 +137,14 @@ def _claims(context: Context, port: Port) -> Iterator[Finding]:
 def _of_former_installations(context: Context) -> Iterator[Finding]:
     """Ports for a node of this name that are not of this installation: its store is no more."""
     config = context.config
-    for port in context.neutron.ports(tags=f"{reserve.TAG},{reserve.node_tag(config.node_name)}"):
+    for port in context.neutron.ports(tags=f"{reserve.TAG},{reserve.node_tag(node.name(config))}"):
         install = reserve.tag_value(port, "install")
         if install == context.install or port.device_owner != reserve.DEVICE_OWNER:
             continue
         if reserve.tag_value(port, "cluster") == config.cluster:
             text = (
                 f"port {port.id} ({port.name}) was made by installation {install} of a node "
-                f"of this name; if that is no more: neutron-cni gc --node {config.node_name} "
+                f"of this name; if that is no more: neutron-cni gc --node {node.name(config)} "
                 f"--install {install} --node-is-gone"
             )
             yield Finding(Kind.FOREIGN, _addresses(port), text)

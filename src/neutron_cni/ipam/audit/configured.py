@@ -7,8 +7,8 @@ from typing import Any
 
 from neutron_cni.cni.document import decode
 from neutron_cni.cni.request import OWN_IPAM, own_ipam
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import IpamConfig
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
 
 SUFFIXES = (".conf", ".conflist", ".json")
 """Files that libcni loads from the configuration folder."""

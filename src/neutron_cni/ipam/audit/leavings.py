@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.modes import reserve
 from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
+from neutron_cni.values.errors import CniError, Code
 
 MIN_AGE_SECONDS = 300.0
 """Younger ports are never touched: their node may only just have come."""

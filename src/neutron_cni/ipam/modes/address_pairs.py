@@ -10,11 +10,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import locate
-from neutron_cni.ipam.adopt import adopted
 from neutron_cni.ipam.modes import former, pair_limit, reserve
+from neutron_cni.ipam.modes.adopt import adopted
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.stock import live_addresses
 from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
@@ -26,6 +24,8 @@ from neutron_cni.openstack.errors import (
 )
 from neutron_cni.openstack.types import AddressPair, Port
 from neutron_cni.store import Record, State
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError, Code
 
 MAX_ROUNDS = 40
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.deadline import Deadline
-from neutron_cni.ipam.config import IpamConfig
 from neutron_cni.ipam.locate import UplinkFacts
-from neutron_cni.ipam.sandbox import inode_of
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.store import Record, State, Store
+from neutron_cni.store.sandbox import inode_of
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.ipam_config import IpamConfig
 
 InUse = Callable[[IPAddress], str]
 """The network namespace of this node that has the address, empty when none has."""

@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import Choice, Want, choose
 from neutron_cni.ipam.claim import claims_in
@@ -38,6 +36,8 @@ from neutron_cni.openstack.errors import (
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import Held, Record, State
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError, Code
 
 MAX_RACES = 40
 """Lost races against other writers: with jitter so many are no accident."""

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from neutron_cni.cni.result import IPAddress
 from neutron_cni.ipam.modes import reserve
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.stock import Progress, live_addresses, owned, tags_of
@@ -26,6 +25,7 @@ from neutron_cni.openstack.errors import (
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.values.address import IPAddress
 
 _TRIES = 10
 

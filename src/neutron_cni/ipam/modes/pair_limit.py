@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.openstack.types import Port
+from neutron_cni.values.errors import CniError, Code
 
 LIMIT_SECONDS = 600.0
 """How long a limit that Neutron told is believed: the operator may have raised it since."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.adopt import adopted
 from neutron_cni.ipam.modes import reserve
+from neutron_cni.ipam.modes.adopt import adopted
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
 from neutron_cni.openstack.errors import AnswerLost, InUse
 from neutron_cni.store import Record, State
+from neutron_cni.values.errors import CniError, Code
 
 _OUT_OF_THE_WAY = {"admin_state_up": False, "binding:vnic_type": "baremetal"}
 """Keeps ML2/OVN from speaking for the pod, whose frames have another MAC than the port.

@@ -12,12 +12,13 @@ from hashlib import sha256
 from itertools import product
 from typing import Any
 
-from neutron_cni.errors import CniError, Code
+from neutron_cni.ipam import node
 from neutron_cni.ipam.choose import exhausted, still_resting
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, SubnetFull
 from neutron_cni.openstack.types import Port, Subnet
 from neutron_cni.store import Held, Record, State
+from neutron_cni.values.errors import CniError, Code
 
 DEVICE_OWNER = "neutron-cni:pod"
 TAG = "neutron-cni"
@@ -27,7 +28,7 @@ _NAME_LENGTH = 50
 
 def tags_of(context: Context, record: Record, parent: str) -> list[str]:
     """What lets others judge the port when this node is gone. At most 60 characters each."""
-    tags = [TAG, node_tag(context.config.node_name), f"ncni-install={context.install}"]
+    tags = [TAG, node_tag(node.name(context.config)), f"ncni-install={context.install}"]
     tags.append(f"ncni-token={record.token}")
     if context.config.cluster:
         tags.append(f"ncni-cluster={context.config.cluster}")
@@ -69,7 +70,7 @@ def is_lost(context: Context, port: Port, known: Collection[str]) -> bool:
     By its node's name too: the mark's six digits are too few to tell a cloud's nodes apart, and
     what is lost is given back.
     """
-    return port.device_id not in known and node_tag(context.config.node_name) in port.tags
+    return port.device_id not in known and node_tag(node.name(context.config)) in port.tags
 
 
 def make(
@@ -94,7 +95,7 @@ def make(
         "network_id": network_id,
         "device_id": record.nonce,
         "device_owner": DEVICE_OWNER,
-        "description": f"neutron-cni: {record} on node {context.config.node_name}"[:255],
+        "description": f"neutron-cni: {record} on node {node.name(context.config)}"[:255],
         **(more or {}),
     }
     for fixed_ips in _placements(record, subnets):

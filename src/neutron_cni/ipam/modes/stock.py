@@ -11,13 +11,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from neutron_cni.cni.result import IPAddress
-from neutron_cni.ipam.adopt import adopted_fixed_ips, watched_claims
 from neutron_cni.ipam.claim import Claim, claims_in
+from neutron_cni.ipam.modes.adopt import adopted_fixed_ips, watched_claims
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import Surroundings
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Held, Record, State
+from neutron_cni.values.address import IPAddress
 
 
 @dataclass(slots=True)

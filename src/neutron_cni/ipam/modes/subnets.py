@@ -6,13 +6,13 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from neutron_cni.cni.result import Dns, Route
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.config import IpamConfig
-from neutron_cni.ipam.lease import Lease, LeasedAddress
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Network, Subnet
 from neutron_cni.store import Held
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
+from neutron_cni.values.lease import Lease, LeasedAddress
+from neutron_cni.values.result import Dns, Route
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from tests.unit.cni_doubles import environment, stdin
 PLUGIN = """
 import os, sys, time
 sys.path[:0] = {path!r}
-from neutron_cni.launcher import call, main, relay
+from neutron_cni.hosts import call, client, server
+from neutron_cni.launcher import main
 from tests.unit.cni_doubles import World, FakeIpam
 
 class Slow(FakeIpam):
@@ -30,10 +31,10 @@ class Slow(FakeIpam):
             time.sleep(0.01)
         return super().acquire(request)
 
-relay.STATE_FOLDER = {state!r}
-peer_of = relay.peer_of
+client.STATE_FOLDER = {state!r}
+peer_of = server._peer_of
 if {suspicious!r}:
-    relay.peer_of = lambda connection: (peer_of(connection)[0], os.geteuid() + 1)
+    server._peer_of = lambda connection: (peer_of(connection)[0], os.geteuid() + 1)
 call.local_engine = lambda note: (note(f"a note {{os.getpid()}}"), World(Slow()).engine)[1]
 sys.argv = ["veth-route"]
 main()

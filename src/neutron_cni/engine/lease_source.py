@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import IpamChoice, Request
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
 from neutron_cni.ipam.api import Ipam, IpamRequest
-from neutron_cni.ipam.config import IpamConfig
-from neutron_cni.ipam.lease import Lease
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
+from neutron_cni.values.lease import Lease
 
 AnyRequest = Request[Any]
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, NoReturn
 from neutron_cni.cni.codec import error_to_json, result_to_json
 from neutron_cni.cni.request import parse, version_of
 from neutron_cni.cni.versions import NEWEST, version_answer
-from neutron_cni.engine import Engine
-from neutron_cni.errors import CniError, Code
-from neutron_cni.launcher.light import import_lightly
-from neutron_cni.launcher.local import local_engine
-from neutron_cni.launcher.relay import INPUT_LIMIT
+from neutron_cni.engine.engine import Engine
+from neutron_cni.hosts.in_process import local_engine
+from neutron_cni.hosts.wire import INPUT_LIMIT
+from neutron_cni.light import import_lightly
 from neutron_cni.plugins import KINDS, config_of
+from neutron_cni.values.errors import CniError, Code
 
 if TYPE_CHECKING:
     import _socket
 
-    from neutron_cni.launcher.group import Group
+    from neutron_cni.hosts.server import Server
 
 
 class Terminated(BaseException):
@@ -62,7 +62,7 @@ def run(
         late = CniError(Code.TRY_AGAIN, "ended by a signal; what was begun has been undone")
         stdout, status = error_to_json(late, version_of(stdin) or NEWEST), 128 + signal.SIGTERM
     except Exception as error:
-        from neutron_cni.launcher.trace import record
+        from neutron_cni.hosts.trace import record
 
         unexpected = CniError(Code.UNEXPECTED, *record(error, stdin, notes))
         stdout, status = error_to_json(unexpected, version_of(stdin) or NEWEST), 1
@@ -78,15 +78,15 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
     answer_to = os.dup(1)
     os.dup2(2, 1)
     import_lightly()
-    group = None
+    server = None
     try:
         _undo_on_signal()
         if listener is not None:
-            group = _group(listener)
+            server = _server(listener)
         answer = run(plugin, os.environ, stdin) if stdin is not None else _UNREADABLE
         _ignore_signals()  # The work is done, and the answer is it.
-        if group is not None:
-            group.close()
+        if server is not None:
+            server.close()
     except Terminated:
         answer = Answer(128 + signal.SIGTERM)
     os.write(answer_to, _line(answer.stdout))
@@ -111,17 +111,17 @@ def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engin
     return b"" if result is None else result_to_json(result, request.version)
 
 
-def _group(listener: _socket.socket) -> Group:
+def _server(listener: _socket.socket) -> Server:
     """Does others' calls from now on."""
     import socket
 
-    from neutron_cni.launcher.group import Group
+    from neutron_cni.hosts.server import Server
 
     def answer(plugin: str, environ: Mapping[str, str], stdin: bytes) -> tuple[int, bytes, bytes]:
         found = run(plugin, environ, stdin)
         return found.status, _line(found.stdout), found.stderr.encode(errors="backslashreplace")
 
-    return Group(socket.socket(fileno=listener.detach()), answer)
+    return Server(socket.socket(fileno=listener.detach()), answer)
 
 
 def _line(stdout: bytes) -> bytes:

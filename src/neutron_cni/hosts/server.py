@@ -1,4 +1,4 @@
-"""The first process of a burst does the others' calls too, while it is at its own (see `relay`).
+"""The first process of a burst does the others' calls too, while it is at its own (see `client`).
 
 When its own is done it takes no more, lets those under way end for a moment, and goes; whoever has
 no answer by then does the work itself. That is no other case than a process that is killed.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from neutron_cni.launcher import relay
+from neutron_cni.hosts import client, wire
 
 LINGER_SECONDS = 1.0
 """How long our own pod may wait for others' calls to end."""
@@ -28,10 +29,10 @@ _SAME = ("root", "cwd", "ns/mnt", "ns/net", "ns/pid")
 """What of /proc/PID has to be the same for two processes to mean the same by a path, and by the
 node's own network."""
 _OWN_AFFAIRS = ("_", "PWD", "OLDPWD", "SHLVL")
-Run = Callable[[str, Mapping[str, str], bytes], tuple[int, bytes, bytes]]
+Run = Callable[[str, Mapping[str, str], bytes], wire.Answer]
 
 
-class Group:
+class Server:
     """Serves others' calls in threads, until `close`."""
 
     def __init__(self, listener: socket.socket, run: Run) -> None:
@@ -41,7 +42,7 @@ class Group:
         self._under_way = 0
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = min(MOST, (soft - _OTHER_FILES) // _FILES_OF_A_CALL)
-        threading.Thread(target=self._accept, name="group", daemon=True).start()
+        threading.Thread(target=self._accept, name="burst", daemon=True).start()
 
     def close(self) -> None:
         """Take no more, and wait a moment for those under way."""
@@ -74,12 +75,10 @@ class Group:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, suppress(OSError):
-                connection.settimeout(relay.SECONDS)
+                connection.settimeout(client.SECONDS)
                 call = _read(connection) if _is_like_us(connection) else None
                 if call is not None:
-                    status, stdout, stderr = self._run(*call)
-                    head = f"{status} {len(stdout)} {len(stdout) + len(stderr)}\n"
-                    connection.sendall(head.encode() + stdout + stderr)
+                    connection.sendall(wire.answer_to_bytes(self._run(*call)))
         finally:
             self._done()
 
@@ -91,7 +90,7 @@ class Group:
 
 def _is_like_us(connection: socket.socket) -> bool:
     """Whether it is the same user on the same node, where paths mean the same."""
-    pid, uid = relay.peer_of(connection)
+    pid, uid = _peer_of(connection)
     if uid != os.geteuid():
         return False
     places = ((f"/proc/{pid}/{what}", f"/proc/self/{what}") for what in _SAME)
@@ -101,20 +100,24 @@ def _is_like_us(connection: socket.socket) -> bool:
         return False
 
 
-def _read(connection: socket.socket) -> tuple[str, dict[str, str], bytes] | None:
-    """Plugin, environment and standard input; None unless the environment is ours but for CNI."""
+def _peer_of(connection: socket.socket) -> tuple[int, int]:
+    """(pid, uid) of the process at the other end, as the kernel noted them (unix(7))."""
+    pid, uid, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    )
+    return pid, uid
+
+
+def _read(connection: socket.socket) -> wire.Call | None:
+    """The call; None where it is none, or its environment is not ours but for CNI's part."""
     received = bytearray()
     while data := connection.recv(65536):
         received += data
-        if len(received) > 2 * relay.INPUT_LIMIT:
+        if len(received) > 2 * wire.INPUT_LIMIT:
             return None
-    head, end, stdin = bytes(received).partition(b"\0\0")
-    if not end:
-        return None
-    plugin, *pairs = head.split(b"\0")
-    environ = dict(os.fsdecode(pair).partition("=")[::2] for pair in pairs)
-    same = _affairs(environ) == _affairs(os.environ)
-    return (os.fsdecode(plugin), environ, stdin) if same else None
+    call = wire.call_from_bytes(bytes(received))
+    same = call is not None and _affairs(call[1]) == _affairs(os.environ)
+    return call if same else None
 
 
 def _affairs(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,18 +7,8 @@ one shape, that of 1.1.0; older ones exist only at the edge, in `to_json` and `f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
 
-IPAddress = IPv4Address | IPv6Address
-IPInterface = IPv4Interface | IPv6Interface
-IPNetwork = IPv4Network | IPv6Network
+from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)

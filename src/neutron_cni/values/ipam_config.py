@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -65,8 +64,3 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Name of this node for the tags; default: the host name."""
     state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = DEFAULT_STATE_DIR
     """Where the store and its locks are: must survive a reboot."""
-
-    @property
-    def node_name(self) -> str:
-        """`node`, or the host name."""
-        return self.node or os.uname().nodename

@@ -11,15 +11,15 @@ import time
 from collections.abc import Sequence
 from uuid import uuid4
 
-from neutron_cni.cni.attachment import Attachment, PodRef
-from neutron_cni.cni.result import IPAddress
 from neutron_cni.ipam.claim import Claim
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import Surroundings
-from neutron_cni.ipam.sandbox import inode_of
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Held, Record, State, Wish
+from neutron_cni.store.sandbox import inode_of
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.attachment import Attachment, PodRef
 
 
 def adopted(

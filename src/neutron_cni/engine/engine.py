@@ -12,19 +12,19 @@ from math import inf
 from neutron_cni.cni.document import invalid
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import OWN_IPAM
-from neutron_cni.cni.result import Interface, Result
-from neutron_cni.deadline import Deadline
-from neutron_cni.errors import CniError, Code
-from neutron_cni.ipam.api import Ipam
-from neutron_cni.ipam.lease import Lease
-from neutron_cni.plugins import KINDS, Kind
-from neutron_cni.plugins.data_plane import DataPlane
-from neutron_cni.plugins.ipam_source import (
+from neutron_cni.engine.lease_source import (
     ROLLBACK_SECONDS,
     AnyRequest,
     IpamSource,
     ipam_source,
 )
+from neutron_cni.ipam.api import Ipam
+from neutron_cni.plugins import KINDS, Kind
+from neutron_cni.plugins.data_plane import DataPlane
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
+from neutron_cni.values.result import Interface, Result
 
 LONGEST = {Command.STATUS: 10.0, Command.CHECK: 20.0}
 """Seconds. The kubelet waits for both in places where it does nothing else meanwhile, and takes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from neutron_cni.errors import CniError, Code
+from neutron_cni.values.errors import CniError, Code
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import traceback
 from pathlib import Path
 
 from neutron_cni.cni.document import decode
-from neutron_cni.errors import CniError
-from neutron_cni.ipam.config import DEFAULT_STATE_DIR
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR
 
 LOG_LIMIT = 4 << 20
 """Bytes after which the log is set aside as plugin.log.1: a runtime may retry for weeks."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neutron_cni.cni.request import Request
-from neutron_cni.engine import Engine
+from neutron_cni.engine.engine import Engine
 from neutron_cni.ipam.api import Ipam
 from neutron_cni.plugins.data_plane import DataPlane
 

@@ -2,17 +2,13 @@
 
 What a call needs takes 50 ms to import, and fifty pods that start at once would pay for it fifty
 times, on the processors that the one which talks to Neutron needs as well. So the first one of a
-burst listens while it works (`group`), and the others ask it: 10 ms each. Whatever goes wrong with
+burst listens while it works (`server`), and the others ask it: 10 ms each. Whatever goes wrong with
 that, they do the work themselves, as a repeated call is fine.
 
 They meet at a socket in the state folder, which only its owner (root) can enter: whoever answers
 there could give an answer of its own, and is sent the environment with its passwords. The kernel
 frees the lock of the one that listens when it dies, however it dies, and the next one takes its
-place. The messages end with
-the sender's half of the connection:
-
-    call    PLUGIN NUL NAME=VALUE NUL ... NUL NUL STDIN
-    answer  STATUS BYTES-OF-STDOUT BYTES-OF-BOTH NEWLINE STDOUT STDERR
+place.
 """
 
 import _socket  # `socket`, around it, takes 4 ms to import
@@ -20,13 +16,11 @@ import fcntl
 import os
 import stat
 from binascii import crc32
-from struct import unpack
 
 from neutron_cni import __version__
 from neutron_cni.cni.versions import quoted_value
+from neutron_cni.hosts import wire
 
-INPUT_LIMIT = 16 << 20
-"""Bytes of configuration; one with the prevResult of a long chain has a few thousand."""
 SECONDS = 90.0
 """How long one waits for the other's answer before doing the work itself."""
 
@@ -42,12 +36,12 @@ def standard_input() -> bytes | None:
     """All of it, and a little more than we take of what is too long; None if it can't be read."""
     try:
         with open(0, "rb", closefd=False) as stdin:
-            return stdin.read(INPUT_LIMIT + 1)
+            return stdin.read(wire.INPUT_LIMIT + 1)
     except OSError:
         return None
 
 
-def hand_over(plugin: str, stdin: bytes) -> tuple[int, bytes, bytes] | _socket.socket | None:
+def hand_over(plugin: str, stdin: bytes) -> wire.Answer | _socket.socket | None:
     """The answer (status, standard output, standard error) of a process that takes the call.
 
     If none does: a socket on which this one shall listen for others, or None.
@@ -85,12 +79,6 @@ def _private_folder(path: str) -> int | None:
 def _means_the_same_everywhere(path: str) -> bool:
     """Whether another process finds the same there: the paths that runtimes give."""
     return path.startswith("/") and not path.startswith(("/proc/self/", "/proc/thread-self/"))
-
-
-def peer_of(connection: _socket.socket) -> tuple[int, int]:
-    """(pid, uid) of the process at the other end, as the kernel noted them (unix(7))."""
-    pid, uid, _ = unpack("3i", connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
-    return pid, uid
 
 
 def _new() -> _socket.socket:
@@ -131,10 +119,9 @@ def _connect(place: str) -> _socket.socket | None:
     return connection
 
 
-def _ask(connection: _socket.socket, plugin: str, stdin: bytes) -> tuple[int, bytes, bytes] | None:
-    variables = [os.fsencode(f"{name}={value}") for name, value in os.environ.items()]
+def _ask(connection: _socket.socket, plugin: str, stdin: bytes) -> wire.Answer | None:
     try:
-        connection.sendall(b"\0".join([os.fsencode(plugin), *variables, b"", stdin]))
+        connection.sendall(wire.call_to_bytes((plugin, os.environ, stdin)))
         connection.shutdown(_socket.SHUT_WR)
         received = []
         while data := connection.recv(65536):
@@ -143,8 +130,4 @@ def _ask(connection: _socket.socket, plugin: str, stdin: bytes) -> tuple[int, by
         return None
     finally:
         connection.close()
-    head, newline, rest = b"".join(received).partition(b"\n")
-    if not newline:
-        return None
-    status, length, total = map(int, head.split())
-    return (status, rest[:length], rest[length:]) if len(rest) == total else None
+    return wire.answer_from_bytes(b"".join(received))

@@ -1,0 +1,19 @@
+"""IP addresses of either version, as the standard library has them."""
+
+from __future__ import annotations
+
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+
+IPAddress = IPv4Address | IPv6Address
+"""One address, "10.0.0.5"."""
+IPInterface = IPv4Interface | IPv6Interface
+"""An address with the prefix length of its subnet, "10.0.0.5/24"."""
+IPNetwork = IPv4Network | IPv6Network
+"""A range of addresses, "10.0.0.0/24"."""
