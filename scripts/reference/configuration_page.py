@@ -11,11 +11,10 @@ import msgspec.inspect as shape
 from source import cell, described, module, template
 
 from neutron_cni.cni import environment
-from neutron_cni.cni.request import ADDRESSES_ANNOTATION
+from neutron_cni.cni.runtime_config import ADDRESSES_ANNOTATION
 from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.netlink.plan import MAX_LINK_NAME
-from neutron_cni.plugins import KINDS
-from neutron_cni.plugins.veth_route import VethRouteConfig
+from neutron_cni.plugins import RECIPES
 from neutron_cni.values.ipam_config import IpamConfig, Mode, PortLookup
 
 WITHOUT_WORDS = {
@@ -52,7 +51,7 @@ those of its `ipam` section (`cni-ipam-neutron`). Only `type` is required in eac
 not listed here is ignored, also a misspelt one.
 
 Supported values of `cniVersion`: {", ".join(SUPPORTED)}.
-Plugin types: {", ".join(f"`{kind}`" for kind in KINDS)}.
+Plugin types: {", ".join(f"`{kind}`" for kind in RECIPES)}.
 
 ```json conflist
 {{
@@ -83,9 +82,7 @@ Plugin types: {", ".join(f"`{kind}`" for kind in KINDS)}.
 
 {_values(LOOKUPS, PortLookup)}
 
-## The plugin object: `veth-route`
-
-{_table(VethRouteConfig)}
+{_plugin_objects()}
 
 ## What the runtime adds
 
@@ -97,6 +94,16 @@ Plugin types: {", ".join(f"`{kind}`" for kind in KINDS)}.
 | `CNI_ARGS`: {", ".join(f"`{name}`" for name in sorted(environment._KNOWN_ARGS))} | `IP`: the same, where neither is there. `K8S_POD_*`: the pod, for names, tags and messages. Any other argument is refused unless `IgnoreUnknown=1` |
 | `runtimeConfig.mac` | refused: `veth-route` gives its own MACs |
 """
+
+
+def _plugin_objects() -> str:
+    """A section for every type that has options of its own."""
+    sections = [
+        f"## The plugin object: `{name}`\n\n" + "\n\n".join(map(_table, recipe.schemas()))
+        for name, recipe in RECIPES.items()
+        if recipe.parts
+    ]
+    return "\n\n".join(sections)
 
 
 def _table(config: type[msgspec.Struct]) -> str:
@@ -186,10 +193,9 @@ def _range(kind: Any) -> str:
 
 def _rules(config: type[msgspec.Struct]) -> dict[str, str]:
     """What `__post_init__` demands, taken from the sentences that it refuses with."""
-    if config is not VethRouteConfig:
-        return {}
     found = {}
-    for node in ast.walk(module("plugins/veth_route.py")):
+    page = config.__module__.removeprefix("neutron_cni.").replace(".", "/")
+    for node in ast.walk(module(f"{page}.py")):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             is_rule = isinstance(node.exc.func, ast.Name) and node.exc.func.id == "ValueError"
             names: dict[str, ast.expr] = {"MAX_LINK_NAME": ast.Constant(MAX_LINK_NAME)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from neutron_cni.cli import install, leases
 from neutron_cni.hosts.trace import LOG_LIMIT
 from neutron_cni.ipam.node import NAMED
-from neutron_cni.plugins import KINDS
+from neutron_cni.plugins import RECIPES
 from neutron_cni.plugins.ownership import PREFIX
 from neutron_cni.store.machine import MACHINE_ID, PRODUCT_UUID
 from neutron_cni.values.ipam_config import IpamConfig
@@ -23,7 +23,7 @@ def text() -> str:
     conf_dir = _default(leases.leases, "conf_dir")
     conf_name = _default(install.install, "conf_name")
     store = Path(state) / "store.db"
-    launchers = "<br>".join(f"`{bin_dir}/{name}`" for name in sorted(KINDS))
+    launchers = "<br>".join(f"`{bin_dir}/{name}`" for name in sorted(RECIPES))
     named = ", ".join(f"`{path}`" for path in NAMED)
     return f"""# Files on a node
 

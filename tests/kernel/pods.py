@@ -10,9 +10,11 @@ from neutron_cni.netlink import apply as applier
 from neutron_cni.netlink import diff as differ
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import HostFacts
-from neutron_cni.netlink.plan import Plan
+from neutron_cni.netlink.plan import Plan, VethPair
 from neutron_cni.plugins import veth_route
+from neutron_cni.plugins.contract import Call
 from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.lease import Lease, LeasedAddress
 from tests.kernel.world import World, inside
 from tests.unavailable import possible
@@ -21,9 +23,7 @@ V4 = ("10.10.10.19/24",)
 V6 = ("fd00:10::19/64",)
 DUAL = V4 + V6
 
-FORWARDING = veth_route.VethRouteConfig(
-    host_forwarding=not possible("IPv6 forwarding of single links")
-)
+FORWARDING = veth_route.Config(host_forwarding=not possible("IPv6 forwarding of single links"))
 """What a node's operator has to ask for so that its pods' IPv6 passes: nothing since Linux 6.17."""
 
 
@@ -43,9 +43,15 @@ class Pod:
         return self.attachment.netns
 
     @property
+    def veth(self) -> VethPair:
+        """The pair in its plan."""
+        (pair,) = (link for link in self.plan.links if isinstance(link, VethPair))
+        return pair
+
+    @property
     def host_link(self) -> str:
         """The node's end of its veth."""
-        return self.plan.veths[0].host_name
+        return self.veth.host_name
 
     def apply(self, plan: Plan | None = None, *, settle: bool = True) -> None:
         """Apply its plan (or another) on the node.
@@ -54,10 +60,12 @@ class Pod:
         so that snapshots before and after something else can be compared.
         """
         wanted = plan or self.plan
-        inside(self.world.path("node"), lambda: applier.apply(wanted, self.netns))
+        inside(
+            self.world.path("node"), lambda: applier.apply(wanted, self.netns, Deadline.after(20))
+        )
         if settle and any(item.address.version == 6 for item in wanted.neighbours):
             self.world.await_link_local("node", self.host_link)
-            self.world.await_link_local(self.name, self.plan.veths[0].pod_name)
+            self.world.await_link_local(self.name, self.veth.pod_name)
 
     def undo(self, plan: Plan | None = None, netns: str | None = "") -> None:
         """Undo its plan (or another) on the node; `netns` as in `undo`, its own if empty."""
@@ -82,7 +90,7 @@ def make_pod(
     *,
     mtu: int | None = None,
     announce: bool = False,
-    config: veth_route.VethRouteConfig | None = None,
+    config: veth_route.Config | None = None,
     dummy: bool = False,
     link_forwarding: bool = True,
 ) -> Pod:
@@ -102,7 +110,6 @@ def make_pod(
     )
     known = facts(world)
     known = replace(known, dummy=dummy, force_forwarding=link_forwarding and known.force_forwarding)
-    plan = veth_route.plan(
-        attachment, lease, known, config or veth_route.VethRouteConfig(), network="net1"
-    )
+    call = Call("net1", attachment, config or veth_route.Config(), lease, known)
+    plan = veth_route.plan(call)
     return Pod(world, name, attachment, lease, plan)

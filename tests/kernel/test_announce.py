@@ -82,7 +82,7 @@ def test_a_pod_announces_its_own_address_without_the_router_flag(world: World) -
     pod = make_pod(world, "pod1", DUAL)
     pod.apply()
     address = pod.lease.addresses[1].address.ip
-    mac = pod.plan.veths[0].pod_mac
+    mac = pod.veth.pod_mac
     with _capture(world, "node", pod.host_link) as sock:
         inside(pod.netns, lambda: announce.send("eth0", mac, [address], router=False))
         frames = _frames(sock)

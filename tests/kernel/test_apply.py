@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neutron_cni.netlink.plan import Dummy
 from tests.kernel.pods import DUAL, facts, make_pod
 from tests.kernel.world import World
 from tests.unavailable import possible
@@ -32,7 +33,7 @@ def test_the_node_has_a_global_host_route_and_a_permanent_neighbour(world: World
     assert world.text("node", "route", "show", "dev", link) == ["10.10.10.19"]
     (route,) = world.ip("node", "route", "show", "10.10.10.19")
     assert (route.get("protocol"), route.get("scope")) == ("boot", "global")
-    mac = pod.plan.veths[0].pod_mac
+    mac = pod.veth.pod_mac
     assert world.text("node", "neigh", "show", "dev", link) == [
         f"10.10.10.19 lladdr {mac} PERMANENT"
     ]
@@ -45,12 +46,12 @@ def test_both_ends_are_up_with_the_planned_macs_mtu_and_alias(world: World) -> N
 
     (host,) = world.ip("node", "link", "show", pod.host_link)
     (peer,) = world.ip("pod1", "link", "show", "eth0")
-    veth = pod.plan.veths[0]
+    veth = pod.veth
     assert (host["address"], peer["address"]) == (MAC, veth.pod_mac)
     assert (host["mtu"], peer["mtu"]) == (1442, 1442)
     assert "UP" in host["flags"]
     assert "LOWER_UP" in peer["flags"]
-    assert host["ifalias"] == f"neutron-cni net1 {pod.attachment.container_id} eth0"
+    assert host["ifalias"] == f"neutron-cni net1 {pod.attachment.container_id} eth0 veth-route"
 
 
 def test_the_pod_loopback_is_up(world: World) -> None:
@@ -139,5 +140,5 @@ def test_the_plan_says_when_the_kernel_has_no_dummy_device(world: World) -> None
     note = "this kernel has no dummy device: 169.254.1.1 is answered by a permanent neighbour only"
     without, having = make_pod(world, "pod1"), make_pod(world, "pod2", dummy=True)
 
-    assert (without.plan.dummies, without.plan.notes) == ((), (note,))
-    assert ([item.name for item in having.plan.dummies], having.plan.notes) == (["dummy0"], ())
+    assert (without.plan.links[1:], without.plan.notes) == ((), (note,))
+    assert (having.plan.links[1:], having.plan.notes) == ((Dummy("dummy0"),), ())

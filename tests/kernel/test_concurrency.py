@@ -6,8 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from neutron_cni.netlink import apply as applier
 from neutron_cni.netlink import diff as differ
-from tests.kernel.pods import make_pod
+from neutron_cni.values.deadline import Deadline
+from tests.kernel.pods import Pod, make_pod
 from tests.kernel.world import World, inside
+
+
+def apply(pod: Pod) -> None:
+    """Make the pod's plan true, from a process that is in the node's namespace."""
+    applier.apply(pod.plan, pod.netns, Deadline.after(20))
 
 
 def test_pods_attached_and_detached_at_once_are_all_right(world: World) -> None:
@@ -19,7 +25,7 @@ def test_pods_attached_and_detached_at_once_are_all_right(world: World) -> None:
 
     def attach() -> list[list[str]]:
         with ThreadPoolExecutor(12) as threads:
-            list(threads.map(lambda pod: applier.apply(pod.plan, pod.netns), pods))
+            list(threads.map(lambda pod: apply(pod), pods))
             return list(threads.map(lambda pod: differ.diff(pod.plan, pod.netns), pods))
 
     def detach() -> None:
@@ -41,7 +47,7 @@ def test_no_file_descriptor_and_no_thread_is_left(world: World) -> None:
         import time
 
         def once() -> None:
-            applier.apply(pod.plan, pod.netns)
+            apply(pod)
             differ.diff(pod.plan, pod.netns)
             applier.undo(pod.plan, pod.netns)
 

@@ -118,7 +118,7 @@ def test_a_breakage_is_named(world: World, where: str, command: str, sentence: s
     pod.apply()
     assert pod.diff() == []
 
-    veth = pod.plan.veths[0]
+    veth = pod.veth
     words = {"link": pod.host_link, "mac": veth.pod_mac, "alias": veth.alias}
     world.do(where, "ip", *command.format(**words).split())
 
@@ -172,6 +172,6 @@ def test_looking_changes_nothing(world: World) -> None:
     pod.apply()
     before = world.snapshot("node"), world.snapshot("pod1")
     pod.diff()
-    pod.diff(replace(pod.plan, veths=()))
+    pod.diff(replace(pod.plan, links=()))
 
     assert (world.snapshot("node"), world.snapshot("pod1")) == before

@@ -19,6 +19,7 @@ from neutron_cni.netlink.namespace import (
     own_identity,
 )
 from neutron_cni.netlink.rtnl import Rtnl
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.kernel.pods import DUAL, facts, make_pod
 from tests.kernel.world import World, inside
@@ -177,7 +178,7 @@ def test_the_nodes_own_namespace_is_refused_as_a_pods(world: World) -> None:
     before = world.snapshot("node")
     for path in (own, "/proc/self/ns/net"):
         with pytest.raises(CniError, match="the node's own network namespace") as caught:
-            inside(own, partial(applier.apply, pod.plan, path))
+            inside(own, partial(applier.apply, pod.plan, path, Deadline.after(20)))
         assert caught.value.code == Code.INVALID_ENVIRONMENT
     assert world.snapshot("node") == before
 

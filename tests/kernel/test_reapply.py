@@ -13,6 +13,7 @@ from neutron_cni.netlink import apply as applier
 from neutron_cni.netlink import observe, sysctl
 from neutron_cni.netlink.plan import LinkRoute, Side, Sysctl
 from neutron_cni.netlink.rtnl import Outcome, Request, Rtnl
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.kernel.pods import DUAL, Pod, make_pod
 from tests.kernel.world import ChildDied, World, inside
@@ -51,7 +52,7 @@ def _dies_at(step: int, action: Callable[[], None]) -> Callable[[], None]:
 
 def _crash(pod: Pod, step: int) -> bool:
     """Whether `apply` died at that step (else it was through before)."""
-    body = _dies_at(step, lambda: applier.apply(pod.plan, pod.netns))
+    body = _dies_at(step, lambda: applier.apply(pod.plan, pod.netns, Deadline.after(20)))
     try:
         inside(pod.world.path("node"), body)
     except ChildDied:

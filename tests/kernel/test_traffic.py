@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neutron_cni.plugins.veth_route import VethRouteConfig
+from neutron_cni.plugins.veth_route import Config
 from tests.kernel.pods import DUAL, FORWARDING, Pod, make_pod
 from tests.kernel.world import NODE_ADDRESS, NODE_ADDRESS_6, OUTSIDE, OUTSIDE_6, World
 from tests.unavailable import needs
@@ -46,7 +46,7 @@ def test_a_pod_reaches_hosts_behind_the_uplink_without_forwarding_for_the_whole_
 def test_forwarding_for_the_whole_node_does_where_single_links_can_not_have_it(
     world: World, target: str
 ) -> None:
-    asked = VethRouteConfig(host_forwarding=True)
+    asked = Config(host_forwarding=True)
     make_pod(world, "pod1", DUAL, config=asked, link_forwarding=False).apply()
     assert world.sysctl("node", "net/ipv6/conf/all/forwarding") == "1"
     assert world.pings("pod1", target)

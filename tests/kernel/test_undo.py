@@ -8,6 +8,7 @@ import pytest
 
 from neutron_cni.netlink.undo import remove_stale_proxies
 from neutron_cni.plugins import veth_route
+from neutron_cni.plugins.contract import Leftover
 from tests.kernel.pods import DUAL, facts, make_pod
 from tests.kernel.world import World, inside
 
@@ -69,7 +70,7 @@ def test_undo_without_lease_and_facts_finds_the_proxy_entries_too(world: World) 
     before = world.snapshot("node")
     pod.apply()
 
-    pod.undo(veth_route.teardown(pod.attachment, network="net1"))
+    pod.undo(veth_route.leftovers(Leftover("net1", pod.attachment)))
 
     assert world.snapshot("node") == before
 
@@ -79,7 +80,7 @@ def test_undo_with_lease_and_facts_does_the_same(world: World) -> None:
     before = world.snapshot("node")
     pod.apply()
 
-    pod.undo(veth_route.teardown(pod.attachment, pod.lease, facts(world), network="net1"))
+    pod.undo(veth_route.leftovers(Leftover("net1", pod.attachment, pod.lease, facts(world))))
 
     assert world.snapshot("node") == before
 
@@ -93,7 +94,7 @@ def test_undo_finds_the_entries_of_a_former_uplink(world: World) -> None:
     assert known.uplink is not None
     other = replace(known, uplink=replace(known.uplink, name="lo"))
 
-    pod.undo(veth_route.teardown(pod.attachment, pod.lease, other, network="net1"))
+    pod.undo(veth_route.leftovers(Leftover("net1", pod.attachment, pod.lease, other)))
 
     assert world.snapshot("node") == before
 
@@ -160,7 +161,7 @@ def test_undo_spares_the_same_attachment_of_another_network(world: World) -> Non
     pod.apply()
     before = world.snapshot("node")
 
-    pod.undo(veth_route.teardown(pod.attachment, network="net2"))
+    pod.undo(veth_route.leftovers(Leftover("net2", pod.attachment)))
 
     assert world.snapshot("node") == before
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from neutron_cni.cni.request import Request
 from neutron_cni.engine.engine import Engine
+from neutron_cni.engine.parts import Parts
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -122,7 +123,7 @@ class FakeDataPlane:
     """The data plane of one request on the kernel double."""
 
     kernel: FakeKernel
-    request: Request[Any]
+    request: Request
 
     def inspect(self) -> bool:
         self._maybe_fail("inspect")
@@ -136,7 +137,7 @@ class FakeDataPlane:
     def ready(self) -> None:
         self._maybe_fail("ready")
 
-    def attach(self, lease: Lease) -> Result:
+    def attach(self, lease: Lease, deadline: Deadline) -> Result:
         name = self.request.attachment.ifname
         if name not in self.kernel.links:
             self.kernel.changes.append("attach")
@@ -183,9 +184,11 @@ class World:
     @property
     def engine(self) -> Engine:
         return Engine(
-            lambda: self.ipam,
-            lambda request: FakeDataPlane(self.kernel, request),
-            self.notes.append,
+            Parts(
+                lambda: self.ipam,
+                lambda request: FakeDataPlane(self.kernel, request),
+                self.notes.append,
+            )
         )
 
     @property

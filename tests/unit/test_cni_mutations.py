@@ -19,7 +19,7 @@ from neutron_cni.cni.request import parse
 from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.hosts import trace
 from neutron_cni.hosts.call import Answer, run
-from neutron_cni.plugins import KINDS, config_of
+from neutron_cni.plugins import RECIPES
 from tests.unit.cni_doubles import ENVIRONMENT, World, environment, stdin
 
 CALLS = int(os.environ.get("NEUTRON_CNI_MUTATIONS", "2000"))
@@ -51,7 +51,7 @@ def whole_configuration() -> dict[str, Any]:
     """Every key that we read, so that each can be broken."""
     world = World()
     result = world.engine.handle(
-        parse("veth-route", environment(), stdin(), config_of("veth-route"))
+        parse("veth-route", environment(), stdin(), RECIPES["veth-route"].schemas())
     )
     assert result is not None
     ipam = {"subnets": ["a", "b"], "timeout": 30, "quarantine": 1.5, "portLookup": "auto"}
@@ -128,7 +128,7 @@ def environments(draw: st.DrawFn, command: str) -> dict[str, str]:
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, dict[str, str], bytes]:
     command = draw(st.sampled_from(COMMANDS))
-    plugin = draw(st.sampled_from(sorted(KINDS)))
+    plugin = draw(st.sampled_from(sorted(RECIPES)))
     return plugin, draw(environments(command)), draw(configurations(command))
 
 

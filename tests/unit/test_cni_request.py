@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from neutron_cni.cni.request import Request, parse
-from neutron_cni.plugins.veth_route import VethRouteConfig
+from neutron_cni.cni.request import IpamChoice, Request, parse
+from neutron_cni.plugins.veth_route import Config
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import Mode
@@ -20,10 +20,10 @@ PREVIOUS = {"ips": [{"address": "10.10.0.19/20"}]}
 
 def read(
     data: bytes | None = None, command: str = "ADD", cni_args: str = "", **changes: Any
-) -> Request[VethRouteConfig]:
+) -> Request:
     variables = environment(command, CNI_ARGS=cni_args)
     given = stdin(**changes) if data is None else data
-    return parse("veth-route", variables, given, VethRouteConfig)
+    return parse("veth-route", variables, given, (Config,))
 
 
 def refused(data: bytes | None = None, command: str = "ADD", **changes: Any) -> CniError:
@@ -36,17 +36,16 @@ def test_a_whole_request() -> None:
     request = read(mtu=1400, gatewayAddress="169.254.1.9")
     assert request.network == "pods"
     assert request.version == "1.1.0"
-    assert request.config.mtu == 1400
-    assert request.config.gateway_address == "169.254.1.9"
-    assert request.ipam.own is not None
-    assert request.ipam.own.mode is Mode.FIXED_IPS
-    assert request.ipam.timeout == 60
+    assert request.configs[0].mtu == 1400
+    assert request.configs[0].gateway_address == "169.254.1.9"
+    assert request.own_ipam is not None
+    assert request.own_ipam.mode is Mode.FIXED_IPS
+    assert request.timeout == 60
 
 
 def test_another_ipam_keeps_its_options_to_itself() -> None:
     request = read(ipam={"type": "host-local", "mode": 5, "ranges": []})
-    assert request.ipam.type == "host-local"
-    assert request.ipam.own is None
+    assert request.ipam == IpamChoice("host-local")
 
 
 HOSTILE = {
@@ -232,18 +231,18 @@ def test_del_forgives_what_it_does_not_need() -> None:
 def test_del_forgives_options_that_add_refuses(changes: dict[str, Any]) -> None:
     refused(**changes)
     request = read(command="DEL", **changes)
-    assert request.config == VethRouteConfig()
-    assert request.ipam.own is not None
-    assert request.ipam.own.state_dir == changes.get("ipam", {}).get(
+    assert request.configs == (Config(),)
+    assert request.own_ipam is not None
+    assert request.own_ipam.state_dir == changes.get("ipam", {}).get(
         "stateDir", "/var/lib/neutron-cni"
     )
 
 
 def test_the_nic_of_the_main_plugin_is_that_of_ipam_unless_it_names_one() -> None:
-    inherited = read(hostInterface="ens4").ipam.own
+    inherited = read(hostInterface="ens4").own_ipam
     assert inherited is not None
     assert inherited.host_interface == "ens4"
-    own = read(hostInterface="ens4", ipam={"hostInterface": "ens5"}).ipam.own
+    own = read(hostInterface="ens4", ipam={"hostInterface": "ens5"}).own_ipam
     assert own is not None
     assert own.host_interface == "ens5"
 

@@ -18,7 +18,7 @@ import typer
 from neutron_cni.cli.app import build
 from neutron_cni.cni.request import OWN_IPAM, parse
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.plugins import KINDS, config_of
+from neutron_cni.plugins import RECIPES
 from neutron_cni.values.ipam_config import IpamConfig
 
 ROOT = Path(__file__).parents[2]
@@ -97,9 +97,10 @@ def test_other_json_is_json(page: Path) -> None:
 
 def _accept(document: dict[str, Any], plugin: dict[str, Any]) -> None:
     """Give one plugin's part to our parser, as a runtime would; no key may be one it ignores."""
-    own = plugin["type"] in KINDS
+    own = plugin["type"] in RECIPES
     if own:
-        assert set(plugin) <= _keys(config_of(plugin["type"])) | COMMON_KEYS
+        schemas = RECIPES[plugin["type"]].schemas()
+        assert set(plugin) <= COMMON_KEYS.union(*map(_keys, schemas))
     section = plugin.get("ipam", {})
     if section.get("type") == OWN_IPAM:
         assert set(section) <= _keys(IpamConfig)
@@ -107,7 +108,7 @@ def _accept(document: dict[str, Any], plugin: dict[str, Any]) -> None:
         return
     called = plugin["type"] if own else OWN_IPAM
     part = {"cniVersion": document["cniVersion"], "name": document["name"], **plugin}
-    request = parse(called, ADD, json.dumps(part).encode(), config_of(called))
+    request = parse(called, ADD, json.dumps(part).encode(), RECIPES[called].schemas())
     assert request.network == document["name"]
 
 

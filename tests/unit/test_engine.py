@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from neutron_cni.cni.request import parse
-from neutron_cni.plugins import config_of
+from neutron_cni.plugins import RECIPES
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
@@ -37,7 +38,9 @@ def call(
     **changes: Any,
 ) -> Result | None:
     variables = environment(command, **(env or {}))
-    return world.engine.handle(parse(plugin, variables, stdin(**changes), config_of(plugin)))
+    return world.engine.handle(
+        parse(plugin, variables, stdin(**changes), RECIPES[plugin].schemas())
+    )
 
 
 def failure(world: World, command: str = "ADD", **more: Any) -> CniError:
@@ -238,9 +241,9 @@ def test_an_add_whose_container_is_deleted_meanwhile_leaves_no_interface(
     """Its runtime has died, the next one says DEL, and the ADD lives on."""
     attach = FakeDataPlane.attach
 
-    def released_first(self: FakeDataPlane, lease: Lease) -> Result:
+    def released_first(self: FakeDataPlane, lease: Lease, deadline: Deadline) -> Result:
         world.ipam.leases.clear()
-        return attach(self, lease)
+        return attach(self, lease, deadline)
 
     monkeypatch.setattr(FakeDataPlane, "attach", released_first)
     assert failure(world).code == Code.TRY_AGAIN

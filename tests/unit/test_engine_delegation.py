@@ -8,7 +8,7 @@ import pytest
 
 from neutron_cni.cni.codec import result_to_document
 from neutron_cni.cni.request import parse
-from neutron_cni.plugins import config_of
+from neutron_cni.plugins import RECIPES
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.result import Result
 from tests.unit.cni_doubles import World, environment, stdin
@@ -41,7 +41,7 @@ class HostLocal:
     def call(self, command: str = "ADD", **changes: object) -> Result | None:
         variables = environment(command, CNI_PATH=f"{self.folder}", PATH="/bin:/usr/bin")
         data = stdin(**{"ipam": {"type": "host-local"}, **changes})
-        request = parse("veth-route", variables, data, config_of("veth-route"))
+        request = parse("veth-route", variables, data, RECIPES["veth-route"].schemas())
         return self.world.engine.handle(request)
 
     @property

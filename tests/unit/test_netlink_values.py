@@ -11,7 +11,7 @@ import pytest
 
 from neutron_cni.netlink.announce import announcement
 from neutron_cni.netlink.diff import Observed, View, compare
-from neutron_cni.netlink.identity import made_by
+from neutron_cni.netlink.kinds.veth import is_host_end
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.plan import (
     Dummy,
@@ -20,11 +20,18 @@ from neutron_cni.netlink.plan import (
     Plan,
     Side,
     Sysctl,
-    Veth,
+    VethPair,
 )
 
-VETH = Veth("veth1", "eth0", "ee:ee:ee:ee:ee:ee", "02:00:00:00:00:01", "neutron-cni n c eth0")
-HOST_END = Link(5, "veth1", "ee:ee:ee:ee:ee:ee", 1500, True, "neutron-cni n c eth0", "veth", peer=2)
+VETH = VethPair(
+    "veth1",
+    "eth0",
+    "ee:ee:ee:ee:ee:ee",
+    "02:00:00:00:00:01",
+    "neutron-cni n c eth0 veth-route",
+    earlier_aliases=("neutron-cni n c eth0",),
+)
+HOST_END = Link(5, "veth1", VETH.host_mac, 1500, True, VETH.alias, "veth", peer=2)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ def test_plans_are_built_without_importing_pyroute2(module: str) -> None:
 
 
 def test_a_plan_owns_the_links_that_it_makes() -> None:
-    plan = Plan(veths=(VETH,), dummies=(Dummy("dummy0"),))
+    plan = Plan(links=(VETH, Dummy("dummy0")))
 
     assert plan.owns(Side.HOST, "veth1")
     assert plan.owns(Side.POD, "eth0")
@@ -53,14 +60,13 @@ def test_a_plan_owns_the_links_that_it_makes() -> None:
 
 def test_a_plan_names_all_links_of_a_side() -> None:
     plan = Plan(
-        veths=(VETH,),
-        dummies=(Dummy("dummy0"),),
+        links=(VETH, Dummy("dummy0")),
         addresses=(LinkAddress(Side.POD, "net1", ip_interface("10.0.0.1/24")),),
         routes=(LinkRoute(Side.HOST, "up0", ip_network("10.0.0.0/24")),),
     )
 
-    assert plan.links(Side.HOST) == {"veth1", "dummy0", "up0"}
-    assert plan.links(Side.POD) == {"eth0", "net1"}
+    assert plan.names(Side.HOST) == {"veth1", "dummy0", "up0"}
+    assert plan.names(Side.POD) == {"eth0", "net1"}
 
 
 @pytest.mark.parametrize(
@@ -85,13 +91,14 @@ def test_a_sysctl_knows_its_link(key: str, link: str) -> None:
         (replace(HOST_END, alias=""), True),
         (replace(HOST_END, alias="", kind="bridge"), False),
         (replace(HOST_END, alias="", mac="02:00:00:00:00:05"), False),
+        (replace(HOST_END, alias="neutron-cni n c eth0"), True),
         (replace(HOST_END, mac="02:00:00:00:00:05"), True),
     ],
 )
 def test_a_link_is_ours_by_its_alias_or_before_it_has_one_by_its_mac(
     link: Link, expected: bool
 ) -> None:
-    assert made_by(link, VETH) is expected
+    assert is_host_end(link, VETH) is expected
 
 
 def test_gratuitous_arp_comes_as_request_and_as_reply() -> None:
@@ -118,7 +125,7 @@ def test_an_unsolicited_advertisement_overrides_what_others_know() -> None:
 
 
 def test_a_pod_that_can_not_be_looked_at_is_one_sentence_beside_the_nodes() -> None:
-    plan = Plan(veths=(VETH,))
+    plan = Plan(links=(VETH,))
 
     assert compare(plan, Observed(View(links={"veth1": HOST_END}), None, "it is gone")) == [
         "the pod can't be looked at: it is gone"

@@ -20,17 +20,16 @@ from neutron_cni.netlink.plan import (
     ProxyNeighbour,
     Side,
     Sysctl,
-    Veth,
+    VethPair,
 )
-from neutron_cni.plugins import forwarding, ownership
+from neutron_cni.plugins import forwarding, ownership, veth_route
+from neutron_cni.plugins.contract import Call, Leftover
+from neutron_cni.plugins.ownership import Owner
 from neutron_cni.plugins.veth_route import (
     GATEWAY_MAC,
-    VethRouteConfig,
+    Config,
     host_link_name,
-    plan,
     pod_mac,
-    result,
-    teardown,
 )
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
@@ -55,7 +54,20 @@ UPLINK = Uplink(
     accept_ra=1,
 )
 FACTS = HostFacts(uplink=UPLINK, dummy=True, ipv6=True, force_forwarding=True)
-CONFIG = VethRouteConfig()
+CONFIG = Config()
+PAIR = VethPair(
+    LINK,
+    "eth0",
+    GATEWAY_MAC,
+    MAC,
+    "neutron-cni net1 c0ffee eth0 veth-route",
+    earlier_aliases=("neutron-cni net1 c0ffee eth0",),
+)
+
+
+def plan(attachment: Attachment, lease: Lease, facts: HostFacts, config: Config) -> Plan:
+    """The page's plan for the network "net1"."""
+    return veth_route.plan(Call("net1", attachment, config, lease, facts))
 
 
 def settings(made: Plan, side: Side = Side.HOST) -> dict[str, str]:
@@ -64,11 +76,10 @@ def settings(made: Plan, side: Side = Side.HOST) -> dict[str, str]:
 
 
 def test_the_whole_plan_of_an_ipv4_pod() -> None:
-    made = plan(POD, LEASE, FACTS, CONFIG, network="net1")
+    made = plan(POD, LEASE, FACTS, CONFIG)
 
     assert made == Plan(
-        veths=(Veth(LINK, "eth0", GATEWAY_MAC, MAC, "neutron-cni net1 c0ffee eth0", 1442),),
-        dummies=(Dummy("dummy0"),),
+        links=(replace(PAIR, mtu=1442), Dummy("dummy0")),
         addresses=(
             LinkAddress(Side.HOST, "dummy0", ip_interface("169.254.1.1/32")),
             LinkAddress(Side.POD, "eth0", ip_interface("10.10.10.19/24"), prefix_route=False),
@@ -127,7 +138,7 @@ def test_an_ipv6_only_pod_has_no_ipv4_and_no_dummy() -> None:
     lease = replace(DUAL, addresses=DUAL.addresses[1:])
     made = plan(POD, lease, FACTS, CONFIG)
 
-    assert made.dummies == ()
+    assert not any(isinstance(link, Dummy) for link in made.links)
     assert {item.destination.version for item in made.routes} == {6}
     assert {item.address.version for item in made.neighbours} == {6}
     assert "net/ipv4/conf/ens3/forwarding" not in settings(made)
@@ -136,7 +147,7 @@ def test_an_ipv6_only_pod_has_no_ipv4_and_no_dummy() -> None:
 def test_a_kernel_without_dummy_gets_the_neighbour_alone_and_says_so() -> None:
     made = plan(POD, LEASE, replace(FACTS, dummy=False), CONFIG)
 
-    assert made.dummies == ()
+    assert not any(isinstance(link, Dummy) for link in made.links)
     assert all(item.link != "dummy0" for item in made.addresses)
     assert Neighbour(Side.POD, "eth0", GATEWAY, GATEWAY_MAC) in made.neighbours
     assert made.notes == (
@@ -169,7 +180,7 @@ def test_the_name_and_mac_of_a_known_attachment_never_change() -> None:
 
 def test_settings_are_of_single_links_unless_the_host_is_asked_for() -> None:
     default = settings(plan(POD, DUAL, FACTS, CONFIG))
-    asked = settings(plan(POD, DUAL, FACTS, VethRouteConfig(host_forwarding=True)))
+    asked = settings(plan(POD, DUAL, FACTS, Config(host_forwarding=True)))
 
     links = {Sysctl(Side.HOST, key, "").link for key in default}
     assert links == {LINK, "ens3"}
@@ -198,7 +209,7 @@ def test_ipv6_without_any_way_to_forward_is_noted() -> None:
     assert not [key for key in settings(made) if key.endswith("force_forwarding")]
     assert "set hostForwarding" in made.notes[0]
     assert plan(POD, LEASE, facts, CONFIG).notes == ()
-    assert plan(POD, DUAL, facts, VethRouteConfig(host_forwarding=True)).notes == ()
+    assert plan(POD, DUAL, facts, Config(host_forwarding=True)).notes == ()
     assert plan(POD, DUAL, replace(facts, ipv6_forwarding=True), CONFIG).notes == ()
 
 
@@ -216,7 +227,7 @@ def test_without_uplink_the_pod_works_on_the_node_and_it_is_said() -> None:
 
     assert (made.proxies, made.announcements) == ((), ())
     assert "no default route" in made.notes[0]
-    assert made.veths[0].mtu == 1442
+    assert made.links[0] == replace(PAIR, mtu=1442)
 
 
 def test_announcements_are_made_only_when_the_lease_asks() -> None:
@@ -244,9 +255,9 @@ def test_the_mtu_is_the_configured_one_or_the_smallest_known(
 ) -> None:
     known = None if uplink is None else replace(UPLINK, mtu=uplink)
     facts = replace(FACTS, uplink=known)
-    made = plan(POD, replace(LEASE, mtu=leased), facts, VethRouteConfig(mtu=configured))
+    made = plan(POD, replace(LEASE, mtu=leased), facts, Config(mtu=configured))
 
-    assert made.veths[0].mtu == expected
+    assert made.links[0] == replace(PAIR, mtu=expected)
 
 
 def test_an_address_that_the_node_holds_itself_is_refused() -> None:
@@ -258,11 +269,9 @@ def test_an_address_that_the_node_holds_itself_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("facts", "config"),
-    [(replace(FACTS, ipv6=False), CONFIG), (FACTS, VethRouteConfig(mtu=1279))],
+    [(replace(FACTS, ipv6=False), CONFIG), (FACTS, Config(mtu=1279))],
 )
-def test_an_ipv6_address_that_can_not_work_is_refused(
-    facts: HostFacts, config: VethRouteConfig
-) -> None:
+def test_an_ipv6_address_that_can_not_work_is_refused(facts: HostFacts, config: Config) -> None:
     with pytest.raises(CniError) as caught:
         plan(POD, DUAL, facts, config)
     assert caught.value.code == Code.INVALID_CONFIG
@@ -270,7 +279,8 @@ def test_an_ipv6_address_that_can_not_work_is_refused(
 
 
 def test_the_result_shows_both_ends_and_the_routes() -> None:
-    made = result(POD, replace(DUAL, dns=Dns(nameservers=("10.10.10.2",))), FACTS, CONFIG)
+    lease = replace(DUAL, dns=Dns(nameservers=("10.10.10.2",)))
+    made = veth_route.result(Call("net1", POD, CONFIG, lease, FACTS))
 
     assert made.interfaces == (
         Interface(LINK, GATEWAY_MAC, 1442),
@@ -287,16 +297,12 @@ def test_the_result_shows_both_ends_and_the_routes() -> None:
     assert made.dns.nameservers == ("10.10.10.2",)
 
 
-def test_teardown_finds_the_link_by_its_name_alone() -> None:
-    made = teardown(POD, network="net1")
-
-    assert made == Plan(
-        veths=(Veth(LINK, "eth0", GATEWAY_MAC, MAC, "neutron-cni net1 c0ffee eth0"),)
-    )
+def test_what_is_left_over_is_found_by_its_name_alone() -> None:
+    assert veth_route.leftovers(Leftover("net1", POD)) == Plan(links=(PAIR,))
 
 
-def test_teardown_with_lease_and_facts_names_what_the_link_does_not_take_along() -> None:
-    made = teardown(POD, DUAL, FACTS)
+def test_leftovers_with_lease_and_facts_name_what_the_link_does_not_take_along() -> None:
+    made = veth_route.leftovers(Leftover("net1", POD, DUAL, FACTS))
 
     assert made.proxies == plan(POD, DUAL, FACTS, CONFIG).proxies
     assert [item.destination for item in made.routes] == [ip_network(IP), ip_network(IP6)]
@@ -311,9 +317,9 @@ def test_every_field_of_the_configuration_is_read_and_unknown_ones_are_left_alon
         "gatewayAddress": "169.254.9.9",
         "dummyName": "gw0",
     }
-    config = msgspec.json.decode(json.dumps(text), type=VethRouteConfig)
+    config = msgspec.json.decode(json.dumps(text), type=Config)
 
-    assert config == VethRouteConfig(
+    assert config == Config(
         mtu=1400,
         host_interface="bond0",
         host_forwarding=True,
@@ -321,7 +327,7 @@ def test_every_field_of_the_configuration_is_read_and_unknown_ones_are_left_alon
         dummy_name="gw0",
     )
     made = plan(POD, LEASE, FACTS, config)
-    assert made.dummies == (Dummy("gw0"),)
+    assert made.links[1] == Dummy("gw0")
     assert made.routes[-1].gateway == IPv4Address("169.254.9.9")
 
 
@@ -330,22 +336,30 @@ def test_every_field_of_the_configuration_is_read_and_unknown_ones_are_left_alon
 )
 def test_values_out_of_range_are_refused(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(text, type=VethRouteConfig)
+        msgspec.json.decode(text, type=Config)
 
 
 def test_an_owner_is_read_back_from_the_alias() -> None:
-    owner = ownership.owner(ownership.alias("net1", POD))
+    owner = ownership.owner(ownership.alias("net1", POD, "veth-host"))
 
-    assert owner == ("net1", Attachment("c0ffee", "eth0"))
-    assert ownership.owner(ownership.alias("", POD)) == ("", Attachment("c0ffee", "eth0"))
+    assert owner == Owner("net1", Attachment("c0ffee", "eth0"), "veth-host")
+    nameless = ownership.owner(ownership.alias("", POD, "veth-host"))
+    assert nameless == Owner("", Attachment("c0ffee", "eth0"), "veth-host")
     for foreign in (
         "",
         "net1 c0ffee eth0",
         "neutron-cni ",
         "neutron-cni a b",
+        "neutron-cni net1 c0ffee eth0 veth-route more",
         "calico net1 c0ffee eth0",
     ):
         assert ownership.owner(foreign) is None
+
+
+def test_an_alias_of_before_there_were_parts_is_veth_routes() -> None:
+    owner = ownership.owner("neutron-cni net1 c0ffee eth0")
+
+    assert owner == Owner("net1", Attachment("c0ffee", "eth0"), veth_route.PART)
 
 
 def test_forwarding_settings_name_the_link_in_the_right_place() -> None:

@@ -15,7 +15,7 @@ import neutron_cni
 from neutron_cni.cni.document import convert
 from neutron_cni.cni.environment import NAME
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.plugins import KINDS
+from neutron_cni.plugins import RECIPES
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 
@@ -50,14 +50,14 @@ def install_launchers(bin_dir: Path) -> Iterable[Path]:
     """Write a launcher for each plugin type; yields each path once it is in place."""
     script = launcher_script()
     bin_dir.mkdir(parents=True, exist_ok=True)
-    for name in sorted(KINDS):
+    for name in sorted(RECIPES):
         replace(bin_dir / name, script, 0o755)
         yield bin_dir / name
 
 
 def remove_launchers(bin_dir: Path) -> Iterable[Path]:
     """Remove what `install_launchers` wrote, and nothing of the same name that is another's."""
-    for name in sorted(KINDS):
+    for name in sorted(RECIPES):
         path = bin_dir / name
         if path.is_file() and _MARK.encode() in path.read_bytes():
             path.unlink()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from neutron_cni.cni.codec import result_from_document
-from neutron_cni.cni.document import convert, decode, invalid, parse_requested
+from neutron_cni.cni.document import convert, decode, invalid
 from neutron_cni.cni.environment import (
     NAME,
     Command,
-    Environment,
     parse_environment,
     require_known_arguments,
 )
+from neutron_cni.cni.runtime_config import FromRuntime, requested_addresses, requested_mac
 from neutron_cni.cni.versions import SUPPORTED, at_least
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment, PodRef
@@ -28,18 +27,14 @@ from neutron_cni.values.result import Result
 OWN_IPAM = "cni-ipam-neutron"
 """The value of `ipam.type` that means our own IPAM."""
 
-ADDRESSES_ANNOTATION = "neutron-cni/ips"
-"""Annotation of a pod: the addresses that it asks for, separated by commas."""
-
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call may take where the configuration says nothing else."""
 
 _SINCE = {Command.CHECK: "0.4.0", Command.STATUS: "1.1.0", Command.GC: "1.1.0"}
-_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 """The key of SPEC 1.1.0, and the one that early implementations had (cni issue 1101)."""
 
-C = TypeVar("C")
+C = TypeVar("C", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +49,18 @@ class Invocation:
 class IpamChoice:
     """Who gives addresses: `own` is set when it is `cni-ipam-neutron`, without an exec.
 
-    Any other `type` is the name of an executable in CNI_PATH. `timeout` is in seconds.
+    Any other `type` is the name of an executable in CNI_PATH.
     """
 
     type: str
     own: IpamConfig | None = None
 
-    @property
-    def timeout(self) -> float:
-        """Seconds that a call may take in all."""
-        return self.own.timeout if self.own else DEFAULT_TIMEOUT
-
 
 @dataclass(frozen=True, slots=True)
-class Request(Generic[C]):
-    """One call of `plugin` ("veth-route"). `config` is its own part of the configuration.
+class Request:
+    """One call of `plugin` ("veth-route"). `configs` are its own options, one value for each
+    schema that `parse` was given. `ipam` is None for a plugin that takes over the addresses in
+    prevResult.
 
     `attachment` is empty for STATUS and GC. `requested`: addresses asked for by name, from
     runtimeConfig.ips, the pod's annotation, args.cni.ips or the IP of CNI_ARGS, the first of these
@@ -82,8 +74,8 @@ class Request(Generic[C]):
     version: str
     network: str
     attachment: Attachment
-    config: C
-    ipam: IpamChoice
+    configs: tuple[Any, ...]
+    ipam: IpamChoice | None
     invocation: Invocation
     pod: PodRef = field(default_factory=PodRef)
     path: tuple[str, ...] = ()
@@ -92,9 +84,28 @@ class Request(Generic[C]):
     prev_result: Result | None = None
     valid: frozenset[Attachment] = frozenset()
 
+    @property
+    def own_ipam(self) -> IpamConfig | None:
+        """The options of our own IPAM, None where the addresses are another's."""
+        return self.ipam.own if self.ipam else None
 
-def parse(plugin: str, environ: Mapping[str, str], stdin: bytes, schema: type[C]) -> Request[C]:
-    """The request to `plugin` in `environ` and `stdin`, its configuration read as `schema`.
+    @property
+    def timeout(self) -> float:
+        """Seconds that the call may take in all."""
+        return self.own_ipam.timeout if self.own_ipam else DEFAULT_TIMEOUT
+
+
+def parse(
+    plugin: str,
+    environ: Mapping[str, str],
+    stdin: bytes,
+    schemas: Sequence[type[msgspec.Struct]] = (),
+    *,
+    with_ipam: bool = True,
+) -> Request:
+    """The request to `plugin` in `environ` and `stdin`, its own options read by each of `schemas`.
+
+    `with_ipam`: whether the configuration must have an `ipam` section.
 
     Raises CniError: INVALID_ENVIRONMENT (4), DECODING_FAILURE (6), INVALID_CONFIG (7),
     INCOMPATIBLE_VERSION (1), in this order, which is that of upstream's pkg/skel. DEL forgives
@@ -106,9 +117,9 @@ def parse(plugin: str, environ: Mapping[str, str], stdin: bytes, schema: type[C]
     network = _network_name(document)
     version = _version(document, environment.command)
     forgiving = environment.command is Command.DEL
-    runtime = _Runtime() if forgiving else convert(document, _Runtime)
-    ipam = _ipam(document, forgiving)
-    if ipam.own and not forgiving:
+    runtime = FromRuntime() if forgiving else convert(document, FromRuntime)
+    ipam = _ipam(document, forgiving) if with_ipam else None
+    if ipam and ipam.own and not forgiving:
         require_known_arguments(environment)
     return Request(
         plugin=plugin,
@@ -116,13 +127,13 @@ def parse(plugin: str, environ: Mapping[str, str], stdin: bytes, schema: type[C]
         version=version,
         network=network,
         attachment=environment.attachment,
-        config=_own_part(document, schema, forgiving),
+        configs=tuple(_own_part(document, schema, forgiving) for schema in schemas),
         ipam=ipam,
         invocation=Invocation(environ, stdin),
         pod=environment.pod,
         path=environment.path,
-        requested=() if forgiving else _requested(runtime, environment),
-        mac=_mac(runtime),
+        requested=() if forgiving else requested_addresses(runtime, environment),
+        mac=requested_mac(runtime),
         prev_result=_prev_result(document, environment.command),
         valid=_valid_attachments(document) if environment.command is Command.GC else frozenset(),
     )
@@ -135,30 +146,6 @@ def version_of(stdin: bytes) -> str | None:
     except CniError:
         return None
     return version if version in SUPPORTED else None
-
-
-class _RuntimeConfig(msgspec.Struct):
-    ips: list[str] | None = None
-    mac: str | None = None
-    annotations: dict[str, str] | None = msgspec.field(
-        name="io.kubernetes.cri.pod-annotations", default=None
-    )
-    """The pod's: a capability of containerd (1.5 and later) and CRI-O."""
-
-
-class _CniArgs(msgspec.Struct):
-    ips: list[str] | None = None
-
-
-class _Args(msgspec.Struct):
-    cni: _CniArgs | None = None
-
-
-class _Runtime(msgspec.Struct, rename="camel"):
-    """What a runtime adds to the configuration (CONVENTIONS.md); all else in there is ignored."""
-
-    runtime_config: _RuntimeConfig | None = None
-    args: _Args | None = None
 
 
 class _AttachmentIn(msgspec.Struct):
@@ -241,46 +228,6 @@ def own_ipam(plugin: Mapping[str, Any], section: Mapping[str, Any]) -> IpamConfi
     if config.host_interface is None and isinstance(interface, str):
         return convert({**section, "hostInterface": interface}, IpamConfig, "ipam")
     return config
-
-
-def _requested(runtime: _Runtime, environment: Environment) -> tuple[IPAddress, ...]:
-    """What the runtime says for this pod, then the configuration, then CNI_ARGS.
-
-    CONVENTIONS.md: what `args` says, CNI_ARGS no longer does.
-    """
-    config = runtime.runtime_config
-    if config and config.ips:
-        return _addresses(config.ips, "runtimeConfig.ips")
-    annotated = ((config and config.annotations) or {}).get(ADDRESSES_ANNOTATION, "")
-    if annotated:
-        texts = [text.strip() for text in annotated.split(",")]
-        return _addresses(texts, f"annotation {ADDRESSES_ANNOTATION}")
-    args = runtime.args
-    if args and args.cni and args.cni.ips:
-        return _addresses(args.cni.ips, "args.cni.ips")
-    if not environment.address:
-        return ()
-    try:
-        found = [parse_requested(item, "IP") for item in environment.address.split(",")]
-        return tuple(dict.fromkeys(found))
-    except CniError:
-        raise CniError(
-            Code.INVALID_ENVIRONMENT,
-            f"CNI_ARGS: IP={environment.address[:80]} is not an IP address",
-            "such as IP=10.0.0.5 or IP=10.0.0.5/24",
-        ) from None
-
-
-def _addresses(texts: list[str], key: str) -> tuple[IPAddress, ...]:
-    found = [parse_requested(text, f"{key}[{index}]") for index, text in enumerate(texts)]
-    return tuple(dict.fromkeys(found))
-
-
-def _mac(runtime: _Runtime) -> str:
-    mac = (runtime.runtime_config and runtime.runtime_config.mac) or ""
-    if mac and not _MAC.fullmatch(mac):
-        raise invalid("runtimeConfig.mac", f"{mac[:40]!r} is no MAC", "such as 02:00:00:00:00:01")
-    return mac.lower()
 
 
 def _prev_result(document: Mapping[str, Any], command: Command) -> Result | None:

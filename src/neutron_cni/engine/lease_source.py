@@ -1,11 +1,13 @@
-"""Where a main plugin gets addresses: our own IPAM in this process, or another's executable."""
+"""Where a plugin has its addresses from: our own IPAM in this process, another's executable, or,
+where it is not the first of a chain, the result of the one before it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
+from neutron_cni.cni.document import invalid
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import IpamChoice, Request
 from neutron_cni.ipam.api import Ipam, IpamRequest
@@ -13,8 +15,6 @@ from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease
-
-AnyRequest = Request[Any]
 
 ROLLBACK_SECONDS = 10.0
 """What undoing a failed ADD may take, beyond the deadline that it may have failed by."""
@@ -24,28 +24,28 @@ _NOT_TO_BE_ASKED = (Code.TRY_AGAIN, Code.CREDENTIALS)
 """Errors that say nothing about the pod, only that Neutron did not answer us."""
 
 
-class IpamSource(Protocol):
-    """The five things that a main plugin asks for. Every method raises CniError only."""
+class LeaseSource(Protocol):
+    """What a plugin with an interface asks for. Every method raises CniError only."""
 
     repeatable: bool
     """Whether a repeated `acquire` gives the same lease; CNI does not ask that of plugins."""
 
-    def acquire(self, request: AnyRequest, deadline: Deadline) -> Lease:
+    def acquire(self, request: Request, deadline: Deadline) -> Lease:
         """Addresses for the attachment; keeps nothing when it raises."""
 
-    def held(self, request: AnyRequest, deadline: Deadline) -> Lease | None:
+    def held(self, request: Request, deadline: Deadline) -> Lease | None:
         """The lease as far as it is known on this node, without asking anyone."""
 
-    def release(self, request: AnyRequest, deadline: Deadline) -> None:
+    def release(self, request: Request, deadline: Deadline) -> None:
         """Give them back; of the unknown: nothing."""
 
-    def verify(self, request: AnyRequest, deadline: Deadline) -> tuple[Lease, list[str]]:
+    def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:
         """The lease as it should be, and sentences that name what differs from it."""
 
-    def status(self, request: AnyRequest, deadline: Deadline) -> None:
+    def status(self, request: Request, deadline: Deadline) -> None:
         """Returns when an ADD could succeed now."""
 
-    def collect(self, request: AnyRequest, deadline: Deadline) -> None:
+    def collect(self, request: Request, deadline: Deadline) -> None:
         """Release what belongs to no attachment in `request.valid`."""
 
 
@@ -59,20 +59,20 @@ class OwnIpam:
         self._config = config
         self._note = note
 
-    def acquire(self, request: AnyRequest, deadline: Deadline) -> Lease:
-        """See `IpamSource`."""
+    def acquire(self, request: Request, deadline: Deadline) -> Lease:
+        """See `LeaseSource`."""
         return self._ipam.acquire(self._about(request, deadline))
 
-    def held(self, request: AnyRequest, deadline: Deadline) -> Lease | None:
-        """See `IpamSource`."""
+    def held(self, request: Request, deadline: Deadline) -> Lease | None:
+        """See `LeaseSource`."""
         return self._ipam.lookup(self._about(request, deadline))
 
-    def release(self, request: AnyRequest, deadline: Deadline) -> None:
-        """See `IpamSource`."""
+    def release(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
         self._ipam.release(self._about(request, deadline))
 
-    def verify(self, request: AnyRequest, deadline: Deadline) -> tuple[Lease, list[str]]:
-        """See `IpamSource`."""
+    def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:
+        """See `LeaseSource`."""
         lease = self.held(request, deadline)
         if lease is None:
             raise CniError(
@@ -89,15 +89,15 @@ class OwnIpam:
             self._note(f"not compared with Neutron: {error}")
             return lease, []
 
-    def status(self, request: AnyRequest, deadline: Deadline) -> None:
-        """See `IpamSource`."""
+    def status(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
         self._ipam.status(self._config, deadline)
 
-    def collect(self, request: AnyRequest, deadline: Deadline) -> None:
-        """See `IpamSource`."""
+    def collect(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
         self._ipam.collect(request.network, self._config, request.valid, deadline)
 
-    def _about(self, request: AnyRequest, deadline: Deadline) -> IpamRequest:
+    def _about(self, request: Request, deadline: Deadline) -> IpamRequest:
         return IpamRequest(
             network=request.network,
             attachment=request.attachment,
@@ -119,8 +119,8 @@ class DelegatedIpam:
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
 
-    def acquire(self, request: AnyRequest, deadline: Deadline) -> Lease:
-        """See `IpamSource`."""
+    def acquire(self, request: Request, deadline: Deadline) -> Lease:
+        """See `LeaseSource`."""
         from neutron_cni.cni.delegate import delegate_add
 
         try:
@@ -135,42 +135,79 @@ class DelegatedIpam:
             raise
         return Lease.from_result(result)
 
-    def held(self, request: AnyRequest, deadline: Deadline) -> Lease | None:
-        """See `IpamSource`. Only the result of ADD says what such a plugin gave."""
-        result = request.prev_result
-        return Lease.from_result(result) if result and result.ips else None
+    def held(self, request: Request, deadline: Deadline) -> Lease | None:
+        """See `LeaseSource`. Only the result of ADD says what such a plugin gave."""
+        return _of_previous(request)
 
-    def release(self, request: AnyRequest, deadline: Deadline) -> None:
-        """See `IpamSource`."""
+    def release(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
         self._call(Command.DEL, request, deadline)
 
-    def verify(self, request: AnyRequest, deadline: Deadline) -> tuple[Lease, list[str]]:
-        """See `IpamSource`."""
+    def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:
+        """See `LeaseSource`."""
         self._call(Command.CHECK, request, deadline)
         lease = self.held(request, deadline)
         if lease is None:
             raise CniError(Code.CHECK_FAILED, "prevResult has no addresses")
         return lease, []
 
-    def status(self, request: AnyRequest, deadline: Deadline) -> None:
-        """See `IpamSource`."""
+    def status(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
         self._call(Command.STATUS, request, deadline)
 
-    def collect(self, request: AnyRequest, deadline: Deadline) -> None:
-        """See `IpamSource`."""
+    def collect(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
         self._call(Command.GC, request, deadline)
 
-    def _call(self, command: Command, request: AnyRequest, deadline: Deadline) -> None:
+    def _call(self, command: Command, request: Request, deadline: Deadline) -> None:
         from neutron_cni.cni.delegate import delegate
 
         delegate(command, self._plugin, request.path, request.invocation, deadline)
 
 
-def ipam_source(
-    choice: IpamChoice, own: Callable[[], Ipam], note: Callable[[str], None]
-) -> IpamSource:
-    """The source that the configuration names; `own` makes our IPAM, only when it is wanted.
+class PreviousResult:
+    """The lease of the main plugin before us, which keeps it and gives it back."""
 
-    `note` takes a line for the operator that is no part of the answer.
+    repeatable = True
+
+    def acquire(self, request: Request, deadline: Deadline) -> Lease:
+        """See `LeaseSource`. Raises CniError INVALID_CONFIG where prevResult has no address."""
+        lease = self.held(request, deadline)
+        if lease is None:
+            raise invalid("prevResult.ips", "is empty", "the plugin before must give an address")
+        return lease
+
+    def held(self, request: Request, deadline: Deadline) -> Lease | None:
+        """See `LeaseSource`."""
+        return _of_previous(request)
+
+    def release(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
+
+    def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:
+        """See `LeaseSource`."""
+        return self.acquire(request, deadline), []
+
+    def status(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
+
+    def collect(self, request: Request, deadline: Deadline) -> None:
+        """See `LeaseSource`."""
+
+
+def lease_source(
+    choice: IpamChoice | None, own: Callable[[], Ipam], note: Callable[[str], None]
+) -> LeaseSource:
+    """The source that the configuration names; without an `ipam` section prevResult is it.
+
+    `own` makes our IPAM, only when it is wanted. `note` takes a line for the operator that is no
+    part of the answer.
     """
+    if choice is None:
+        return PreviousResult()
     return OwnIpam(own(), choice.own, note) if choice.own else DelegatedIpam(choice.type)
+
+
+def _of_previous(request: Request) -> Lease | None:
+    result = request.prev_result
+    return Lease.from_result(result) if result and result.ips else None

@@ -18,7 +18,7 @@ from neutron_cni.engine.engine import Engine
 from neutron_cni.hosts.in_process import local_engine
 from neutron_cni.hosts.wire import INPUT_LIMIT
 from neutron_cni.light import import_lightly
-from neutron_cni.plugins import KINDS, config_of
+from neutron_cni.plugins import RECIPES, Kind
 from neutron_cni.values.errors import CniError, Code
 
 if TYPE_CHECKING:
@@ -98,15 +98,17 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
 
 
 def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine) -> bytes:
-    if plugin not in KINDS:
+    if plugin not in RECIPES:
         raise CniError(
             Code.INVALID_ENVIRONMENT,
             f"called as {plugin[:80]!r}, which is no plugin of neutron-cni",
-            f"the executable's name must be one of {', '.join(KINDS)}",
+            f"the executable's name must be one of {', '.join(RECIPES)}",
         )
     if len(stdin) > INPUT_LIMIT:
         raise CniError(Code.IO_FAILURE, f"more than {INPUT_LIMIT} bytes on standard input")
-    request = parse(plugin, environ, stdin, config_of(plugin))
+    recipe = RECIPES[plugin]
+    with_ipam = recipe.kind is not Kind.CHAINED
+    request = parse(plugin, environ, stdin, recipe.schemas(), with_ipam=with_ipam)
     result = engine.handle(request)
     return b"" if result is None else result_to_json(result, request.version)
 

@@ -1,19 +1,22 @@
-"""This machine's Neutron access and kernel. Imports of both wait for the first call."""
+"""This process as the host of a call: this machine's Neutron access and kernel.
+
+Imports of both wait for the first call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from neutron_cni.cni.request import Request
 from neutron_cni.engine.engine import Engine
+from neutron_cni.engine.parts import DataPlane, Parts
 from neutron_cni.ipam.api import Ipam
-from neutron_cni.plugins.data_plane import DataPlane
+from neutron_cni.plugins import RECIPES
 
 
 def local_engine(note: Callable[[str], None]) -> Engine:
     """The engine over both; `note` takes what the operator should read on standard error."""
-    return Engine(_own_ipam, lambda request: _data_plane(request, note), note)
+    return Engine(Parts(_own_ipam, lambda request: _data_plane(request, note), note))
 
 
 def _own_ipam() -> Ipam:
@@ -22,7 +25,7 @@ def _own_ipam() -> Ipam:
     return NeutronIpam()
 
 
-def _data_plane(request: Request[Any], note: Callable[[str], None]) -> DataPlane:
-    from neutron_cni.plugins.veth_route_plane import VethRoutePlane
+def _data_plane(request: Request, note: Callable[[str], None]) -> DataPlane:
+    from neutron_cni.engine.kernel import Kernel
 
-    return VethRoutePlane(request, note)
+    return Kernel(request, RECIPES[request.plugin].pages(), note)

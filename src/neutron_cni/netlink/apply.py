@@ -9,17 +9,18 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from neutron_cni.netlink import addresses, announce, links, neighbours, routes, sysctl
-from neutron_cni.netlink.identity import pair_exists
+from neutron_cni.netlink import addresses, announce, links, neighbours, routes, rules, sysctl
+from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import LinkRoute, Plan, Side, Sysctl, Veth
+from neutron_cni.netlink.plan import Dummy, LinkRoute, Plan, Side, Sysctl, WantedLink
 from neutron_cni.netlink.rtnl import Request, Rtnl
 from neutron_cni.netlink.undo import undo
 from neutron_cni.values.address import IPAddress
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 
 __all__ = ["apply", "undo"]
@@ -32,17 +33,17 @@ takes no turn: its time is spent waiting in the kernel (50 pods 0.8 s in turn, 0
 """
 
 
-def apply(plan: Plan, netns: str) -> None:
+def apply(plan: Plan, netns: str, deadline: Deadline) -> None:
     """Make `plan` true between the caller's namespace and the pod's at the path `netns`.
 
     May be repeated: after a crash half-way the rest is added. On an error, what this call made
     is taken back (but not the sysctls and dummy links that pods share, which do no harm).
     Raises CniError: INVALID_ENVIRONMENT (no namespace, or the node's own), CONFLICT (an
-    interface or route of someone else is in the way), KERNEL (anything else, with the kernel's
-    words).
+    interface or route of someone else is in the way), TRY_AGAIN (`deadline` passed), KERNEL
+    (anything else, with the kernel's words).
     """
-    with Namespace.open_pod(netns) as pod, Rtnl.here() as host, _IN_TURN:
-        work = _Application(plan, pod, host)
+    with Namespace.open_pod(netns) as pod, Rtnl.here() as host, _turn(deadline):
+        work = _Application(plan, pod, host, deadline)
         try:
             work.run()
         except BaseException:
@@ -50,6 +51,16 @@ def apply(plan: Plan, netns: str) -> None:
             raise
         finally:
             work.close()
+
+
+@contextlib.contextmanager
+def _turn(deadline: Deadline) -> Iterator[None]:
+    if not _IN_TURN.acquire(timeout=deadline.left):
+        deadline.require("waiting for other pods' interfaces to be made")
+    try:
+        yield
+    finally:
+        _IN_TURN.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +75,18 @@ class _Step:
 class _Application:
     """One `apply` under way: its sockets, the link indexes learned, and how to take it back."""
 
-    def __init__(self, plan: Plan, pod: Namespace, host: Rtnl) -> None:
+    def __init__(self, plan: Plan, pod: Namespace, host: Rtnl, deadline: Deadline) -> None:
         self.plan = plan
         self.pod = pod
+        self.deadline = deadline
         self.rtnl = {Side.HOST: host}
         self.indexes: dict[tuple[Side, str], int] = {}
         self.made: list[tuple[Side, Request]] = []
 
     def run(self) -> None:
-        for veth in self.plan.veths:
-            self._make_veth(veth)
-        if self.plan.dummies:
-            self.rtnl[Side.HOST].run([links.create_dummy(item) for item in self.plan.dummies])
+        for link in self.plan.links:
+            self.deadline.require("making the pod's interface")
+            self._make(link)
         self._enter_pod()
         # A link's own settings before it comes up: accept_dad, accept_ra and disable_ipv6 act
         # on what the kernel does at that moment.
@@ -90,20 +101,22 @@ class _Application:
         self._add_proxies()
         self._announce()
 
-    def _make_veth(self, veth: Veth) -> None:
-        host = self.rtnl[Side.HOST]
-        request = links.create_veth(veth, self.pod.descriptor)
-        (outcome,) = host.attempt([request])
-        if outcome.errno == errno.EEXIST:
-            # Names are looked at only now: in the usual case the creation itself is the test.
-            if not pair_exists(veth, host, self._rtnl(Side.POD), self.pod.path):
-                raise outcome.error()
-        elif outcome.errno:
+    def _make(self, link: WantedLink) -> None:
+        host, kind = self.rtnl[Side.HOST], kind_of(link)
+        (outcome,) = host.attempt([kind.create(link, self.pod)])
+        # Names are looked at only now: in the usual case the creation itself is the test.
+        exists = outcome.errno == errno.EEXIST
+        before = exists and not outcome.ok
+        if before and not kind.made_before(link, host, self._rtnl(Side.POD), self.pod.path):
             raise outcome.error()
-        index = socket.if_nametoindex(veth.host_name)
-        self.indexes[Side.HOST, veth.host_name] = index
-        if outcome.errno == 0:
-            self.made.append((Side.HOST, links.delete(index, veth.host_name)))
+        if not (exists or outcome.ok):
+            raise outcome.error()
+        name = link.name_on(Side.HOST)
+        if name is None:
+            return
+        index = self._link(Side.HOST, name)
+        if outcome.errno == 0 and self.plan.owns(Side.HOST, name):
+            self.made.append((Side.HOST, links.delete(index, name)))
 
     def _rtnl(self, side: Side) -> Rtnl:
         if side not in self.rtnl:
@@ -112,7 +125,7 @@ class _Application:
 
     def _enter_pod(self) -> None:
         """One visit to the pod's namespace for its socket, settings and link indexes."""
-        names = self.plan.links(Side.POD)
+        names = self.plan.names(Side.POD)
 
         def body() -> None:
             if Side.POD not in self.rtnl:
@@ -138,10 +151,11 @@ class _Application:
     def _configure(self, side: Side) -> None:
         """Links up, addresses, neighbours and routes of one side, in one send."""
         plan = self.plan
+        shared_links = {link.name for link in plan.links if isinstance(link, Dummy)}
         steps: list[_Step] = [_Step(request) for request in self._ups(side)]
         for address in (item for item in plan.addresses if item.side is side):
             index = self._link(side, address.link)
-            shared = any(address.link == dummy.name for dummy in plan.dummies)
+            shared = address.link in shared_links
             inverse = None if shared else partial(addresses.delete, address, index)
             steps.append(_Step(addresses.add(address, index), inverse))
         for neighbour in (item for item in plan.neighbours if item.side is side):
@@ -151,6 +165,8 @@ class _Application:
             index = self._link(side, route.link)
             take_out = partial(routes.delete, route, index)
             steps.append(_Step(routes.add(route, index), take_out, route))
+        for rule in (item for item in plan.rules if item.side is side):
+            steps.append(_Step(rules.add(rule), partial(rules.delete, rule)))
         outcomes = self._rtnl(side).attempt([step.request for step in steps])
         results = list(zip(steps, outcomes, strict=True))
         for step, outcome in results:
@@ -165,18 +181,15 @@ class _Application:
     def _ups(self, side: Side) -> Iterable[Request]:
         if side is Side.POD:
             yield links.set_up(_LOOPBACK_INDEX, "lo of the pod")
-        for veth in self.plan.veths:
-            name = veth.host_name if side is Side.HOST else veth.pod_name
-            alias = veth.alias if side is Side.HOST else None
-            yield links.set_up(self._link(side, name), name, alias, veth.mtu)
-        if side is Side.HOST:
-            for dummy in self.plan.dummies:
-                yield links.set_up(self._link(side, dummy.name), dummy.name)
+        for link in self.plan.links:
+            name = link.name_on(side)
+            if name is not None:
+                yield kind_of(link).bring_up(link, side, self._link(side, name))
 
     def _accept_route(self, wanted: LinkRoute) -> None:
         """A route that is there already: fine if it is this very one, else a conflict."""
         rtnl = self._rtnl(wanted.side)
-        found = routes.find(rtnl, wanted.destination)
+        found = routes.find(rtnl, wanted.destination, wanted.table)
         index = self._link(wanted.side, wanted.link)
         if found is not None and found.index == index and found.gateway == wanted.gateway:
             return

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from neutron_cni.netlink import addresses, links, neighbours, routes, sysctl
+from neutron_cni.netlink import addresses, links, neighbours, routes, rules, sysctl
+from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import LinkRoute, Plan, Side
+from neutron_cni.netlink.plan import LinkRoute, Plan, Rule, Side
 from neutron_cni.netlink.routes import Route
 from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
@@ -22,14 +23,15 @@ from neutron_cni.values.errors import CniError
 class View:
     """One namespace, in the places that a plan names; what is not there is not in the maps.
 
-    `holders` are the names of the links that routes go by. A neighbour is (MAC, whether
-    permanent).
+    `holders` are the names of the links that routes go by. Routes are by table and destination.
+    A neighbour is (MAC, whether permanent).
     """
 
     links: Mapping[str, Link] = field(default_factory=dict)
     holders: Mapping[int, str] = field(default_factory=dict)
     addresses: Mapping[str, frozenset[IPInterface]] = field(default_factory=dict)
-    routes: Mapping[IPNetwork, Route] = field(default_factory=dict)
+    routes: Mapping[tuple[int, IPNetwork], Route] = field(default_factory=dict)
+    rules: frozenset[Rule] = frozenset()
     neighbours: Mapping[tuple[str, IPAddress], tuple[str, bool]] = field(default_factory=dict)
     proxies: frozenset[tuple[str, IPAddress]] = frozenset()
     sysctls: Mapping[str, str] = field(default_factory=dict)
@@ -71,10 +73,10 @@ def compare(plan: Plan, observed: Observed) -> list[str]:
 def _view(plan: Plan, side: Side) -> View:
     """The view of the calling thread's namespace."""
     with Rtnl.here() as rtnl:
-        named = {name: links.get(rtnl, name) for name in sorted(plan.links(side))}
+        named = {name: links.get(rtnl, name) for name in sorted(plan.names(side))}
         there = {name: link for name, link in named.items() if link is not None}
         found = {
-            item.destination: routes.find(rtnl, item.destination)
+            (item.table, item.destination): routes.find(rtnl, item.destination, item.table)
             for item in plan.routes
             if item.side is side
         }
@@ -93,6 +95,9 @@ def _view(plan: Plan, side: Side) -> View:
                 for name, link in there.items()
             },
             routes={key: route for key, route in found.items() if route is not None},
+            rules=frozenset(
+                item for item in plan.rules if item.side is side and rules.present(rtnl, item)
+            ),
             neighbours={key: entry for key, entry in neighbour.items() if entry is not None},
             proxies=frozenset(
                 (item.link, item.address)
@@ -114,31 +119,26 @@ def _differences(plan: Plan, side: Side, view: View) -> Iterator[str]:
     yield from _addresses(plan, side, view)
     for route in (item for item in plan.routes if item.side is side):
         yield from _route(route, view)
+    for rule in (item for item in plan.rules if item.side is side):
+        if rule not in view.rules:
+            yield f"{side}: {rules.describe(rule)} is missing"
     yield from _neighbours(plan, side, view)
     for setting in (item for item in plan.sysctls if item.side is side):
         value = view.sysctls.get(setting.key)
         # Settings of a missing link are missing with it: one sentence for the link is enough.
-        gone = setting.link in plan.links(side) and setting.link not in view.links
+        gone = setting.link in plan.names(side) and setting.link not in view.links
         right = value in (setting.value, *setting.as_good)
         if not (gone or right) and (value is not None or setting.required):
             yield f"{side}: {setting.key} is {value or 'missing'}, not {setting.value}"
 
 
 def _links(plan: Plan, side: Side, view: View) -> Iterator[str]:
-    for name in sorted(plan.links(side) - view.links.keys()):
+    for name in sorted(plan.names(side) - view.links.keys()):
         yield f"{side}: the link {name} is missing"
-    for veth in plan.veths:
-        host = side is Side.HOST
-        name, mac = (veth.host_name, veth.host_mac) if host else (veth.pod_name, veth.pod_mac)
-        link = view.links.get(name)
-        if link is None:
-            continue
-        if link.mac != mac:
-            yield f"{side}: the link {name} has the MAC {link.mac}, not {mac}"
-        if veth.mtu is not None and link.mtu != veth.mtu:
-            yield f"{side}: the link {name} has the MTU {link.mtu}, not {veth.mtu}"
-        if host and link.alias != veth.alias:
-            yield f"{side}: the link {name} has the alias {link.alias!r}, not {veth.alias!r}"
+    for wanted in plan.links:
+        link = view.links.get(wanted.name_on(side) or "")
+        if link is not None:
+            yield from kind_of(wanted).differences(wanted, side, link)
     for name, link in view.links.items():
         if not link.up:
             yield f"{side}: the link {name} is down"
@@ -152,7 +152,7 @@ def _addresses(plan: Plan, side: Side, view: View) -> Iterator[str]:
 
 
 def _route(wanted: LinkRoute, view: View) -> Iterator[str]:
-    found = view.routes.get(wanted.destination)
+    found = view.routes.get((wanted.table, wanted.destination))
     text = routes.describe(wanted)
     if found is None:
         yield f"{wanted.side}: {text} is missing"

@@ -1,4 +1,4 @@
-"""Links: made, brought up, deleted, looked at."""
+"""Links of any kind: brought up, deleted, looked at. How each kind is made: `netlink.kinds`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from neutron_cni.netlink.messages import EXCL_CREATE, EXISTS, GONE, new
-from neutron_cni.netlink.plan import Dummy, Veth
+from neutron_cni.netlink.messages import EXCL_CREATE, GONE, new
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 
-_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _IFF_UP = 0x1
 
 
@@ -29,38 +28,6 @@ class Link:
     peer: int | None
 
 
-def create_veth(veth: Veth, netns: int) -> Request:
-    """Both ends with name, MAC and MTU in one request, the pod's end born in `netns`.
-
-    One request, because a pair that is made first and moved later exists half-made for a while
-    and its name can collide on the node.
-    """
-    mtu = [("IFLA_MTU", veth.mtu)] if veth.mtu is not None else []
-    peer = [
-        ("IFLA_IFNAME", veth.pod_name),
-        ("IFLA_ADDRESS", veth.pod_mac),
-        *mtu,
-        ("IFLA_NET_NS_FD", netns),
-    ]
-    data = {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]}
-    attributes = [
-        ("IFLA_IFNAME", veth.host_name),
-        ("IFLA_ADDRESS", veth.host_mac),
-        *mtu,
-        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}),
-    ]
-    message = new(ifinfmsg, _NEWLINK, EXCL_CREATE, attrs=attributes)
-    return Request(message, f"create the veth pair {veth.host_name} (node) - {veth.pod_name} (pod)")
-
-
-def create_dummy(dummy: Dummy) -> Request:
-    """The dummy link, down; that it is there already is fine."""
-    info = {"attrs": [("IFLA_INFO_KIND", "dummy")]}
-    attributes = [("IFLA_IFNAME", dummy.name), ("IFLA_LINKINFO", info)]
-    message = new(ifinfmsg, _NEWLINK, EXCL_CREATE, attrs=attributes)
-    return Request(message, f"create the dummy link {dummy.name}", EXISTS)
-
-
 def probe(kind: str) -> Request:
     """A creation that must fail: EOPNOTSUPP without that kind of link, else EADDRNOTAVAIL.
 
@@ -70,7 +37,7 @@ def probe(kind: str) -> Request:
     """
     info = {"attrs": [("IFLA_INFO_KIND", kind)]}
     attributes = [("IFLA_ADDRESS", "01:00:00:00:00:00"), ("IFLA_LINKINFO", info)]
-    message = new(ifinfmsg, _NEWLINK, EXCL_CREATE, attrs=attributes)
+    message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=attributes)
     accept = frozenset({errno.EOPNOTSUPP, errno.EADDRNOTAVAIL})
     return Request(message, f"find out whether the kernel has {kind} links", accept)
 
@@ -82,7 +49,7 @@ def set_up(index: int, name: str, alias: str | None = None, mtu: int | None = No
         attributes.append(("IFLA_IFALIAS", alias))
     if mtu is not None:
         attributes.append(("IFLA_MTU", mtu))
-    message = new(ifinfmsg, _NEWLINK, index=index, flags=_IFF_UP, change=_IFF_UP, attrs=attributes)
+    message = new(ifinfmsg, NEWLINK, index=index, flags=_IFF_UP, change=_IFF_UP, attrs=attributes)
     return Request(message, f"bring {name} up")
 
 

@@ -6,7 +6,7 @@ import errno
 
 from neutron_cni.netlink import addresses, links, routes, sysctl
 from neutron_cni.netlink.facts import HostFacts, Uplink
-from neutron_cni.netlink.identity import pair_exists
+from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace, is_netns, namespace_identity
 from neutron_cni.netlink.plan import Plan
@@ -30,13 +30,14 @@ __all__ = [
 def host_facts(host_interface: str | None = None, dummy_name: str = "dummy0") -> HostFacts:
     """The facts about the caller's namespace that plans are built from.
 
-    `host_interface` names the uplink; None: the link of the default route.
+    `host_interface` names the uplink; None: the link of the default route. `dummy_name` is empty
+    where nobody needs to know about dummy links.
     Raises CniError INVALID_CONFIG if the named link does not exist.
     """
     with Rtnl.here() as rtnl:
         return HostFacts(
             uplink=_uplink(rtnl, host_interface),
-            dummy=_dummy_possible(rtnl, dummy_name),
+            dummy=bool(dummy_name) and _dummy_possible(rtnl, dummy_name),
             ipv6=sysctl.read("net/ipv6/conf/all/forwarding") is not None,
             force_forwarding=sysctl.read("net/ipv6/conf/all/force_forwarding") is not None,
             ipv6_forwarding=sysctl.read("net/ipv6/conf/all/forwarding") == "1",
@@ -88,8 +89,8 @@ def inspect(plan: Plan, netns: str) -> bool:
         Rtnl.inside(namespace) as pod,
     ):
         # A list, so that a conflict of the second is found though the first is missing.
-        found = [pair_exists(veth, host, pod, netns) for veth in plan.veths]
-        return all(found)
+        found = [kind_of(link).made_before(link, host, pod, netns) for link in plan.links]
+        return bool(found) and all(found)
 
 
 def links_with_alias(prefix: str) -> list[Link]:

@@ -1,4 +1,4 @@
-"""Routes of the main table."""
+"""Routes, of the main table unless another one is named."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from neutron_cni.netlink.messages import EXCL_CREATE, FAMILY, GONE, new
-from neutron_cni.netlink.plan import LinkRoute
+from neutron_cni.netlink.plan import MAIN_TABLE, LinkRoute
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 from neutron_cni.values.address import IPAddress, IPNetwork
 
 DEFAULTS: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
-_RT_TABLE_MAIN = 254
+_RT_TABLE_COMPAT = 252
+"""What stands in the small field where the table's number does not fit."""
 _RTPROT_BOOT = 3
 _RT_SCOPE = {"global": 0, "link": 253}
 _RT_SCOPE_NOWHERE = 255
@@ -50,13 +51,15 @@ def _route(kind: int, flags: int, wanted: LinkRoute, index: int) -> Message:
         attributes.append(("RTA_PREFSRC", str(wanted.source)))
     if wanted.mtu is not None:
         attributes.append(("RTA_METRICS", {"attrs": [("RTAX_MTU", wanted.mtu)]}))
+    attributes.append(("RTA_TABLE", wanted.table))
     return new(
         rtmsg,
         kind,
         flags,
         family=FAMILY[destination.version],
         dst_len=destination.prefixlen,
-        table=_RT_TABLE_MAIN,
+        # The table's number is in RTA_TABLE; this field holds only those below 256.
+        table=wanted.table if wanted.table < 256 else _RT_TABLE_COMPAT,
         # "boot" is what `ip route add` writes and `ip route` does not print.
         proto=_RTPROT_BOOT,
         scope=_RT_SCOPE[wanted.scope] if kind == _NEWROUTE else _RT_SCOPE_NOWHERE,
@@ -80,7 +83,8 @@ def describe(wanted: LinkRoute) -> str:
     """A route in words, as `ip route` would write it."""
     name = str(wanted.destination) if wanted.destination.prefixlen else "default"
     via = f" via {wanted.gateway}" if wanted.gateway is not None else ""
-    return f"the route {name}{via} dev {wanted.link} ({wanted.side})"
+    table = f" table {wanted.table}" if wanted.table != MAIN_TABLE else ""
+    return f"the route {name}{via} dev {wanted.link}{table} ({wanted.side})"
 
 
 def host_network(address: IPAddress) -> IPNetwork:
@@ -88,14 +92,15 @@ def host_network(address: IPAddress) -> IPNetwork:
     return ip_network(f"{address}/{address.max_prefixlen}")
 
 
-def find(rtnl: Rtnl, destination: IPNetwork) -> Route | None:
-    """The route of the main table (or a local one) to exactly `destination`.
+def find(rtnl: Rtnl, destination: IPNetwork, table: int = MAIN_TABLE) -> Route | None:
+    """The route of the table to exactly `destination`; for the main table also a local one.
 
-    A host route is asked for by lookup, whatever the size of the table; other destinations
-    are searched in a dump.
+    There a host route is asked for by lookup, whatever the size of the table; all others are
+    searched in a dump.
     """
-    if destination.prefixlen != destination.max_prefixlen:
-        matching = [item for item in list_all(rtnl, destination) if item.destination == destination]
+    if table != MAIN_TABLE or destination.prefixlen != destination.max_prefixlen:
+        listed = list_all(rtnl, destination, table=table)
+        matching = [item for item in listed if item.destination == destination]
         return min(matching, key=lambda item: item.metric, default=None)
     message = new(
         rtmsg,
@@ -112,23 +117,29 @@ def find(rtnl: Rtnl, destination: IPNetwork) -> Route | None:
 
 
 def list_all(
-    rtnl: Rtnl, like: IPNetwork | None = None, *, version: int = 4, index: int | None = None
+    rtnl: Rtnl,
+    like: IPNetwork | None = None,
+    *,
+    version: int = 4,
+    index: int | None = None,
+    table: int = MAIN_TABLE,
 ) -> list[Route]:
-    """Routes of the main table: of the prefix length of `like`, or by the link `index`.
+    """Routes of the table: of the prefix length of `like`, or by the link `index`.
 
     The kernel sorts by table and link; the prefix length is read off the raw message, because
     decoding costs 0.1 ms a route and nodes have thousands.
     """
     version = like.version if like is not None else version
-    attributes: list[tuple[str, object]] = [("RTA_TABLE", _RT_TABLE_MAIN)]
+    attributes: list[tuple[str, object]] = [("RTA_TABLE", table)]
     if index is not None:
         attributes.append(("RTA_OIF", index))
-    message = new(rtmsg, _GETROUTE, family=FAMILY[version], table=_RT_TABLE_MAIN, attrs=attributes)
+    number = table if table < 256 else _RT_TABLE_COMPAT
+    message = new(rtmsg, _GETROUTE, family=FAMILY[version], table=number, attrs=attributes)
     length = like.prefixlen if like is not None else None
 
     def wanted(payload: bytes) -> bool:
         # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type
-        return payload[4] == _RT_TABLE_MAIN and (length is None or payload[1] == length)
+        return payload[4] == number and (length is None or payload[1] == length)
 
     return [_read_route(item) for item in rtnl.dump(message, "list the routes", wanted)]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from neutron_cni.netlink import links, neighbours, routes
-from neutron_cni.netlink.identity import made_by
+from neutron_cni.netlink import links, neighbours, routes, rules
+from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import Plan, Side, Veth
+from neutron_cni.netlink.plan import Plan, Side, WantedLink
 from neutron_cni.netlink.rtnl import Request, Rtnl
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
@@ -15,23 +15,24 @@ from neutron_cni.values.errors import CniError
 def undo(plan: Plan, netns: str | None) -> None:
     """Remove from the kernel what `apply(plan, ...)` made; what is missing is fine.
 
-    `netns` may be None or a path that is gone. Links, routes and proxy entries that now belong
-    to someone else stay: a link must carry the plan's alias, a route must be by the plan's
-    link, and a proxy entry goes only while no other link has a route to its address.
+    `netns` may be None or a path that is gone. What now belongs to someone else stays: a link must
+    carry the plan's alias, a route must be by the plan's link, a rule must be the same in all its
+    parts, and a proxy entry goes only while no other link has a route to its address.
     Dummy links and sysctls of shared links stay, as other pods use them.
     Raises CniError KERNEL. Deleting a veth takes the kernel 11-20 ms (it waits for RCU).
     """
     with Rtnl.here() as host:
         requests: list[Request] = []
         doomed: list[Link] = []
-        for veth in plan.veths:
-            link = links.get(host, veth.host_name)
-            if link is not None and made_by(link, veth):
+        for wanted in plan.links:
+            link = kind_of(wanted).to_delete(wanted, host)
+            if link is not None:
                 doomed.append(link)
-            elif link is None and netns:
-                _remove_pod_end(veth, netns)
+            elif netns and not _is_on_node(wanted, host):
+                _clear_pod(wanted, netns)
         requests += _proxies(plan, host, {link.index for link in doomed})
         requests += _routes(plan, host)
+        requests += [rules.delete(rule) for rule in plan.rules if rule.side is Side.HOST]
         requests += [links.delete(link.index, link.name) for link in doomed]
         host.run(requests)
 
@@ -94,13 +95,16 @@ def _routes(plan: Plan, host: Rtnl) -> list[Request]:
     return requests
 
 
-def _remove_pod_end(veth: Veth, netns: str) -> None:
-    """Delete the pod's end when the node's end is not found by name (someone renamed it)."""
+def _is_on_node(wanted: WantedLink, host: Rtnl) -> bool:
+    name = wanted.name_on(Side.HOST)
+    return name is not None and links.get(host, name) is not None
+
+
+def _clear_pod(wanted: WantedLink, netns: str) -> None:
+    """Remove the pod's part of a link that is not found on the node (someone renamed it)."""
     try:
         pod = Namespace.open_pod(netns)
     except CniError:
-        return  # The namespace is gone, and its end of the pair with it.
+        return  # The namespace is gone, and its end of the link with it.
     with pod, Rtnl.inside(pod) as rtnl:
-        link = links.get(rtnl, veth.pod_name)
-        if link is not None and link.kind == "veth" and link.mac == veth.pod_mac:
-            rtnl.run([links.delete(link.index, link.name)])
+        kind_of(wanted).clear_pod(wanted, rtnl)

@@ -25,14 +25,17 @@ from neutron_cni.netlink.plan import (
     Plan,
     Side,
     Sysctl,
-    Veth,
+    VethPair,
 )
 from neutron_cni.plugins import forwarding, ownership
+from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.values.address import IPAddress, IPNetwork
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
+
+PART = "veth-route"
 
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 """MAC of every node-side veth, as Calico has it: a pod's neighbour entry for its gateway is the
@@ -44,7 +47,7 @@ _DEFAULT_V6: IPNetwork = ip_network("::/0")
 _MIN_IPV6_MTU = 1280
 
 
-class VethRouteConfig(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
+class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
     """veth-route's own fields of the network configuration.
 
     `mtu`: bytes; default: the smaller of the Neutron network's and the uplink's.
@@ -79,21 +82,20 @@ class VethRouteConfig(msgspec.Struct, kw_only=True, frozen=True, rename="camel")
         return IPv4Address(self.gateway_address) if version == 4 else GATEWAY_V6
 
 
-def plan(
-    attachment: Attachment,
-    lease: Lease,
-    facts: HostFacts,
-    config: VethRouteConfig,
-    *,
-    network: str = "",
-) -> Plan:
-    """All that the attachment to `network` (its CNI name) needs of the kernel.
+def asks(config: Config) -> Asks:
+    """See `Page.asks`."""
+    return Asks(config.host_interface, config.dummy_name)
+
+
+def plan(call: Call[Config]) -> Plan:
+    """See `Page.plan`.
 
     CniError CONFLICT if the node itself holds a leased address: its local table would win over
     the host route, and the pod would never see a packet. CniError INVALID_CONFIG for an MTU
     that can't carry the lease.
     """
-    veth = _veth(attachment, lease, facts, config, network)
+    attachment, lease, facts, config = call.attachment, call.lease, call.facts, call.config
+    veth = _veth(call.network, attachment, _mtu(call))
     versions = {item.address.version for item in lease.addresses}
     _refuse_unusable(veth, lease, facts)
     addresses, routes, neighbours = _pod_side(attachment, lease, config, versions)
@@ -101,8 +103,7 @@ def plan(
     node_addresses = _gateway_addresses(veth, config, versions, has_gateway_link)
     proxies = forwarding.proxies(lease, facts.uplink)
     return Plan(
-        veths=(veth,),
-        dummies=(Dummy(config.dummy_name),) if has_gateway_link else (),
+        links=(veth, Dummy(config.dummy_name)) if has_gateway_link else (veth,),
         addresses=(*node_addresses, *addresses),
         routes=(*(_host_route(veth, ip) for ip in _ips(lease)), *routes),
         neighbours=(
@@ -123,32 +124,23 @@ def plan(
     )
 
 
-def teardown(
-    attachment: Attachment,
-    lease: Lease | None = None,
-    facts: HostFacts | None = None,
-    *,
-    network: str = "",
-) -> Plan:
-    """The plan for `undo`: the link by its name, and what its deletion does not take with it.
-
-    Without a lease (lost store) or facts, `undo` finds the proxy entries by the host routes.
-    """
-    veth = _veth(attachment, lease, facts, VethRouteConfig(), network)
-    if lease is None or facts is None:
-        return Plan(veths=(veth,))
+def leftovers(gone: Leftover) -> Plan:
+    """See `Page.leftovers`. Without lease or facts, `undo` finds the proxy entries by the host
+    routes."""
+    veth = _veth(gone.network, gone.attachment, None)
+    if gone.lease is None or gone.facts is None:
+        return Plan(links=(veth,))
     return Plan(
-        veths=(veth,),
-        routes=tuple(_host_route(veth, ip) for ip in _ips(lease)),
-        proxies=forwarding.proxies(lease, facts.uplink),
+        links=(veth,),
+        routes=tuple(_host_route(veth, ip) for ip in _ips(gone.lease)),
+        proxies=forwarding.proxies(gone.lease, gone.facts.uplink),
     )
 
 
-def result(
-    attachment: Attachment, lease: Lease, facts: HostFacts, config: VethRouteConfig
-) -> Result:
-    """The answer to ADD: both ends of the pair, the addresses, and the routes that were made."""
-    veth = _veth(attachment, lease, facts, config)
+def result(call: Call[Config]) -> Result:
+    """See `Page.result`: both ends of the pair, the addresses, and the routes that were made."""
+    attachment, lease, config = call.attachment, call.lease, call.config
+    veth = _veth(call.network, attachment, _mtu(call))
     versions = {item.address.version for item in lease.addresses}
     return Result(
         interfaces=(
@@ -184,26 +176,26 @@ def _digest(attachment: Attachment) -> bytes:
     return sha256(f"{attachment.container_id}/{attachment.ifname}".encode()).digest()
 
 
-def _veth(
-    attachment: Attachment,
-    lease: Lease | None,
-    facts: HostFacts | None,
-    config: VethRouteConfig,
-    network: str = "",
-) -> Veth:
-    known = [lease.mtu if lease else None, facts.uplink.mtu if facts and facts.uplink else None]
-    smallest = min((mtu for mtu in known if mtu), default=None)
-    return Veth(
+def _veth(network: str, attachment: Attachment, mtu: int | None) -> VethPair:
+    return VethPair(
         host_name=host_link_name(attachment),
         pod_name=attachment.ifname,
         host_mac=GATEWAY_MAC,
         pod_mac=pod_mac(attachment),
-        alias=ownership.alias(network, attachment),
-        mtu=config.mtu or smallest,
+        alias=ownership.alias(network, attachment, PART),
+        mtu=mtu,
+        earlier_aliases=(ownership.earlier_alias(network, attachment),),
     )
 
 
-def _refuse_unusable(veth: Veth, lease: Lease, facts: HostFacts) -> None:
+def _mtu(call: Call[Config]) -> int | None:
+    """The configured one, or the smaller of the Neutron network's and the uplink's."""
+    uplink = call.facts.uplink
+    known = [call.lease.mtu, uplink.mtu if uplink else None]
+    return call.config.mtu or min((mtu for mtu in known if mtu), default=None)
+
+
+def _refuse_unusable(veth: VethPair, lease: Lease, facts: HostFacts) -> None:
     own = {item.ip for item in facts.uplink.addresses} if facts.uplink else set()
     for ip in _ips(lease):
         if ip in own:
@@ -227,7 +219,7 @@ def _refuse_unusable(veth: Veth, lease: Lease, facts: HostFacts) -> None:
 
 
 def _pod_side(
-    attachment: Attachment, lease: Lease, config: VethRouteConfig, versions: AbstractSet[int]
+    attachment: Attachment, lease: Lease, config: Config, versions: AbstractSet[int]
 ) -> tuple[tuple[LinkAddress, ...], tuple[LinkRoute, ...], tuple[Neighbour, ...]]:
     """The pod's addresses, routes and neighbours.
 
@@ -253,7 +245,7 @@ def _pod_side(
 
 
 def _gateway_addresses(
-    veth: Veth, config: VethRouteConfig, versions: AbstractSet[int], has_gateway_link: bool
+    veth: VethPair, config: Config, versions: AbstractSet[int], has_gateway_link: bool
 ) -> list[LinkAddress]:
     """Where the node holds the gateway addresses, so that pods can also ping and trace them.
 
@@ -281,7 +273,7 @@ def _pod_sysctls(link: str, versions: AbstractSet[int]) -> list[Sysctl]:
     return [Sysctl(Side.POD, f"{prefix}/{key}", value) for key, value in values.items()]
 
 
-def _notes(facts: HostFacts, config: VethRouteConfig, versions: AbstractSet[int]) -> list[str]:
+def _notes(facts: HostFacts, config: Config, versions: AbstractSet[int]) -> list[str]:
     notes = forwarding.notes(facts, versions, host_forwarding=config.host_forwarding)
     if 4 in versions and not facts.dummy:
         notes.append(
@@ -291,7 +283,7 @@ def _notes(facts: HostFacts, config: VethRouteConfig, versions: AbstractSet[int]
     return notes
 
 
-def _host_route(veth: Veth, address: IPAddress) -> LinkRoute:
+def _host_route(veth: VethPair, address: IPAddress) -> LinkRoute:
     # Global scope: `ip route` shows just "10.10.10.19 dev veth...".
     return LinkRoute(Side.HOST, veth.host_name, ip_network(address), scope="global")
 

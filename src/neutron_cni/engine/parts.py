@@ -1,15 +1,20 @@
-"""What the engine asks of a main plugin: its plan made real in the kernel, seen and undone."""
+"""What an engine is put together from; each host brings its own parts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from neutron_cni.cni.request import Request
+from neutron_cni.ipam.api import Ipam
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
 
 class DataPlane(Protocol):
-    """One request's hold on the kernel. Every method raises CniError and nothing else by design."""
+    """The kernel, for one request. Every method raises CniError and nothing else by design."""
 
     def inspect(self) -> bool:
         """Whether this attachment's interface is there already, made by us for this container.
@@ -22,7 +27,7 @@ class DataPlane(Protocol):
     def ready(self) -> None:
         """STATUS: raises CniError PLUGIN_NOT_AVAILABLE where no ADD could be attached."""
 
-    def attach(self, lease: Lease) -> Result:
+    def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """Make the interface, or complete it; the result of ADD."""
 
     def detach(self, lease: Lease | None) -> None:
@@ -36,3 +41,16 @@ class DataPlane(Protocol):
 
     def collect(self) -> None:
         """GC: remove the links of the request's network whose attachment is not in `valid`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What differs between hosts.
+
+    `own_ipam` and `data_plane` are called when first needed, as what they import is slow.
+    `note` takes one line for the operator that is no part of the answer.
+    """
+
+    own_ipam: Callable[[], Ipam]
+    data_plane: Callable[[Request], DataPlane]
+    note: Callable[[str], None]

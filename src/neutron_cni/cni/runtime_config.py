@@ -1,0 +1,90 @@
+"""What a runtime adds to the configuration for one pod: addresses and a MAC that it asks for.
+
+Source: CONVENTIONS.md of the CNI specification ("Dynamic Plugin specific fields").
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from neutron_cni.cni.document import invalid, parse_requested
+from neutron_cni.cni.environment import Environment
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError, Code
+
+ADDRESSES_ANNOTATION = "neutron-cni/ips"
+"""Annotation of a pod: the addresses that it asks for, separated by commas."""
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+
+
+class _RuntimeConfig(msgspec.Struct):
+    ips: list[str] | None = None
+    mac: str | None = None
+    annotations: dict[str, str] | None = msgspec.field(
+        name="io.kubernetes.cri.pod-annotations", default=None
+    )
+    """The pod's: a capability of containerd (1.5 and later) and CRI-O."""
+
+
+class _CniArgs(msgspec.Struct):
+    ips: list[str] | None = None
+
+
+class _Args(msgspec.Struct):
+    cni: _CniArgs | None = None
+
+
+class FromRuntime(msgspec.Struct, rename="camel"):
+    """What a runtime adds to the configuration (CONVENTIONS.md); all else in there is ignored."""
+
+    runtime_config: _RuntimeConfig | None = None
+    args: _Args | None = None
+
+
+def requested_addresses(runtime: FromRuntime, environment: Environment) -> tuple[IPAddress, ...]:
+    """The addresses that the pod shall have: what the runtime says for it, then what the
+    configuration says, then CNI_ARGS.
+
+    CONVENTIONS.md: what `args` says, CNI_ARGS no longer does. Raises CniError INVALID_CONFIG or
+    INVALID_ENVIRONMENT.
+    """
+    config = runtime.runtime_config
+    if config and config.ips:
+        return _addresses(config.ips, "runtimeConfig.ips")
+    annotated = ((config and config.annotations) or {}).get(ADDRESSES_ANNOTATION, "")
+    if annotated:
+        texts = [text.strip() for text in annotated.split(",")]
+        return _addresses(texts, f"annotation {ADDRESSES_ANNOTATION}")
+    args = runtime.args
+    if args and args.cni and args.cni.ips:
+        return _addresses(args.cni.ips, "args.cni.ips")
+    if not environment.address:
+        return ()
+    try:
+        found = [parse_requested(item, "IP") for item in environment.address.split(",")]
+        return tuple(dict.fromkeys(found))
+    except CniError:
+        raise CniError(
+            Code.INVALID_ENVIRONMENT,
+            f"CNI_ARGS: IP={environment.address[:80]} is not an IP address",
+            "such as IP=10.0.0.5 or IP=10.0.0.5/24",
+        ) from None
+
+
+def _addresses(texts: list[str], key: str) -> tuple[IPAddress, ...]:
+    found = [parse_requested(text, f"{key}[{index}]") for index, text in enumerate(texts)]
+    return tuple(dict.fromkeys(found))
+
+
+def requested_mac(runtime: FromRuntime) -> str:
+    """The MAC that the pod shall have, in lower case; empty where none is asked for.
+
+    Raises CniError INVALID_CONFIG.
+    """
+    mac = (runtime.runtime_config and runtime.runtime_config.mac) or ""
+    if mac and not _MAC.fullmatch(mac):
+        raise invalid("runtimeConfig.mac", f"{mac[:40]!r} is no MAC", "such as 02:00:00:00:00:01")
+    return mac.lower()

@@ -1,0 +1,162 @@
+"""Any plugin type on the kernel of this machine: its pages' plans, summed and carried out.
+
+No page is known here by name. One apply, one undo and one comparison serve all types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+
+from neutron_cni.cni.request import Request
+from neutron_cni.netlink import observe
+from neutron_cni.netlink.apply import apply
+from neutron_cni.netlink.combine import combined
+from neutron_cni.netlink.diff import diff
+from neutron_cni.netlink.facts import HostFacts
+from neutron_cni.netlink.plan import Dummy, Plan, Side, WantedLink
+from neutron_cni.netlink.undo import remove_stale_proxies, undo
+from neutron_cni.plugins import ownership
+from neutron_cni.plugins.contract import Call, Leftover, Page
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
+from neutron_cni.values.result import Result
+
+_ALIAS_BYTES = 254
+"""IFALIASZ (include/uapi/linux/if.h) less a NUL, which pyroute2 sends and the kernel counts, and
+less one that the kernel adds."""
+
+
+class Kernel:
+    """See `DataPlane`. `pages` are the parts of the request's plugin type."""
+
+    def __init__(
+        self, request: Request, pages: Sequence[Page], note: Callable[[str], None]
+    ) -> None:
+        self._request = request
+        self._pages = pages
+        self._note = note
+
+    def inspect(self) -> bool:
+        """See `DataPlane`."""
+        attachment = self._request.attachment
+        plan = self._leftovers(attachment)
+        if any(len(_alias(link)) > _ALIAS_BYTES for link in plan.links):
+            raise CniError(
+                Code.INVALID_ENVIRONMENT,
+                "CNI_CONTAINERID: too long, together with the network's name, for a link's alias",
+                f"the alias takes {_ALIAS_BYTES} bytes and names both and the interface",
+            )
+        _ = self._facts  # A wrong hostInterface shows here.
+        try:
+            return observe.inspect(plan, attachment.netns)
+        except CniError as error:
+            if error.code != Code.INVALID_ENVIRONMENT:
+                raise
+            # "The error message must contain the names of invalid variables" (SPEC, "Error").
+            raise CniError(error.code, f"CNI_NETNS: {error.message}", error.details) from error
+
+    def ready(self) -> None:
+        """See `DataPlane`."""
+        try:
+            _ = self._facts
+        except CniError as error:
+            raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
+
+    def attach(self, lease: Lease, deadline: Deadline) -> Result:
+        """See `DataPlane`."""
+        plan = self._plan(lease)
+        apply(plan, self._request.attachment.netns, deadline)
+        for note in plan.notes:
+            self._note(note)
+        result = self._request.prev_result or Result()
+        for page, call in self._calls(lease):
+            result = page.result(replace(call, before=result))
+        return result
+
+    def detach(self, lease: Lease | None) -> None:
+        """See `DataPlane`."""
+        attachment = self._request.attachment
+        facts = None
+        with suppress(CniError):  # A NIC that is gone has no entries left to remove.
+            facts = self._facts
+        undo(self._leftovers(attachment, lease, facts), attachment.netns or None)
+        if lease is None:
+            # The namespace may have taken the link along, and the store may be lost.
+            remove_stale_proxies()
+
+    def differences(self, lease: Lease) -> list[str]:
+        """See `DataPlane`.
+
+        A pod is not judged by what came after it: a link for all pods that there is only now, or
+        an uplink whose MTU is another one by now.
+        """
+        plan = self._plan(lease).without_shared_links()
+        as_added = tuple(
+            link if isinstance(link, Dummy) else replace(link, mtu=self._mtu_of_add(link))
+            for link in plan.links
+        )
+        return diff(replace(plan, links=as_added), self._request.attachment.netns)
+
+    def collect(self) -> None:
+        """See `DataPlane`. Goes on past a link that can't be removed, and reports it at the end."""
+        failures = []
+        parts = {page.PART: page for page in self._pages}
+        for link in observe.links_with_alias(ownership.PREFIX):
+            owner = ownership.owner(link.alias)
+            if owner is None or owner.network != self._request.network or owner.part not in parts:
+                continue
+            if owner.attachment not in self._request.valid:
+                try:
+                    undo(parts[owner.part].leftovers(Leftover(*owner[:2])), None)
+                except CniError as error:
+                    failures.append(error)
+        try:
+            remove_stale_proxies()
+        except CniError as error:
+            failures.append(error)
+        if failures:
+            raise CniError(failures[0].code, "; ".join(str(error) for error in failures))
+
+    @cached_property
+    def _facts(self) -> HostFacts:
+        asked = [
+            page.asks(config)
+            for page, config in zip(self._pages, self._request.configs, strict=True)
+        ]
+        interface = next((item.host_interface for item in asked if item.host_interface), None)
+        own = self._request.own_ipam
+        dummy_name = next((item.dummy_name for item in asked if item.dummy_name), "")
+        return observe.host_facts(interface or (own.host_interface if own else None), dummy_name)
+
+    def _calls(self, lease: Lease) -> Iterator[tuple[Page, Call[object]]]:
+        """Each page, and what it is told."""
+        request = self._request
+        for page, config in zip(self._pages, request.configs, strict=True):
+            call = Call(
+                request.network, request.attachment, config, lease, self._facts, request.pod
+            )
+            yield page, call
+
+    def _plan(self, lease: Lease) -> Plan:
+        return combined(*(page.plan(call) for page, call in self._calls(lease)))
+
+    def _leftovers(
+        self, attachment: Attachment, lease: Lease | None = None, facts: HostFacts | None = None
+    ) -> Plan:
+        gone = Leftover(self._request.network, attachment, lease, facts)
+        return combined(*(page.leftovers(gone) for page in self._pages))
+
+    def _mtu_of_add(self, link: WantedLink) -> int | None:
+        """What ADD answered for the link, in versions that have it."""
+        name = link.name_on(Side.POD)
+        interfaces = self._request.prev_result.interfaces if self._request.prev_result else ()
+        return next((i.mtu for i in interfaces if i.name == name and i.sandbox and i.mtu), None)
+
+
+def _alias(link: WantedLink) -> str:
+    return "" if isinstance(link, Dummy) else link.alias

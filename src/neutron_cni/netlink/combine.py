@@ -1,0 +1,95 @@
+"""Several plans made one: what two want is wanted once, and what they want differently is refused.
+
+A combined plugin is the sum of its parts' plans. Two parts may well want the same (a setting of
+the uplink), but not the same thing in two ways: whichever came second would win, and which that is
+nobody had decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from functools import reduce
+from typing import TypeVar
+
+from neutron_cni.netlink.plan import (
+    LinkAddress,
+    LinkRoute,
+    Neighbour,
+    Plan,
+    Rule,
+    Side,
+    Sysctl,
+    WantedLink,
+)
+from neutron_cni.values.errors import CniError, Code
+
+T = TypeVar("T", bound=Hashable)
+
+
+def combined(*plans: Plan) -> Plan:
+    """Everything of all plans, in their order; of none: the empty plan.
+
+    Raises CniError CONFLICT where two want the same link, address, route, rule, neighbour or
+    setting differently.
+    """
+    return reduce(_both, plans, Plan())
+
+
+def _both(first: Plan, second: Plan) -> Plan:
+    return Plan(
+        links=_once(first.links + second.links, _ends),
+        addresses=_once(first.addresses + second.addresses, _held_address),
+        routes=_once(first.routes + second.routes, _destination),
+        rules=_once(first.rules + second.rules, _place),
+        neighbours=_once(first.neighbours + second.neighbours, _neighbour),
+        proxies=_once(first.proxies + second.proxies, lambda item: [item]),
+        sysctls=_once(first.sysctls + second.sysctls, _setting),
+        announcements=_once(first.announcements + second.announcements, lambda item: [item]),
+        notes=_once(first.notes + second.notes, lambda item: [item]),
+    )
+
+
+def _once(items: Iterable[T], claims: Callable[[T], Iterable[Hashable]]) -> tuple[T, ...]:
+    """Each item once; refused if another one claims the same. `claims` says what an item claims."""
+    kept: dict[T, None] = {}
+    claimed: dict[Hashable, T] = {}
+    for item in items:
+        if item in kept:
+            continue
+        for claim in claims(item):
+            other = claimed.setdefault(claim, item)
+            if other is not item:
+                raise CniError(
+                    Code.CONFLICT,
+                    f"two parts of the plugin want different things of one: {other} and {item}",
+                    "change the configuration of one of them",
+                )
+        kept[item] = None
+    return tuple(kept)
+
+
+def _ends(link: WantedLink) -> Iterable[Hashable]:
+    """A link claims its name on each side."""
+    return [(side, name) for side in Side if (name := link.name_on(side)) is not None]
+
+
+def _held_address(item: LinkAddress) -> Iterable[Hashable]:
+    """A namespace has an address on one link only; link-local ones are each link's own matter."""
+    link = item.link if item.address.is_link_local else ""
+    return [(item.side, link, item.address.ip)]
+
+
+def _destination(item: LinkRoute) -> Iterable[Hashable]:
+    return [(item.side, item.table, item.destination)]
+
+
+def _place(item: Rule) -> Iterable[Hashable]:
+    return [(item.side, item.version, item.priority, item.source, item.mark, item.incoming)]
+
+
+def _neighbour(item: Neighbour) -> Iterable[Hashable]:
+    return [(item.side, item.link, item.address)]
+
+
+def _setting(item: Sysctl) -> Iterable[Hashable]:
+    return [(item.side, item.key)]

@@ -1,0 +1,18 @@
+"""The kinds of links that a plan can ask for, a module of functions for each (see `contract`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neutron_cni.netlink.kinds import dummy, veth
+from neutron_cni.netlink.kinds.contract import LinkKind
+from neutron_cni.netlink.plan import Dummy, VethPair, WantedLink
+
+__all__ = ["LinkKind", "kind_of"]
+
+_KINDS: dict[type[WantedLink], LinkKind[Any]] = {VethPair: veth, Dummy: dummy}
+
+
+def kind_of(wanted: WantedLink) -> LinkKind[Any]:
+    """The module that answers for links of that class."""
+    return _KINDS[type(wanted)]

@@ -1,0 +1,46 @@
+"""Dummy links: on the node, shared by all its pods, made when missing and never removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from neutron_cni.netlink import links
+from neutron_cni.netlink.links import NEWLINK, Link
+from neutron_cni.netlink.messages import EXCL_CREATE, EXISTS, new
+from neutron_cni.netlink.namespace import Namespace
+from neutron_cni.netlink.plan import Dummy, Side
+from neutron_cni.netlink.rtnl import Request, Rtnl
+
+
+def create(wanted: Dummy, pod: Namespace) -> Request:
+    """See `LinkKind`. The link is made down; that it is there already is fine."""
+    info = {"attrs": [("IFLA_INFO_KIND", "dummy")]}
+    attributes = [("IFLA_IFNAME", wanted.name), ("IFLA_LINKINFO", info)]
+    message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=attributes)
+    return Request(message, f"create the dummy link {wanted.name}", EXISTS)
+
+
+def made_before(wanted: Dummy, host: Rtnl, pod: Rtnl, netns: str) -> bool:
+    """See `LinkKind`. Whose it is does not matter: it is there for everybody."""
+    return links.get(host, wanted.name) is not None
+
+
+def bring_up(wanted: Dummy, side: Side, index: int) -> Request:
+    """See `LinkKind`."""
+    return links.set_up(index, wanted.name)
+
+
+def to_delete(wanted: Dummy, host: Rtnl) -> Link | None:
+    """See `LinkKind`: other pods use it."""
+    return None
+
+
+def clear_pod(wanted: Dummy, pod: Rtnl) -> None:
+    """See `LinkKind`: nothing of it is in the pod."""
+
+
+def differences(wanted: Dummy, side: Side, found: Link) -> Iterator[str]:
+    """See `LinkKind`: it has no settings."""
+    yield from ()

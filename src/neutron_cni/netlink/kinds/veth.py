@@ -1,0 +1,114 @@
+"""Veth pairs: one end on the node, one in the pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from neutron_cni.netlink import links
+from neutron_cni.netlink.links import NEWLINK, Link
+from neutron_cni.netlink.messages import EXCL_CREATE, new
+from neutron_cni.netlink.namespace import Namespace
+from neutron_cni.netlink.plan import Side, VethPair
+from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.values.errors import CniError, Code
+
+
+def create(wanted: VethPair, pod: Namespace) -> Request:
+    """See `LinkKind`. Both ends get name, MAC and MTU in one request, and the pod's end is born
+    in its namespace: a pair that is made first and moved later exists half-made for a while, and
+    its name can collide on the node.
+    """
+    mtu = [("IFLA_MTU", wanted.mtu)] if wanted.mtu is not None else []
+    peer = [
+        ("IFLA_IFNAME", wanted.pod_name),
+        ("IFLA_ADDRESS", wanted.pod_mac),
+        *mtu,
+        ("IFLA_NET_NS_FD", pod.descriptor),
+    ]
+    data = {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]}
+    attributes = [
+        ("IFLA_IFNAME", wanted.host_name),
+        ("IFLA_ADDRESS", wanted.host_mac),
+        *mtu,
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}),
+    ]
+    message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=attributes)
+    ends = f"{wanted.host_name} (node) - {wanted.pod_name} (pod)"
+    return Request(message, f"create the veth pair {ends}")
+
+
+def made_before(wanted: VethPair, host: Rtnl, pod: Rtnl, netns: str) -> bool:
+    """See `LinkKind`: both ends are there, and are ends of one pair."""
+    ours = links.get(host, wanted.host_name)
+    theirs = links.get(pod, wanted.pod_name)
+    if ours is None and theirs is None:
+        return False
+    if ours is not None and not is_host_end(ours, wanted):
+        raise CniError(
+            Code.CONFLICT,
+            f"the node has a link {wanted.host_name} that is not this container's"
+            f" (alias {ours.alias!r}, MAC {ours.mac})",
+        )
+    if ours is None and theirs is not None:
+        raise CniError(
+            Code.CONFLICT,
+            f"the pod's namespace {netns} already has an interface {wanted.pod_name}"
+            f" (MAC {theirs.mac})",
+            "DEL the attachment that made it first, or use another CNI_IFNAME",
+        )
+    if ours is None or theirs is None or not _are_ends(ours, theirs, wanted):
+        raise CniError(
+            Code.CONFLICT,
+            f"the link {wanted.host_name} of this container leads to another namespace"
+            f" than {netns}",
+            "DEL the attachment first",
+        )
+    return True
+
+
+def bring_up(wanted: VethPair, side: Side, index: int) -> Request:
+    """See `LinkKind`. The node's end also gets its alias."""
+    alias = wanted.alias if side is Side.HOST else None
+    return links.set_up(index, wanted.name_on(side), alias, wanted.mtu)
+
+
+def to_delete(wanted: VethPair, host: Rtnl) -> Link | None:
+    """See `LinkKind`: the node's end, which takes the pod's along."""
+    link = links.get(host, wanted.host_name)
+    return link if link is not None and is_host_end(link, wanted) else None
+
+
+def clear_pod(wanted: VethPair, pod: Rtnl) -> None:
+    """See `LinkKind`: somebody renamed the node's end, so the pod's is deleted instead."""
+    link = links.get(pod, wanted.pod_name)
+    if link is not None and link.kind == "veth" and link.mac == wanted.pod_mac:
+        pod.run([links.delete(link.index, link.name)])
+
+
+def differences(wanted: VethPair, side: Side, found: Link) -> Iterator[str]:
+    """See `LinkKind`."""
+    mac = wanted.host_mac if side is Side.HOST else wanted.pod_mac
+    if found.mac != mac:
+        yield f"{side}: the link {found.name} has the MAC {found.mac}, not {mac}"
+    if wanted.mtu is not None and found.mtu != wanted.mtu:
+        yield f"{side}: the link {found.name} has the MTU {found.mtu}, not {wanted.mtu}"
+    if side is Side.HOST and found.alias not in (wanted.alias, *wanted.earlier_aliases):
+        yield f"{side}: the link {found.name} has the alias {found.alias!r}, not {wanted.alias!r}"
+
+
+def is_host_end(link: Link, wanted: VethPair) -> bool:
+    """Whether `link`, which has the host end's name, is the host end of `wanted`.
+
+    The alias says so. Without an alias it is ours too if kind and MAC are: a pair gets its MAC
+    with its creation and its alias one request later, and a crash may lie between.
+    """
+    if link.alias:
+        return link.alias in (wanted.alias, *wanted.earlier_aliases)
+    return link.kind == "veth" and link.mac == wanted.host_mac
+
+
+def _are_ends(ours: Link, theirs: Link, wanted: VethPair) -> bool:
+    """Whether the two are ends of one pair: each index names the other, and the MAC is right."""
+    return theirs.peer == ours.index and ours.peer == theirs.index and theirs.mac == wanted.pod_mac

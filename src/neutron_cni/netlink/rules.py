@@ -1,0 +1,80 @@
+"""Policy rules: which routing table is asked for which packets."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+
+from neutron_cni.netlink.messages import EXCL_CREATE, EXISTS, FAMILY, GONE, new
+from neutron_cni.netlink.plan import Rule
+from neutron_cni.netlink.rtnl import Message, Request, Rtnl
+
+_NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
+_FR_ACT_TO_TBL = 1
+
+
+def _rule(kind: int, flags: int, wanted: Rule) -> Message:
+    attributes: list[tuple[str, object]] = [
+        ("FRA_PRIORITY", wanted.priority),
+        ("FRA_TABLE", wanted.table),
+    ]
+    length = 0
+    if wanted.source is not None:
+        length = wanted.source.prefixlen
+        attributes.append(("FRA_SRC", str(wanted.source.network_address)))
+    if wanted.mark is not None:
+        attributes += [("FRA_FWMARK", wanted.mark), ("FRA_FWMASK", 0xFFFFFFFF)]
+    if wanted.incoming:
+        attributes.append(("FRA_IIFNAME", wanted.incoming))
+    return new(
+        fibmsg,
+        kind,
+        flags,
+        family=FAMILY[wanted.version],
+        src_len=length,
+        # The table's number is in FRA_TABLE; this field holds only those below 256.
+        table=wanted.table if wanted.table < 256 else 0,
+        action=_FR_ACT_TO_TBL,
+        attrs=attributes,
+    )
+
+
+def add(wanted: Rule) -> Request:
+    """Add a rule; that the very same one is there already is fine."""
+    return Request(_rule(_NEWRULE, EXCL_CREATE, wanted), f"add {describe(wanted)}", EXISTS)
+
+
+def delete(wanted: Rule) -> Request:
+    """Delete the rule that is the same in all that `Rule` names; gone already is fine."""
+    return Request(_rule(_DELRULE, 0, wanted), f"delete {describe(wanted)}", GONE)
+
+
+def describe(wanted: Rule) -> str:
+    """A rule in words, as `ip rule` would write it."""
+    source = f" from {wanted.source}" if wanted.source is not None else " from all"
+    mark = f" fwmark {wanted.mark:#x}" if wanted.mark is not None else ""
+    incoming = f" iif {wanted.incoming}" if wanted.incoming else ""
+    where = f"({wanted.side})"
+    return f"the rule {wanted.priority}:{source}{mark}{incoming} lookup {wanted.table} {where}"
+
+
+def present(rtnl: Rtnl, wanted: Rule) -> bool:
+    """Whether the namespace has this very rule."""
+    message = new(fibmsg, _GETRULE, family=FAMILY[wanted.version])
+    found = rtnl.dump(message, "list the policy rules")
+    return any(_read(item, wanted) == wanted for item in found)
+
+
+def _read(message: Message, like: Rule) -> Rule:
+    """A rule of the kernel as a value, on the side and of the IP version of `like`."""
+    address = message.get_attr("FRA_SRC")
+    return Rule(
+        side=like.side,
+        version=like.version,
+        priority=message.get_attr("FRA_PRIORITY") or 0,
+        table=message.get_attr("FRA_TABLE") or message["table"],
+        source=ip_network(f"{address}/{message['src_len']}") if address else None,
+        mark=message.get_attr("FRA_FWMARK"),
+        incoming=message.get_attr("FRA_IIFNAME") or "",
+    )
