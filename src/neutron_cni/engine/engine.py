@@ -12,7 +12,6 @@ from math import inf
 from neutron_cni.cni.document import invalid
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import OWN_IPAM, Request
-from neutron_cni.engine.check import check, check_lease
 from neutron_cni.engine.lease_source import ROLLBACK_SECONDS, LeaseSource, lease_source
 from neutron_cni.engine.parts import DataPlane, Parts
 from neutron_cni.plugins import RECIPES, Kind
@@ -49,6 +48,8 @@ class Engine:
                 # attaches from now on finds that it has no lease any more.
                 plane.detach(lease)
             case Command.CHECK:
+                from neutron_cni.engine.check import check
+
                 check(request, plane, source, deadline)
             case Command.STATUS:
                 plane.ready()
@@ -128,6 +129,8 @@ def _serve_ipam(request: Request, source: LeaseSource, deadline: Deadline) -> Re
         case Command.DEL:
             source.release(request, deadline)
         case Command.CHECK:
+            from neutron_cni.engine.check import check_lease
+
             check_lease(request, source, deadline)
         case Command.STATUS:
             source.status(request, deadline)

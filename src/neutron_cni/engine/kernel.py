@@ -14,7 +14,6 @@ from neutron_cni.cni.request import Request
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.apply import apply
 from neutron_cni.netlink.combine import combined
-from neutron_cni.netlink.diff import diff
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.plan import Dummy, Plan, Side, WantedLink
 from neutron_cni.netlink.undo import remove_stale_proxies, undo
@@ -95,6 +94,8 @@ class Kernel:
         A pod is not judged by what came after it: a link for all pods that there is only now, or
         an uplink whose MTU is another one by now.
         """
+        from neutron_cni.netlink.diff import diff  # Only CHECK needs it.
+
         plan = self._plan(lease).without_shared_links()
         as_added = tuple(
             link if isinstance(link, Dummy) else replace(link, mtu=self._mtu_of_add(link))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neutron_cni.netlink.kinds import dummy, veth
-from neutron_cni.netlink.kinds.contract import LinkKind
 from neutron_cni.netlink.plan import Dummy, VethPair, WantedLink
 
-__all__ = ["LinkKind", "kind_of"]
+if TYPE_CHECKING:
+    from neutron_cni.netlink.kinds.contract import LinkKind
 
 _KINDS: dict[type[WantedLink], LinkKind[Any]] = {VethPair: veth, Dummy: dummy}
 
