@@ -258,3 +258,11 @@ def test_a_third_partys_ipam_is_executed(lab: Lab, node1: Node, netns: str) -> N
     assert "10.99.0.2" not in node1.exec(["ls", f"{folder}/{NETWORK}"]).stdout.split()
     assert "10.99.0.2" not in pod_routes(node1)
     assert (fixed_ips(lab, node1), leases(lab, node1)) == before
+
+
+def test_the_folder_that_the_runtime_was_in_may_be_deleted(node1: Node) -> None:
+    """STATUS asks Neutron, by libraries that look for files where they are."""
+    variables = {"CNI_COMMAND": "STATUS", "CNI_PATH": BIN}
+    script = f"cd $(mktemp -d) && rmdir $PWD && exec {BIN}/veth-route"
+    done = node1.exec(["sh", "-c", script], input=json.dumps(config("1.1.0")), env=variables)
+    assert (done.returncode, done.stdout) == (0, "")

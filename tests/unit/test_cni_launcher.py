@@ -273,3 +273,35 @@ def test_a_descriptor_that_the_caller_closed_is_taken_by_nothing_else(
     if "1" not in closed:
         code = Code.IO_FAILURE if closed == "0" else Code.INVALID_ENVIRONMENT
         assert json.loads(done.stdout)["code"] == code
+
+
+@pytest.mark.parametrize("files", [5, 6, 7, 8, 10])
+def test_a_process_that_may_open_few_files_still_gives_an_answer(
+    bin_dir: Path, tmp_path: Path, files: int
+) -> None:
+    """By its own code where that can be imported, else by the launcher's last words."""
+    state = tmp_path / "state"
+    state.mkdir(0o700)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'ulimit -n {files}; exec "$0"', str(bin_dir / "veth-route")],
+        env=environment(CNI_NETNS="/nonexistent"),
+        input=stdin(ipam={"stateDir": str(state)}),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["code"] in (Code.IO_FAILURE, Code.INVALID_ENVIRONMENT)
+
+
+def test_an_answer_that_nobody_can_take_is_a_sentence_and_no_trace(bin_dir: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [bin_dir / "veth-route"],
+            env=environment(CNI_NETNS="/nonexistent"),
+            input=stdin(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"the answer could not be written: No space left on device\n"

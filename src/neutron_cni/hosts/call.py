@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,6 +15,7 @@ from neutron_cni.cni.codec import error_to_json, result_to_json
 from neutron_cni.cni.request import parse, version_of
 from neutron_cni.cni.versions import NEWEST, version_answer
 from neutron_cni.engine.engine import Engine
+from neutron_cni.hosts import output
 from neutron_cni.hosts.in_process import local_engine
 from neutron_cni.hosts.wire import INPUT_LIMIT
 from neutron_cni.light import import_lightly
@@ -40,6 +41,7 @@ class Answer:
     stderr: str = ""
 
 
+_OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _UNREADABLE = Answer(1, error_to_json(CniError(Code.IO_FAILURE, "standard input can't be read")))
 
 
@@ -62,11 +64,22 @@ def run(
         late = CniError(Code.TRY_AGAIN, "ended by a signal; what was begun has been undone")
         stdout, status = error_to_json(late, version_of(stdin) or NEWEST), 128 + signal.SIGTERM
     except Exception as error:
-        from neutron_cni.hosts.trace import record
-
-        unexpected = CniError(Code.UNEXPECTED, *record(error, stdin, notes))
-        stdout, status = error_to_json(unexpected, version_of(stdin) or NEWEST), 1
+        stdout, status = error_to_json(_told(error, stdin, notes), version_of(stdin) or NEWEST), 1
     return Answer(status, stdout, "".join(f"{note}\n" for note in notes))
+
+
+def _told(error: Exception, stdin: bytes, notes: list[str]) -> CniError:
+    """The answer for what was not foreseen: a limit of this process, or a defect of ours."""
+    first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+    if isinstance(first, MemoryError) or getattr(first, "errno", None) in _OUT_OF:
+        return CniError(
+            Code.IO_FAILURE,
+            f"the plugin's process may not have what it needs: {first}",
+            "raise the limits that the container runtime runs with (LimitNOFILE, memory)",
+        )
+    from neutron_cni.hosts.trace import record
+
+    return CniError(Code.UNEXPECTED, *record(error, stdin, notes))
 
 
 def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> NoReturn:
@@ -77,6 +90,7 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
     # Whatever a library prints must not end up in the middle of the answer.
     answer_to = os.dup(1)
     os.dup2(2, 1)
+    _have_a_working_folder()
     import_lightly()
     server = None
     try:
@@ -89,12 +103,19 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
             server.close()
     except Terminated:
         answer = Answer(128 + signal.SIGTERM)
-    os.write(answer_to, _line(answer.stdout))
-    with suppress(Exception):  # Notes are no part of the answer, and nobody may be listening.
-        sys.stderr.write(answer.stderr)
-        sys.stderr.flush()
-    # Not sys.exit: the answer is out, and nobody should wait for the interpreter to tidy up.
-    os._exit(answer.status)
+    except BaseException:
+        os.dup2(answer_to, 1)  # The caller of this function has an answer for it.
+        raise
+    notes = answer.stderr.encode(errors="backslashreplace")
+    output.end(answer.status, _line(answer.stdout), notes, answer_to)
+
+
+def _have_a_working_folder() -> None:
+    """Libraries ask where they are, and the folder that the caller was in may be deleted."""
+    try:
+        Path.cwd()
+    except OSError:
+        os.chdir("/")
 
 
 def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine) -> bytes:

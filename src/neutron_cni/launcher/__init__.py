@@ -8,7 +8,8 @@ import os
 import sys
 
 from neutron_cni import __version__
-from neutron_cni.cni.versions import SUPPORTED, version_answer
+from neutron_cni.cni.versions import SUPPORTED, quoted_value, version_answer
+from neutron_cni.hosts import output
 
 __all__ = ["main"]
 
@@ -21,7 +22,7 @@ def main() -> None:
     terminal = os.isatty(0)
     if command == "VERSION":
         stdin = sys.stdin.buffer.read() if sys.stdin and not terminal else b""
-        os.write(1, version_answer(stdin).encode() + b"\n")
+        output.end(0, version_answer(stdin).encode() + b"\n", b"")
     elif not command and terminal:
         sys.stderr.write(
             f"{plugin} {__version__}: a CNI plugin, run by a container runtime; "
@@ -49,23 +50,27 @@ def _answer(plugin: str, command: str) -> None:
     from neutron_cni.hosts import client
 
     stdin, listener = client.standard_input(), None
-    if command == "ADD" and stdin is not None:
-        found = client.hand_over(plugin, stdin)
-        if isinstance(found, tuple):
-            status, stdout, stderr = found
-            os.write(1, stdout)
-            if stderr:
-                _write_notes(stderr)
-            os._exit(status)
-        listener = found
-    from neutron_cni.hosts.call import serve
-
-    serve(plugin, stdin, listener)
-
-
-def _write_notes(stderr: bytes) -> None:
-    """Notes are no part of the answer, and nobody may be listening."""
     try:
-        os.write(2, stderr)
-    except OSError:
-        return
+        if command == "ADD" and stdin is not None:
+            found = client.hand_over(plugin, stdin)
+            if isinstance(found, tuple):
+                output.end(*found)
+            listener = found
+        from neutron_cni.hosts.call import serve
+
+        serve(plugin, stdin, listener)
+    except Exception as error:
+        # Not even the code that answers could be had: no descriptors or no memory left, or the
+        # environment that we were installed into is gone.
+        output.end(1, _last_words(error, stdin or b""), b"")
+
+
+def _last_words(error: Exception, stdin: bytes) -> bytes:
+    """An error of the CNI specification, made without a library."""
+    asked = quoted_value(stdin, b'"cniVersion"')
+    version = asked if asked in SUPPORTED else SUPPORTED[-1]
+    said = f"{type(error).__name__}: {error}".encode("ascii", "replace").decode()
+    harmless = "".join(c for c in said if c.isprintable() and c not in '"\\')[:300]
+    text = f'"code":5,"msg":"the plugin could not be started: {harmless}"'
+    hint = '"details":"is neutron-cni still installed there, and are files and memory left to it?"'
+    return f'{{"cniVersion":"{version}",{text},{hint}}}\n'.encode()
