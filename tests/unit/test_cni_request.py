@@ -224,6 +224,9 @@ def test_del_forgives_what_it_does_not_need() -> None:
     [
         {"mtu": 20},
         {"gatewayAddress": "169.254.1"},
+        {"gatewayAddress": "a\0b"},
+        {"x\0": 1},
+        {"ipam": {"cloud": "a\0b", "stateDir": "/srv/state"}},
         {"ipam": {"quarantine": -1, "stateDir": "/srv/state"}},
         {"ipam": {"timeout": 0, "subnets": "x", "stateDir": "/srv/state"}},
     ],
@@ -291,3 +294,18 @@ def test_gc_with_an_unreadable_list_deletes_nothing(given: Any) -> None:
     error = refused(command="GC", **changes)
     assert error.code == Code.INVALID_CONFIG
     assert "cni.dev/valid-attachments" in error.message
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity"])
+def test_del_forgives_numbers_that_are_none(number: str) -> None:
+    text = stdin().decode().replace('"cniVersion"', f'"x": {number}, "cniVersion"').encode()
+    assert refused(text).code in (Code.DECODING_FAILURE, Code.INVALID_CONFIG)
+    assert read(text, "DEL").network == "pods"
+
+
+def test_the_name_of_an_ipam_plugin_fits_a_file() -> None:
+    assert "is not the name of an IPAM plugin" in refused(ipam={"type": "x" * 300}).message
+
+
+def test_no_mtu_may_be_written_as_0() -> None:
+    assert read(mtu=0).configs[0].mtu == 0

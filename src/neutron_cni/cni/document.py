@@ -18,20 +18,38 @@ DEPTH = 64
 """How deep a configuration may nest; a real one needs about 6."""
 
 
-def decode(data: bytes, what: str = "the network configuration") -> dict[str, Any]:
-    """The JSON object in `data`; raises CniError DECODING_FAILURE (malformed, not an object)."""
+def decode(
+    data: bytes, what: str = "the network configuration", *, forgiving: bool = False
+) -> dict[str, Any]:
+    """The JSON object in `data`; raises CniError DECODING_FAILURE (malformed, not an object).
+
+    `forgiving` (DEL): entries that would be refused are left out instead, so that a pod that was
+    made before the configuration went wrong can still be deleted.
+    """
     if not data.strip():
         raise CniError(Code.DECODING_FAILURE, f"{what} is empty")
     try:
-        value = msgspec.json.decode(data)
+        value = _parsed(data, forgiving)
     except (ValueError, RecursionError) as error:
         raise CniError(Code.DECODING_FAILURE, f"{what} is not valid JSON", str(error)) from None
     if not isinstance(value, dict):
         raise CniError(
             Code.DECODING_FAILURE, f"{what} must be a JSON object, and is {_kind(value)}"
         )
-    _refuse_hostile(value, "", 0)
-    return value
+    document: dict[str, Any] = _without_hostile(value, 0) if forgiving else value
+    _refuse_hostile(document, "", 0)
+    return document
+
+
+def _parsed(data: bytes, forgiving: bool) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except ValueError:
+        if not forgiving:
+            raise
+        import json  # It also takes what msgspec refuses: NaN, and numbers beyond a double's range.
+
+        return json.loads(data)
 
 
 def convert(value: object, wanted: type[T], at: str = "") -> T:
@@ -122,6 +140,23 @@ def _refuse_hostile(value: object, key: str, depth: int) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _refuse_hostile(item, f"{key}[{index}]", depth + 1)
+
+
+def _without_hostile(value: Any, depth: int) -> Any:
+    """`value` less all that `_refuse_hostile` refuses."""
+    if isinstance(value, dict):
+        return {
+            name: _without_hostile(item, depth + 1)
+            for name, item in value.items()
+            if not (_is_hostile(name, depth) or _is_hostile(item, depth))
+        }
+    if isinstance(value, list):
+        return [_without_hostile(item, depth + 1) for item in value if not _is_hostile(item, depth)]
+    return value
+
+
+def _is_hostile(value: object, depth: int) -> bool:
+    return depth >= DEPTH or (isinstance(value, str) and "\0" in value)
 
 
 _PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$")

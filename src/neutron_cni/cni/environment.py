@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
@@ -141,7 +142,11 @@ def _netns(value: str) -> str:
     if "\0" in value or not _is_utf8(value):
         # It has to be told in the answer, which is JSON.
         raise _invalid(f"CNI_NETNS: {value[:80]!r} is not a path, or not in UTF-8")
-    return value
+    try:
+        # The store keeps it for processes that are in other folders.
+        return str(Path(value).absolute()) if value else ""
+    except OSError:  # The folder that we are in was deleted.
+        return value
 
 
 def _is_utf8(value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ DEFAULT_TIMEOUT = 60.0
 """Seconds that a call may take where the configuration says nothing else."""
 
 _SINCE = {Command.CHECK: "0.4.0", Command.STATUS: "1.1.0", Command.GC: "1.1.0"}
+_EXECUTABLE = re.compile(r"[^/\\\0]{1,128}")
+"""The name of an IPAM plugin: of a file in one of the folders of CNI_PATH (255 bytes at most)."""
 _VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 """The key of SPEC 1.1.0, and the one that early implementations had (cni issue 1101)."""
 
@@ -113,10 +116,10 @@ def parse(
     keep a pod from being deleted.
     """
     environment = parse_environment(environ)
-    document = decode(stdin)
+    forgiving = environment.command is Command.DEL
+    document = decode(stdin, forgiving=forgiving)
     network = _network_name(document)
     version = _version(document, environment.command)
-    forgiving = environment.command is Command.DEL
     runtime = FromRuntime() if forgiving else convert(document, FromRuntime)
     ipam = _ipam(document, forgiving) if with_ipam else None
     if ipam and ipam.own and not forgiving:
@@ -199,7 +202,7 @@ def _ipam(document: Mapping[str, Any], forgiving: bool) -> IpamChoice:
     if not isinstance(section, dict):
         raise invalid("ipam", "must be an object")
     kind = section.get("type")
-    if not isinstance(kind, str) or not kind or "/" in kind or "\\" in kind or kind in (".", ".."):
+    if not isinstance(kind, str) or not _EXECUTABLE.fullmatch(kind) or kind in (".", ".."):
         raise invalid(
             "ipam.type",
             "is missing" if kind is None else f"{kind!r:.80} is not the name of an IPAM plugin",

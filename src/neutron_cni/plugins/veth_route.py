@@ -50,7 +50,7 @@ _MIN_IPV6_MTU = 1280
 class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
     """veth-route's own fields of the network configuration.
 
-    `mtu`: bytes; default: the smaller of the Neutron network's and the uplink's.
+    `mtu`: bytes; default, also with 0: the smaller of the Neutron network's and the uplink's.
     `host_interface`: the uplink; default: the NIC of the default route.
     `host_forwarding`: also switch forwarding on for the whole node, not just for the links used.
     `gateway_address`: the pods' IPv4 gateway, on the node's link `dummy_name`.
@@ -63,7 +63,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
     dummy_name: str = "dummy0"
 
     def __post_init__(self) -> None:
-        if self.mtu is not None and not 68 <= self.mtu <= 65535:
+        if self.mtu and not 68 <= self.mtu <= 65535:
             raise ValueError(f"mtu must be 68 to 65535 bytes, not {self.mtu}")
         try:
             gateway = IPv4Address(self.gateway_address)
