@@ -65,7 +65,7 @@ def _refuse_own(node: str, install: str, state_dir: Path, conf_dir: Path) -> Non
     from neutron_cni.store import Store
 
     with Store(str(state_dir)) as store:
-        configs = anchors(store, conf_dir).values()
+        configs = [item for some in anchors(store, conf_dir).values() for item in some]
         own_install = store.fact("install")
     names = {socket.gethostname(), *(node_name(config) for config in configs)}
     if node in names and (not install or install == own_install):
@@ -138,16 +138,16 @@ def _settle_all(store: Store, conf_dir: Path) -> list[str]:
     from neutron_cni.ipam.sweeper import start_sweeper
 
     problems = []
-    for (anchor, _), config in anchors(store, conf_dir).items():
+    for (anchor, _), configs in anchors(store, conf_dir).items():
         try:
-            _settle(store, anchor, config)
+            _settle(store, anchor, configs)
         except CniError as error:
             problems.append(str(error))
     start_sweeper(str(store.path.parent))
     return problems
 
 
-def _settle(store: Store, anchor: str, config: IpamConfig) -> None:
+def _settle(store: Store, anchor: str, configs: list[IpamConfig]) -> None:
     from neutron_cni.ipam.lock import anchor_lock
     from neutron_cni.ipam.modes import port
     from neutron_cni.ipam.settling import connect, settle_mode
@@ -159,8 +159,8 @@ def _settle(store: Store, anchor: str, config: IpamConfig) -> None:
         while not lock.try_acquire():
             deadline.require(f"waiting for the lock of {anchor}")
             time.sleep(0.05)
-        context = connect(store, config, anchor, Deadline.after(config.timeout))
-        if config.mode is Mode.PORT:
+        context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
+        if context.config.mode is Mode.PORT:
             port.adopt_all(context)
         settle_mode(context)
 

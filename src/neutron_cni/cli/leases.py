@@ -70,28 +70,29 @@ def compare_all(store: Store, conf_dir: Path) -> tuple[list[Finding], list[str]]
 
     findings: list[Finding] = []
     problems: list[str] = []
-    for anchor, config in anchors(store, conf_dir).items():
+    for anchor, configs in anchors(store, conf_dir).items():
         try:
-            deadline = Deadline.after(config.timeout)
-            findings += against_neutron(connect(store, config, anchor[0], deadline))
+            deadline = Deadline.after(configs[-1].timeout)
+            findings += against_neutron(connect(store, configs, anchor[0], deadline))
         except CniError as error:
             problems.append(str(error))
     return findings, list(dict.fromkeys(problems))
 
 
-def anchors(store: Store, conf_dir: Path) -> dict[tuple[str, str], IpamConfig]:
+def anchors(store: Store, conf_dir: Path) -> dict[tuple[str, str], list[IpamConfig]]:
     """What can be asked about: by anchor and mode. Ports of their own are asked for all at once."""
     from neutron_cni.ipam.audit.configured import configured
     from neutron_cni.ipam.settling import anchor_for
     from neutron_cni.values.ipam_config import Mode
 
-    found: dict[tuple[str, str], IpamConfig] = {}
+    found: dict[tuple[str, str], list[IpamConfig]] = {}
     here = store.path.parent
     # A network with another store is none of this one's.
     mine = [item for item in configured(conf_dir).values() if Path(item.state_dir) == here]
     for config in [*(record.config for record in store.all()), *mine]:
         own = config.mode is Mode.PORT
-        found[(anchor_for(config, "all" if own else ""), config.mode.value)] = config
+        key = (anchor_for(config, "all" if own else ""), config.mode.value)
+        found[key] = [item for item in found.get(key, []) if item != config] + [config]
     return found
 
 

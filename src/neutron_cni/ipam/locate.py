@@ -10,19 +10,16 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import requests
 
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.openstack.errors import NotFound
+from neutron_cni.openstack.metadata import links_of_this_vm
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Store
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig, PortLookup
 
-METADATA_SECONDS = 5.0
 LINKS = Path("/sys/class/net")
 """The node's links with their MACs, without netlink, whose import costs more than the look-up."""
 
@@ -32,9 +29,7 @@ UplinkFacts = Callable[[str | None], Uplink]
 
 def vm_port(config: IpamConfig, store: Store, neutron: Neutron, uplink: UplinkFacts) -> Port:
     """The VM's port as it is now. Raises CniError PORT_NOT_FOUND with what was tried."""
-    key = (
-        f"port|{config.cloud}|{config.port_lookup.value}|{config.port_id or config.host_interface}"
-    )
+    key = _remembered_as(config)
     remembered = store.fact(key)
     if remembered:
         port = _still_ours(json.loads(remembered), neutron)
@@ -44,6 +39,12 @@ def vm_port(config: IpamConfig, store: Store, neutron: Neutron, uplink: UplinkFa
     known = {"port": port.id, "link": link, "mac": port.mac, "device": port.device_id}
     store.remember(key, json.dumps(known))
     return port
+
+
+def _remembered_as(config: IpamConfig) -> str:
+    """The fact's key: all of the configuration that says where to look, and what for."""
+    where = f"{config.cloud}|{config.clouds_file}|{config.port_lookup.value}"
+    return f"port|{where}|{config.port_id}|{config.host_interface}"
 
 
 def _still_ours(known: dict[str, str], neutron: Neutron) -> Port | None:
@@ -164,25 +165,8 @@ def _by_address(neutron: Neutron, nic: Uplink) -> Port:
 
 def _by_metadata(config: IpamConfig, neutron: Neutron, nic: Uplink) -> Port:
     """By `vif_id` of the link with the NIC's MAC in OpenStack's network_data.json."""
-    url = f"{config.metadata_url.rstrip('/')}/openstack/latest/network_data.json"
-    try:
-        with requests.Session() as session:
-            # A link-local address is behind no proxy, whatever the runtime's environment says.
-            session.trust_env = False
-            answer = session.get(url, timeout=METADATA_SECONDS)
-        answer.raise_for_status()
-        links: Any = answer.json().get("links") or []
-        ids = [
-            str(link["vif_id"])
-            for link in links
-            if str(link.get("ethernet_mac_address") or "").lower() == nic.mac
-        ]
-    except (requests.RequestException, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise CniError(
-            Code.PORT_NOT_FOUND,
-            f"the metadata service at {url} gave no usable answer: {error}"[:400],
-            "set `portLookup` to `address`, or `portId`",
-        ) from error
+    links = links_of_this_vm(config.metadata_url)
+    ids = [link.port_id for link in links if link.mac == nic.mac]
     if len(ids) != 1:
         raise CniError(
             Code.PORT_NOT_FOUND,

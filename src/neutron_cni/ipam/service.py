@@ -21,7 +21,7 @@ from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.settling import anchor_for
 from neutron_cni.ipam.sweeper import start_sweeper
 from neutron_cni.store import Record, State, Store, Wish
-from neutron_cni.store.record import process_identity
+from neutron_cni.store.record import owner_of_call
 from neutron_cni.store.sandbox import inode_of, is_gone
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -40,13 +40,14 @@ class NeutronIpam:
     def acquire(self, request: IpamRequest) -> Lease:
         """See `Ipam.acquire`."""
         with Store(request.config.state_dir) as store:
-            record = store.want(_wish(request))
+            wish = _wish(request)
+            record = store.want(wish)
             try:
                 if record.state is State.HELD and record.lease is not None:
                     return record.lease
                 return _served(store, record, request)
             except BaseException:
-                _give_up(store, record.id)
+                _give_up(store, record.id, wish.owner)
                 raise
             finally:
                 # Also after success: the last sweeper may have been killed.
@@ -123,7 +124,7 @@ def _wish(request: IpamRequest) -> Record:
         anchor=anchor_for(request.config, token),
         state=State.WANTED,
         wish=Wish(request.requested),
-        owner=process_identity(os.getpid()),
+        owner=owner_of_call(os.getpid()),
         netns_inode=inode_of(request.attachment.netns),
         created=now,
         changed=now,
@@ -177,9 +178,9 @@ def _outcome(record: Record | None) -> Lease | None:
     return record.lease if record.state is State.HELD else None
 
 
-def _give_up(store: Store, record_id: int) -> None:
+def _give_up(store: Store, record_id: int, owner: str) -> None:
     """ADD fails, or is being ended: no pod has the address, so it need not rest.
 
-    Unless the runtime has asked again meanwhile: the lease is that process's then.
+    Unless the runtime has asked again meanwhile: the lease is that other call's then.
     """
-    store.release(record_id, 0.0, owner=process_identity(os.getpid()))
+    store.release(record_id, 0.0, owner=owner)

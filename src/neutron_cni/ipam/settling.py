@@ -6,6 +6,7 @@ serves never pays for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from neutron_cni.ipam.claim import install_id
@@ -38,31 +39,46 @@ def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
     Call it with the anchor's lock held. Errors of the cloud are delivered to those who wait (each
     finds its own in the store); where nobody waits, the first is raised.
     """
-    configs = {record.config.mode: record.config for record in store.queue(anchor)}
     first: CniError | None = None
-    for config in configs.values():
+    for configs in _configs_by_mode(store, anchor):
         try:
-            settle_mode(connect(store, config, anchor, deadline))
+            settle_mode(connect(store, configs, anchor, deadline))
         except CniError as error:
             if deadline.left <= LITTLE_LEFT:
                 # With more time it might have gone well: the next holder of the lock goes on.
                 raise
             first = first or error
-            _deliver(store, anchor, config.mode, error)
+            _deliver(store, anchor, configs[-1].mode, error)
     if first is not None and not _somebody_waited(store, anchor):
         raise first
 
 
-def connect(store: Store, config: IpamConfig, anchor: str, deadline: Deadline) -> Context:
-    """Everything a mode needs. Raises Unauthorized when clouds.yaml is of no use."""
+def _configs_by_mode(store: Store, anchor: str) -> list[tuple[IpamConfig, ...]]:
+    """For each mode in the queue the configurations of its requests, that of the newest last."""
+    found: dict[Mode, dict[IpamConfig, None]] = {}
+    for record in sorted(store.queue(anchor), key=lambda item: (item.created, item.id)):
+        configs = found.setdefault(record.config.mode, {})
+        configs.pop(record.config, None)
+        configs[record.config] = None
+    return [tuple(configs) for configs in found.values()]
+
+
+def connect(
+    store: Store, configs: Sequence[IpamConfig], anchor: str, deadline: Deadline
+) -> Context:
+    """Everything a mode needs to serve the networks with these configurations, the newest last.
+
+    Raises Unauthorized when clouds.yaml is of no use.
+    """
     from neutron_cni.ipam import node
     from neutron_cni.ipam.modes.context import Context
     from neutron_cni.openstack.neutron import Neutron
 
+    config = configs[-1]
     return Context(
         store=store,
         neutron=Neutron.connect(config.cloud, config.clouds_file, deadline),
-        config=config,
+        configs=tuple(configs),
         anchor=anchor,
         install=_install(store, config),
         deadline=deadline,
@@ -100,7 +116,11 @@ def _adopt_own_ports_once(context: Context) -> None:
     """A store that is new (or was set aside) first takes over the ports that it lost."""
     from neutron_cni.ipam.modes import port
 
-    key = f"adopted|{context.config.cloud or ''}|{context.config.clouds_file or ''}"
+    config = context.config
+    key = f"adopted|{config.cloud or ''}|{config.clouds_file or ''}"
+    if config.node:
+        # A network with a node name of its own has other tags, and its ports are looked for too.
+        key += f"|{config.node}"
     if context.store.fact(key) is not None:
         return
     with FileLock(context.config.state_dir, key) as lock:
@@ -127,7 +147,7 @@ def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
     from neutron_cni.ipam.modes.stock import is_foreign
     from neutron_cni.openstack.errors import NotFound
 
-    context = connect(store, record.config, record.anchor, deadline)
+    context = connect(store, [record.config], record.anchor, deadline)
     found: list[str] = []
     if record.config.mode is not Mode.PORT:
         port = locate.vm_port(record.config, store, context.neutron, context.uplink)

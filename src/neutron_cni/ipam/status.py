@@ -27,10 +27,10 @@ def status(config: IpamConfig, deadline: Deadline) -> None:
     try:
         with Store(config.state_dir) as store:
             anchor = anchor_for(config, "status")
-            context = connect(store, config, anchor, deadline)
+            context = connect(store, [config], anchor, deadline)
             _lock_is_usable(config, anchor)
             if config.mode is Mode.PORT:
-                _room_for_a_port(context, network_of(context))
+                _room_for_a_port(context, network_of(context, config))
                 return
             port = locate.vm_port(config, store, context.neutron, context.uplink)
             around = surroundings(context.neutron, port.network_id)

@@ -17,6 +17,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -85,7 +86,8 @@ class Record:
     """One lease. `anchor` names the queue (and lock) it is served in; times are Unix seconds.
 
     `nonce` is unique to this lease, also among leases of the same attachment: what it makes in
-    Neutron carries it. `owner` is the process that waits ("pid:start"), empty where none does.
+    Neutron carries it. `owner` is the call that waits ("pid:start:call", in older rows
+    "pid:start"), empty where none does.
     """
 
     network: str
@@ -110,7 +112,8 @@ class Record:
     @property
     def owner_alive(self) -> bool:
         """Whether the process that asked is still there to take the answer."""
-        return bool(self.owner) and self.owner == process_identity(int(self.owner.split(":")[0]))
+        pid, _, rest = self.owner.partition(":")
+        return bool(pid) and process_identity(int(pid)) == f"{pid}:{rest.partition(':')[0]}"
 
     @property
     def abandoned_or_held(self) -> bool:
@@ -129,6 +132,11 @@ class Record:
     def __str__(self) -> str:
         who = str(self.pod) or self.attachment.container_id[:12] or f"token {self.token}"
         return f"{who} {self.attachment.ifname} on {self.network}"
+
+
+def owner_of_call(pid: int) -> str:
+    """The `owner` of one call in that process, which may be at work on others besides."""
+    return f"{process_identity(pid)}:{uuid4().hex[:8]}"
 
 
 def process_identity(pid: int) -> str:

@@ -136,18 +136,18 @@ def _claims(context: Context, port: Port) -> Iterator[Finding]:
 
 def _of_former_installations(context: Context) -> Iterator[Finding]:
     """Ports for a node of this name that are not of this installation: its store is no more."""
-    config = context.config
-    for port in context.neutron.ports(tags=f"{reserve.TAG},{reserve.node_tag(node.name(config))}"):
-        install = reserve.tag_value(port, "install")
-        if install == context.install or port.device_owner != reserve.DEVICE_OWNER:
-            continue
-        if reserve.tag_value(port, "cluster") == config.cluster:
-            text = (
-                f"port {port.id} ({port.name}) was made by installation {install} of a node "
-                f"of this name; if that is no more: neutron-cni gc --node {node.name(config)} "
-                f"--install {install} --node-is-gone"
-            )
-            yield Finding(Kind.FOREIGN, _addresses(port), text)
+    for name, cluster in dict.fromkeys((node.name(c), c.cluster) for c in context.configs):
+        for port in context.neutron.ports(tags=f"{reserve.TAG},{reserve.node_tag(name)}"):
+            install = reserve.tag_value(port, "install")
+            if install == context.install or port.device_owner != reserve.DEVICE_OWNER:
+                continue
+            if reserve.tag_value(port, "cluster") == cluster:
+                text = (
+                    f"port {port.id} ({port.name}) was made by installation {install} of a node "
+                    f"of this name; if that is no more: neutron-cni gc --node {name} "
+                    f"--install {install} --node-is-gone"
+                )
+                yield Finding(Kind.FOREIGN, _addresses(port), text)
 
 
 def _addresses(port: Port) -> str:

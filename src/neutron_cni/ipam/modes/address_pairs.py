@@ -120,7 +120,9 @@ def _adopt(context: Context, port: Port, around: Surroundings) -> None:
         if not any(former.is_parent(context, item, port) for item in reserve.parents(lost)):
             continue
         token = reserve.tag_value(lost, "token")
-        record = adopted(context, token, reserve.held(lost), around, port.id, True, nonce)
+        config = reserve.config_of(context, lost)
+        held = reserve.held(lost)
+        record = adopted(context, token, held, around, port.id, True, nonce, config)
         context.store.adopt(record)
     live = {record.nonce for record in context.records() if record.state is State.HELD}
     for nonce in found.keys() & live:

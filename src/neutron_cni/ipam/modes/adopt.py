@@ -20,6 +20,7 @@ from neutron_cni.store.sandbox import inode_of
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.ipam_config import IpamConfig
 
 
 def adopted(
@@ -30,12 +31,15 @@ def adopted(
     port_id: str,
     announce: bool,
     nonce: str = "",
+    config: IpamConfig | None = None,
 ) -> Record:
     """The record of a lost lease. Container and interface are unknown; `token` stands for both.
 
-    DEL computes the same token, so the runtime's DEL finds it all the same.
+    DEL computes the same token, so the runtime's DEL finds it all the same. `config`: that of the
+    network that it probably was of; by default the newest.
     """
     now = time.time()
+    config = context.config if config is None else config
     netns = next((path for item in addresses if (path := context.in_use(item.address))), "")
     return Record(
         network="",
@@ -43,7 +47,7 @@ def adopted(
         token=token,
         nonce=nonce or uuid4().hex,
         pod=PodRef(),
-        config=context.config,
+        config=config,
         anchor=context.anchor,
         state=State.HELD if netns else State.COOLING,
         wish=Wish(),
@@ -51,7 +55,7 @@ def adopted(
         netns_inode=inode_of(netns),
         created=now,
         changed=now,
-        until=0.0 if netns else now + context.config.quarantine,
+        until=0.0 if netns else now + config.quarantine,
         addresses=addresses,
         lease=around.lease(addresses, port_id, announce),
     )

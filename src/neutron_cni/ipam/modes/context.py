@@ -21,17 +21,27 @@ InUse = Callable[[IPAddress], str]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts, and the anchor in question. `install` marks what is ours in Neutron."""
+    """The parts, and the anchor in question. `install` marks what is ours in Neutron.
+
+    `configs`: those of the networks that share the anchor, the newest last. What concerns one
+    lease follows the configuration in its own record; what concerns all, such as finding the VM's
+    port, the newest.
+    """
 
     store: Store
     neutron: Neutron
-    config: IpamConfig
+    configs: tuple[IpamConfig, ...]
     anchor: str
     install: str
     deadline: Deadline
     uplink: UplinkFacts
     in_use: InUse
     random: Random
+
+    @property
+    def config(self) -> IpamConfig:
+        """The newest configuration."""
+        return self.configs[-1]
 
     def rested(self) -> list[int]:
         """The anchor's leases of this mode whose rest is over now.

@@ -125,7 +125,7 @@ def _leaving(
     return [
         address
         for address in sorted(leaving, key=str)
-        if not (serving and context.store.fact(_blocked(address), BLOCKED_SECONDS))
+        if not (serving and context.store.fact(_blocked(context, address), BLOCKED_SECONDS))
     ]
 
 
@@ -316,7 +316,7 @@ def _narrow(
     progress.lost |= change.missing.keys()
     progress.blocked |= change.leaving
     for address in change.leaving:
-        context.store.remember(_blocked(address), str(error))
+        context.store.remember(_blocked(context, address), str(error))
     for record_id, addresses in change.picks.items():
         _let_go(context, port, [record_id], progress)
         if isinstance(error, AddressTaken):
@@ -325,5 +325,5 @@ def _narrow(
             context.store.fail({record_id: error})
 
 
-def _blocked(address: IPAddress) -> str:
-    return f"blocked|{address}"
+def _blocked(context: Context, address: IPAddress) -> str:
+    return f"blocked|{context.anchor}|{address}"

@@ -15,6 +15,7 @@ from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
 from neutron_cni.openstack.errors import AnswerLost, InUse
 from neutron_cni.store import Record, State
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
 
 _OUT_OF_THE_WAY = {"admin_state_up": False, "binding:vnic_type": "baremetal"}
 """Keeps ML2/OVN from speaking for the pod, whose frames have another MAC than the port.
@@ -36,15 +37,15 @@ def settle(context: Context) -> None:
             _give_back(context, record)
 
 
-def network_of(context: Context) -> Surroundings:
-    """The configured network. Raises CniError."""
-    if not context.config.network:
+def network_of(context: Context, config: IpamConfig) -> Surroundings:
+    """The network that the configuration names. Raises CniError."""
+    if not config.network:
         raise CniError(
             Code.INVALID_CONFIG,
             "mode `port` needs `network`, the Neutron network to take addresses from",
             "add it to the ipam section, by name or id",
         )
-    return surroundings(context.neutron, context.neutron.network(context.config.network).id)
+    return surroundings(context.neutron, context.neutron.network(config.network).id)
 
 
 def adopt_all(context: Context) -> None:
@@ -61,15 +62,16 @@ def adopt_all(context: Context) -> None:
     for nonce, port in lost.items():
         token = reserve.tag_value(port, "token")
         around = surroundings(context.neutron, port.network_id)
-        record = adopted(context, token, reserve.held(port), around, port.id, False, nonce)
+        config = reserve.config_of(context, port)
+        record = adopted(context, token, reserve.held(port), around, port.id, False, nonce, config)
         context.store.adopt(record)
 
 
 def _acquire(context: Context, record: Record) -> None:
     try:
-        around = network_of(context)
-        offered = around.offered(context.config, [item.id for item in around.subnets])
-        groups = context.config.security_groups
+        around = network_of(context, record.config)
+        offered = around.offered(record.config, [item.id for item in around.subnets])
+        groups = record.config.security_groups
         ids = None if groups is None else [context.neutron.security_group_id(g) for g in groups]
     except CniError as error:
         if record.state is State.INTENDED:

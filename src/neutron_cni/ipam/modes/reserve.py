@@ -19,6 +19,7 @@ from neutron_cni.openstack.errors import AddressTaken, AnswerLost, SubnetFull
 from neutron_cni.openstack.types import Port, Subnet
 from neutron_cni.store import Held, Record, State
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
 
 DEVICE_OWNER = "neutron-cni:pod"
 TAG = "neutron-cni"
@@ -28,10 +29,10 @@ _NAME_LENGTH = 50
 
 def tags_of(context: Context, record: Record, parent: str) -> list[str]:
     """What lets others judge the port when this node is gone. At most 60 characters each."""
-    tags = [TAG, node_tag(node.name(context.config)), f"ncni-install={context.install}"]
+    tags = [TAG, node_tag(node.name(record.config)), f"ncni-install={context.install}"]
     tags.append(f"ncni-token={record.token}")
-    if context.config.cluster:
-        tags.append(f"ncni-cluster={context.config.cluster}")
+    if record.config.cluster:
+        tags.append(f"ncni-cluster={record.config.cluster}")
     if record.pod.uid:
         tags.append(f"ncni-pod={record.pod.uid}"[:60])
     if parent:
@@ -70,7 +71,21 @@ def is_lost(context: Context, port: Port, known: Collection[str]) -> bool:
     By its node's name too: the mark's six digits are too few to tell a cloud's nodes apart, and
     what is lost is given back.
     """
-    return port.device_id not in known and node_tag(node.name(context.config)) in port.tags
+    names = {node_tag(node.name(config)) for config in context.configs}
+    return port.device_id not in known and not names.isdisjoint(port.tags)
+
+
+def config_of(context: Context, port: Port) -> IpamConfig:
+    """The configuration that the port was probably made under: the newest with its tags."""
+    return next(
+        (
+            config
+            for config in reversed(context.configs)
+            if node_tag(node.name(config)) in port.tags
+            and tag_value(port, "cluster") == config.cluster
+        ),
+        context.config,
+    )
 
 
 def make(
@@ -95,7 +110,7 @@ def make(
         "network_id": network_id,
         "device_id": record.nonce,
         "device_owner": DEVICE_OWNER,
-        "description": f"neutron-cni: {record} on node {node.name(context.config)}"[:255],
+        "description": f"neutron-cni: {record} on node {node.name(record.config)}"[:255],
         **(more or {}),
     }
     for fixed_ips in _placements(record, subnets):
