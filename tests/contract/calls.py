@@ -10,8 +10,8 @@ import pytest
 from neutron_cni.openstack.errors import (
     AddressTaken,
     CloudError,
-    InUse,
     NotFound,
+    ObjectInUse,
     OverQuota,
     PairLimit,
     Refused,
@@ -263,7 +263,7 @@ class Failures:
         external = backend.outside()
         port = made(backend, network, "10.60.0.5", "10.60.0.6")
         backend.make_floating_ip(external, port.id, "10.60.0.5")
-        with pytest.raises(InUse):
+        with pytest.raises(ObjectInUse):
             neutron.set_fixed_ips(port, fixed_ips(subnet, "10.60.0.6"))
 
     def test_over_quota(self, backend: Backend, neutron: Neutron) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.store import Held, Record, State, Store, Wish
+from neutron_cni.store import PortAddress, Record, State, Store, Wish
 from neutron_cni.store.record import owner_of_call, process_identity
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease
 
-HELD = (Held(ip_address("10.0.0.9"), "subnet", "port"),)
+HELD = (PortAddress(ip_address("10.0.0.9"), "subnet", "port"),)
 
 
 def wish(container: str, token: str = "") -> Record:
@@ -68,7 +68,7 @@ def test_an_adopted_lease_is_found_by_its_token(tmp_path: Path) -> None:
         lost = replace(
             wish("one"), network="", attachment=Attachment("", ""), state=State.HELD, addresses=HELD
         )
-        store.adopt(lost)
+        store.add_recovered(lost)
         found = store.live("net", Attachment("one", "eth0"))
     assert found is not None
     assert found.addresses == HELD
@@ -93,7 +93,7 @@ def test_parting_with_an_address_keeps_an_eye_on_it(tmp_path: Path) -> None:
     with Store(str(tmp_path)) as store:
         row = store.want(wish("one"))
         store.intend({row.id: HELD})
-        store.part_with([row.id], until=time.time() + 120)
+        store.return_to_wanted_and_watch([row.id], until=time.time() + 120)
         wanted, left = store.all()
     assert (wanted.state, wanted.addresses) == (State.WANTED, ())
     assert (left.state, left.addresses, left.token) == (State.RELEASED, HELD, row.token)

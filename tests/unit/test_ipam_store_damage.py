@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.store import Held, Record, State, Store, Wish
+from neutron_cni.store import PortAddress, Record, State, Store, Wish
 from neutron_cni.store import store as store_module
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
@@ -47,7 +47,7 @@ def fill(store: Store, numbers: range) -> None:
     """Leases in every state."""
     for number in numbers:
         row = store.want(record(number))
-        held = (Held(ip_address(f"10.0.{number // 250}.{number % 250}"), "subnet", "port"),)
+        held = (PortAddress(ip_address(f"10.0.{number // 250}.{number % 250}"), "subnet", "port"),)
         if number % 4:
             store.intend({row.id: held})
         if number % 4 > 1:

@@ -47,8 +47,8 @@ def test_an_address_that_is_blocked_does_not_delay_one_that_is_due_later(
     monkeypatch.setattr(sweeper, "FIRST_RETRY", 100.0)
     monkeypatch.setattr(sweeper, "LONGEST_SLEEP", 0.1)
     with Store(str(tmp_path / "state")) as store:
-        store.adopt(cooling("blocked", began))
-        store.adopt(cooling("later", began + 0.5))
+        store.add_recovered(cooling("blocked", began))
+        store.add_recovered(cooling("later", began + 0.5))
 
     sweeper.main(str(tmp_path / "state"))
 

@@ -83,7 +83,7 @@ def connect(
         install=_install(store, config),
         deadline=deadline,
         uplink=node.uplink,
-        in_use=node.namespace_with,
+        namespace_with=node.namespace_with,
         random=Random(),
     )
 
@@ -144,7 +144,7 @@ def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
     """What differs between a held lease and Neutron, in sentences. For CHECK."""
     from neutron_cni.ipam import locate
     from neutron_cni.ipam.modes.address_pairs import pair_addresses
-    from neutron_cni.ipam.modes.stock import is_foreign
+    from neutron_cni.ipam.modes.fixed_ips_recording import is_vms_own
     from neutron_cni.openstack.errors import NotFound
 
     context = connect(store, [record.config], record.anchor, deadline)
@@ -162,7 +162,7 @@ def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
         found += [
             f"{item.address} is on the VM's port {port.id}, but not for a pod"
             for item in record.addresses
-            if fixed and is_foreign(item, record.token, context.install, port)
+            if fixed and is_vms_own(item, record.token, context.install, port)
         ]
     if record.config.mode is not Mode.FIXED_IPS:
         for item in record.addresses:

@@ -10,7 +10,7 @@ from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import address_pairs, pair_limit
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.port import network_of
-from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
+from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
 from neutron_cni.ipam.settling import anchor_for, connect
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Store
@@ -33,8 +33,8 @@ def status(config: IpamConfig, deadline: Deadline) -> None:
                 _room_for_a_port(context, network_of(context, config))
                 return
             port = locate.vm_port(config, store, context.neutron, context.uplink)
-            around = surroundings(context.neutron, port.network_id)
-            _free_address(context, around, [item.subnet_id for item in port.fixed_ips])
+            network = read_pod_network(context.neutron, port.network_id)
+            _free_address(context, network, [item.subnet_id for item in port.fixed_ips])
             if config.mode is Mode.ADDRESS_PAIRS:
                 _room_for_a_pair(context, port)
     except CniError as error:
@@ -66,17 +66,17 @@ def _lock_is_usable(config: IpamConfig, anchor: str) -> None:
         )
 
 
-def _free_address(context: Context, around: Surroundings, home: list[str]) -> None:
-    used = context.neutron.addresses_in_use(around.network.id)
-    offered = around.offered(context.config, home)
+def _free_address(context: Context, network: PodNetwork, home: list[str]) -> None:
+    used = context.neutron.addresses_in_use(network.id)
+    offered = network.offered(context.config, home)
     for version in {subnet.version for subnet in offered}:
         family = [subnet for subnet in offered if subnet.version == version]
         if not any(free_count(subnet, used) > 0 for subnet in family):
             raise exhausted(family)
 
 
-def _room_for_a_port(context: Context, around: Surroundings) -> None:
-    _free_address(context, around, [item.id for item in around.subnets])
+def _room_for_a_port(context: Context, network: PodNetwork) -> None:
+    _free_address(context, network, [item.id for item in network.subnets])
     for group in context.config.security_groups or ():
         context.neutron.security_group_id(group)
     project = context.neutron.project_id()
@@ -93,7 +93,7 @@ def _room_for_a_pair(context: Context, port: Port) -> None:
     problem = address_pairs.why_not(port)
     if problem is not None:
         raise problem
-    _room_for_a_port(context, surroundings(context.neutron, port.network_id))
+    _room_for_a_port(context, read_pod_network(context.neutron, port.network_id))
     limit = context.config.max_address_pairs or pair_limit.known(context)
     if limit is not None and len(port.address_pairs) >= limit:
         raise CniError(

@@ -61,7 +61,7 @@ class PairLimit(CloudError):
         self.limit = limit
 
 
-class InUse(CloudError):
+class ObjectInUse(CloudError):
     """The cloud refuses for now: the object is in use (a floating IP points at the address)."""
 
 
@@ -98,7 +98,7 @@ def refusal(status: int, body: bytes, doing: str) -> CloudError:
     if kind == "OverQuota":
         return OverQuota(Code.EXHAUSTED, why, "ask for a larger quota, or delete unused ports")
     if status == 409 or (status == 400 and "floating" in message.lower()):
-        return InUse(Code.CONFLICT, why, said)
+        return ObjectInUse(Code.CONFLICT, why, said)
     return Refused(Code.INVALID_CONFIG if status == 400 else Code.TRY_AGAIN, why, said)
 
 

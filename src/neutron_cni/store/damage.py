@@ -13,7 +13,7 @@ from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
-from neutron_cni.store.record import Held, from_row
+from neutron_cni.store.record import PortAddress, from_row
 from neutron_cni.store.schema import MIGRATIONS, exclusive, raw_connection, store_errors, version_of
 from neutron_cni.values.errors import CniError
 
@@ -93,7 +93,7 @@ def _reads_well(connection: sqlite3.Connection) -> bool:
     try:
         addresses = connection.execute("SELECT lease_id, address, subnet_id, port_id FROM address")
         for row in addresses.fetchall():
-            Held(ip_address(row["address"]), str(row["subnet_id"]), str(row["port_id"]))
+            PortAddress(ip_address(row["address"]), str(row["subnet_id"]), str(row["port_id"]))
         for row in connection.execute("SELECT * FROM lease").fetchall():
             from_row(row, ())
         for row in connection.execute("SELECT key, value, at FROM fact").fetchall():

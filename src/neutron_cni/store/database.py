@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from neutron_cni.store.damage import is_suspicious, set_aside_if_damaged
 from neutron_cni.store.machine import CopiedStore, set_aside_if_copied
-from neutron_cni.store.record import Held, Record, State, from_row, to_row
+from neutron_cni.store.record import PortAddress, Record, State, from_row, to_row
 from neutron_cni.store.schema import open_database, store_errors
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
@@ -120,7 +120,7 @@ class Database:
             held = self._addresses(where, values)
             return [from_row(row, held.get(row["id"], ())) for row in rows]
 
-    def _addresses(self, where: str, values: tuple[Any, ...]) -> dict[int, tuple[Held, ...]]:
+    def _addresses(self, where: str, values: tuple[Any, ...]) -> dict[int, tuple[PortAddress, ...]]:
         """By lease; IPv4 first."""
         rows = self._db.execute(
             "SELECT lease_id, address, subnet_id, port_id FROM address"
@@ -128,9 +128,12 @@ class Database:
             " ORDER BY instr(address, ':') > 0, address",
             values,
         ).fetchall()
-        found: dict[int, tuple[Held, ...]] = {}
+        found: dict[int, tuple[PortAddress, ...]] = {}
         for lease_id, address, subnet, port in rows:
-            found[lease_id] = (*found.get(lease_id, ()), Held(address_in(address), subnet, port))
+            found[lease_id] = (
+                *found.get(lease_id, ()),
+                PortAddress(address_in(address), subnet, port),
+            )
         return found
 
     def _one(self, where: str, *values: Any) -> Record | None:
@@ -162,7 +165,7 @@ class Database:
             (error.code, error.message, error.details, record_id),
         )
 
-    def _write_addresses(self, record_id: int, addresses: tuple[Held, ...]) -> None:
+    def _write_addresses(self, record_id: int, addresses: tuple[PortAddress, ...]) -> None:
         self._db.execute("DELETE FROM address WHERE lease_id = ?", (record_id,))
         self._db.executemany(
             "INSERT INTO address (lease_id, address, subnet_id, port_id) VALUES (?, ?, ?, ?)",

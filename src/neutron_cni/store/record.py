@@ -49,7 +49,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PortAddress:
     """One address of a lease, its subnet, and the Neutron port that reserves it."""
 
     address: IPAddress
@@ -104,7 +104,7 @@ class Record:
     created: float = 0.0
     changed: float = 0.0
     until: float = 0.0
-    addresses: tuple[Held, ...] = ()
+    addresses: tuple[PortAddress, ...] = ()
     lease: Lease | None = None
     failure: Failure | None = None
     id: int = 0
@@ -176,7 +176,7 @@ def to_row(record: Record) -> dict[str, Any]:
     }
 
 
-def from_row(row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
+def from_row(row: sqlite3.Row, addresses: tuple[PortAddress, ...]) -> Record:
     """The record in a row of table `lease`. Raises sqlite3.DatabaseError where it can't be one."""
     try:
         return _from_row(row, addresses)
@@ -186,7 +186,7 @@ def from_row(row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
         raise sqlite3.DatabaseError(f"row {row['id']} is not a lease: {error}") from error
 
 
-def _from_row(row: sqlite3.Row, addresses: tuple[Held, ...]) -> Record:
+def _from_row(row: sqlite3.Row, addresses: tuple[PortAddress, ...]) -> Record:
     failure = None
     if row["error_code"]:
         failure = Failure(row["error_code"], row["error"], row["error_details"])

@@ -17,7 +17,7 @@ from neutron_cni.store import machine
 from neutron_cni.store.boot import release_all
 from neutron_cni.store.database import Database, address_in
 from neutron_cni.store.lease_json import lease_to_json
-from neutron_cni.store.record import Entry, Held, Record, State, to_row
+from neutron_cni.store.record import Entry, PortAddress, Record, State, to_row
 from neutron_cni.store.sandbox import inode_of
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
@@ -106,7 +106,7 @@ class Store(Database):
         assert found is not None, "a row that was just written"
         return found
 
-    def intend(self, picks: Mapping[int, tuple[Held, ...]]) -> set[int]:
+    def intend(self, picks: Mapping[int, tuple[PortAddress, ...]]) -> set[int]:
         """Record exactly what will be changed in Neutron, before it is. wanted -> intended.
 
         Returns those for whom that is still true: a DEL may have come since they were read, and
@@ -121,7 +121,7 @@ class Store(Database):
                     intended.add(record_id)
         return intended
 
-    def hold(self, leases: Mapping[int, tuple[tuple[Held, ...], Lease]]) -> None:
+    def hold(self, leases: Mapping[int, tuple[tuple[PortAddress, ...], Lease]]) -> None:
         """Neutron confirmed: intended -> held. A lease released meanwhile stays released."""
         with self._transaction():
             for record_id, (addresses, lease) in leases.items():
@@ -161,14 +161,14 @@ class Store(Database):
                 if self._move(record_id, (State.INTENDED,), State.RELEASED, until=until):
                     self._note_error(record_id, error)
 
-    def unpick(self, record_ids: Iterable[int]) -> None:
+    def return_to_wanted(self, record_ids: Iterable[int]) -> None:
         """Neutron refused the whole change, so nothing was made: intended -> wanted."""
         with self._transaction():
             for record_id in record_ids:
                 if self._move(record_id, (State.INTENDED,), State.WANTED):
                     self._write_addresses(record_id, ())
 
-    def part_with(self, record_ids: Iterable[int], until: float) -> None:
+    def return_to_wanted_and_watch(self, record_ids: Iterable[int], until: float) -> None:
         """Other addresses shall be had, though these may have been made: intended -> wanted.
 
         The old ones stay behind in a lease of their own, released and watched until `until`.
@@ -211,7 +211,7 @@ class Store(Database):
             elif record.state is State.HELD:
                 self._move(record_id, (State.HELD,), State.COOLING, until=now + quarantine)
 
-    def take_back(self, record_id: int, netns: str, inode: int) -> None:
+    def hold_again(self, record_id: int, netns: str, inode: int) -> None:
         """A namespace has the address after all: cooling -> held.
 
         Where the attachment has another lease by now, this one rests on.
@@ -230,7 +230,7 @@ class Store(Database):
                 until = time.time() + max(1.0, record.config.quarantine)
                 self._move(record_id, (State.COOLING,), State.COOLING, until=until)
 
-    def give_back(self, record_ids: Iterable[int]) -> None:
+    def end_quarantine(self, record_ids: Iterable[int]) -> None:
         """The rest is over: cooling -> released, written before Neutron is asked."""
         with self._transaction():
             for record_id in record_ids:
@@ -249,7 +249,7 @@ class Store(Database):
                 [(record.id, record.owner) for record in records],
             )
 
-    def adopt(self, record: Record) -> None:
+    def add_recovered(self, record: Record) -> None:
         """A lease found in Neutron that this store lost (or never had the time to write)."""
         with self._transaction():
             self._insert(record)

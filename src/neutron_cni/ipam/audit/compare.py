@@ -9,10 +9,10 @@ from enum import StrEnum
 
 from neutron_cni.ipam import locate, node
 from neutron_cni.ipam.claim import claims_in
-from neutron_cni.ipam.modes import reserve
+from neutron_cni.ipam.modes import reserving_port
 from neutron_cni.ipam.modes.address_pairs import pair_addresses
-from neutron_cni.ipam.modes.context import Context, InUse
-from neutron_cni.ipam.modes.stock import is_foreign
+from neutron_cni.ipam.modes.context import Context, NamespaceWith
+from neutron_cni.ipam.modes.fixed_ips_recording import is_vms_own
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
 from neutron_cni.store.sandbox import is_gone
@@ -48,7 +48,7 @@ class Finding:
     """Whether `gc --apply`, or the next ADD, puts the address back."""
 
 
-def unused(records: list[Record], in_use: InUse) -> list[Finding]:
+def unused(records: list[Record], namespace_with: NamespaceWith) -> list[Finding]:
     """Leases that no container on this node uses: its namespace ended, and nobody has the address.
 
     A namespace whose file is gone may live on in a process, so all of the node's are asked.
@@ -60,7 +60,7 @@ def unused(records: list[Record], in_use: InUse) -> list[Finding]:
         netns = record.attachment.netns
         if not is_gone(netns, record.netns_inode):
             continue
-        if any(in_use(item.address) for item in record.addresses):
+        if any(namespace_with(item.address) for item in record.addresses):
             continue
         where = f"its namespace {netns} is gone" if netns else "it never had a namespace"
         addresses = ", ".join(str(item.address) for item in record.addresses) or "(none yet)"
@@ -86,14 +86,14 @@ def against_neutron(context: Context) -> list[Finding]:
     found += [
         Finding(Kind.UNKNOWN, _addresses(item), f"port {item.id} ({item.name}) has no lease here")
         for item in reserved.values()
-        if reserve.is_lost(context, item, known)
-        and (port is None) == (not reserve.tag_value(item, "parent"))
+        if reserving_port.is_lost(context, item, known)
+        and (port is None) == (not reserving_port.tag_value(item, "parent"))
     ]
     return found
 
 
 def _reserved(context: Context) -> dict[str, Port]:
-    return {} if context.config.mode is Mode.FIXED_IPS else reserve.ours(context)
+    return {} if context.config.mode is Mode.FIXED_IPS else reserving_port.marked_ports(context)
 
 
 def _missing(
@@ -110,7 +110,7 @@ def _missing(
             elif (
                 port is not None
                 and context.config.mode is Mode.FIXED_IPS
-                and is_foreign(item, record.token, context.install, port)
+                and is_vms_own(item, record.token, context.install, port)
             ):
                 text = f"{record}: on the VM's port {port.id}, but as the VM's own address"
                 yield Finding(Kind.MISSING, str(address), text, record.id)
@@ -137,11 +137,13 @@ def _claims(context: Context, port: Port) -> Iterator[Finding]:
 def _of_former_installations(context: Context) -> Iterator[Finding]:
     """Ports for a node of this name that are not of this installation: its store is no more."""
     for name, cluster in dict.fromkeys((node.name(c), c.cluster) for c in context.configs):
-        for port in context.neutron.ports(tags=f"{reserve.TAG},{reserve.node_tag(name)}"):
-            install = reserve.tag_value(port, "install")
-            if install == context.install or port.device_owner != reserve.DEVICE_OWNER:
+        for port in context.neutron.ports(
+            tags=f"{reserving_port.TAG},{reserving_port.node_tag(name)}"
+        ):
+            install = reserving_port.tag_value(port, "install")
+            if install == context.install or port.device_owner != reserving_port.DEVICE_OWNER:
                 continue
-            if reserve.tag_value(port, "cluster") == cluster:
+            if reserving_port.tag_value(port, "cluster") == cluster:
                 text = (
                     f"port {port.id} ({port.name}) was made by installation {install} of a node "
                     f"of this name; if that is no more: neutron-cni gc --node {name} "

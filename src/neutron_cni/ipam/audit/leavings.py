@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from neutron_cni.ipam.modes import reserve
+from neutron_cni.ipam.modes import reserving_port
 from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
@@ -41,7 +41,7 @@ def leavings(
     A port may go only when nobody knows its node any more: not the API server, and not Nova,
     whose VM still has the parent port. Raises CniError.
     """
-    tags = [reserve.TAG, reserve.node_tag(node)]
+    tags = [reserving_port.TAG, reserving_port.node_tag(node)]
     if cluster:
         tags.append(f"ncni-cluster={cluster}")
     if install:
@@ -50,7 +50,7 @@ def leavings(
     found = [
         port
         for port in neutron.ports(tags=",".join(tags))
-        if port.device_owner == reserve.DEVICE_OWNER
+        if port.device_owner == reserving_port.DEVICE_OWNER
     ]
     parents: dict[str, bool] = {}
     return [Leaving(port, _why_keep(neutron, port, node, known, parents)) for port in found]
@@ -66,7 +66,7 @@ def _why_keep(
         return f"made {age:.0f} s ago, less than {MIN_AGE_SECONDS:.0f}"
     if known:
         return f"the API server still knows node {node}"
-    parent = reserve.tag_value(port, "parent")
+    parent = reserving_port.tag_value(port, "parent")
     if parent and parents.setdefault(parent, _exists(neutron, parent)):
         return f"the VM's port {parent} still exists"
     return ""

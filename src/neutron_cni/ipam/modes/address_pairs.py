@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass, field, replace
 
 from neutron_cni.ipam import locate
-from neutron_cni.ipam.modes import former, pair_limit, reserve
-from neutron_cni.ipam.modes.adopt import adopted
+from neutron_cni.ipam.modes import pair_limit, previous_port, reserving_port
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.stock import live_addresses
-from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
+from neutron_cni.ipam.modes.fixed_ips_recording import live_addresses
+from neutron_cni.ipam.modes.recovery import recovered_lease
+from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
 from neutron_cni.openstack.errors import (
     AnswerLost,
-    InUse,
+    ObjectInUse,
     PairLimit,
     StaleRevision,
 )
@@ -50,16 +50,16 @@ def settle(context: Context) -> None:
         port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     except CniError as error:
         if error.code == Code.PORT_NOT_FOUND:
-            context.store.give_back(context.rested())
+            context.store.end_quarantine(context.quarantines_over())
             _remove_reserves(context, None, _Progress())
         raise
-    around = surroundings(context.neutron, port.network_id)
-    _adopt(context, port, around)
+    network = read_pod_network(context.neutron, port.network_id)
+    _adopt(context, port, network)
     _recheck(context)
     progress = _Progress()
     for _ in range(MAX_ROUNDS):
-        _confirm(context, port, around)
-        _reserve(context, port, around, progress)
+        _confirm(context, port, network)
+        _reserve(context, port, network, progress)
         pairs, joining = _wanted_pairs(context, port, progress)
         if pairs is None:
             _remove_reserves(context, port, progress)
@@ -106,35 +106,40 @@ def _recheck(context: Context) -> None:
     """
     for record in context.records():
         if record.state is State.INTENDED and record.addresses:
-            found = reserve.find(context, record)
-            context.store.intend({record.id: () if found is None else reserve.held(found)})
+            found = reserving_port.find(context, record)
+            context.store.intend(
+                {record.id: () if found is None else reserving_port.addresses_of(found)}
+            )
 
 
-def _adopt(context: Context, port: Port, around: Surroundings) -> None:
-    found = reserve.ours(context)
+def _adopt(context: Context, port: Port, network: PodNetwork) -> None:
+    found = reserving_port.marked_ports(context)
     # Read after Neutron: a row is written before its port, so a port without one is lost.
     known = {record.nonce for record in context.store.all()}
     for nonce, lost in found.items():
-        if not reserve.is_lost(context, lost, known):
+        if not reserving_port.is_lost(context, lost, known):
             continue
-        if not any(former.is_parent(context, item, port) for item in reserve.parents(lost)):
+        if not any(
+            previous_port.is_or_was_vm_port(context, item, port)
+            for item in reserving_port.parents(lost)
+        ):
             continue
-        token = reserve.tag_value(lost, "token")
-        config = reserve.config_of(context, lost)
-        held = reserve.held(lost)
-        record = adopted(context, token, held, around, port.id, True, nonce, config)
-        context.store.adopt(record)
+        token = reserving_port.tag_value(lost, "token")
+        config = reserving_port.config_of(context, lost)
+        held = reserving_port.addresses_of(lost)
+        record = recovered_lease(context, token, held, network, port.id, True, nonce, config)
+        context.store.add_recovered(record)
     live = {record.nonce for record in context.records() if record.state is State.HELD}
     for nonce in found.keys() & live:
-        former.follow(context, found[nonce], port)
+        previous_port.move_pair(context, found[nonce], port)
 
 
-def _confirm(context: Context, port: Port, around: Surroundings) -> None:
+def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
     """intended -> held for those whose every address is among the pairs."""
     present = _own_pairs(port)
     context.store.hold(
         {
-            record.id: (record.addresses, around.lease(record.addresses, port.id, announce=True))
+            record.id: (record.addresses, network.lease(record.addresses, port.id, announce=True))
             for record in context.records()
             if record.state is State.INTENDED
             and record.addresses
@@ -143,7 +148,7 @@ def _confirm(context: Context, port: Port, around: Surroundings) -> None:
     )
 
 
-def _reserve(context: Context, port: Port, around: Surroundings, progress: _Progress) -> None:
+def _reserve(context: Context, port: Port, network: PodNetwork, progress: _Progress) -> None:
     """A reserving port for everybody who waits and has none, as far as the limit lets them in."""
     for record in context.records():
         if record.state not in (State.WANTED, State.INTENDED) or record.addresses:
@@ -159,18 +164,20 @@ def _reserve(context: Context, port: Port, around: Surroundings, progress: _Prog
         if not context.store.intend({record.id: ()}):
             continue
         try:
-            offered = around.offered(record.config, [i.subnet_id for i in port.fixed_ips])
-            made = reserve.make(context, record, port.network_id, offered, parent=port.id)
+            offered = network.offered(record.config, [i.subnet_id for i in port.fixed_ips])
+            made = reserving_port.create_or_find(
+                context, record, port.network_id, offered, parent=port.id
+            )
         except CniError as error:
             if interrupted or isinstance(error, AnswerLost):
                 raise
-            context.store.unpick([record.id])
+            context.store.return_to_wanted([record.id])
             context.store.fail({record.id: error})
             continue
         if made.addresses & pair_addresses(port):
             _refuse(context, record, [made.id], _paired_already(made, port, record))
             continue
-        context.store.intend({record.id: reserve.held(made)})
+        context.store.intend({record.id: reserving_port.addresses_of(made)})
         if progress.fitting is not None:
             progress.fitting -= len(made.fixed_ips)
 
@@ -195,7 +202,7 @@ def _refuse(context: Context, record: Record, port_ids: list[str], error: CniErr
     context.store.intend({record.id: ()})
     for port_id in port_ids:
         context.neutron.delete_port(port_id)
-    context.store.unpick([record.id])
+    context.store.return_to_wanted([record.id])
     if error is not None:
         context.store.fail({record.id: error})
 
@@ -204,7 +211,7 @@ def _wanted_pairs(
     context: Context, port: Port, progress: _Progress
 ) -> tuple[list[AddressPair] | None, list[Record]]:
     """The list as it should be (None: it is), and the leases that join with it."""
-    context.store.give_back(context.rested())
+    context.store.end_quarantine(context.quarantines_over())
     records = context.records()
     leaving = _leaving(context, [r for r in records if r.state is State.RELEASED])
     joining = [r for r in records if r.state is State.INTENDED and r.addresses]
@@ -268,12 +275,12 @@ def _remove_reserves(context: Context, port: Port | None, progress: _Progress) -
             continue
         if present & _leaving(context, [record]):
             continue
-        reserved = reserve.find(context, record)
+        reserved = reserving_port.find(context, record)
         if reserved is not None:
             try:
-                former.leave_pairs(context, reserved, port)
+                previous_port.remove_pairs_elsewhere(context, reserved, port)
                 context.neutron.delete_port(reserved.id)
-            except (InUse, StaleRevision, AnswerLost):
+            except (ObjectInUse, StaleRevision, AnswerLost):
                 progress.blocked.add(record.id)
                 continue
         # Until then a creation whose answer was lost may still come to pass.

@@ -15,7 +15,7 @@ from neutron_cni.values.address import IPAddress
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.ipam_config import IpamConfig
 
-InUse = Callable[[IPAddress], str]
+NamespaceWith = Callable[[IPAddress], str]
 """The network namespace of this node that has the address, empty when none has."""
 
 
@@ -35,7 +35,7 @@ class Context:
     install: str
     deadline: Deadline
     uplink: UplinkFacts
-    in_use: InUse
+    namespace_with: NamespaceWith
     random: Random
 
     @property
@@ -43,7 +43,7 @@ class Context:
         """The newest configuration."""
         return self.configs[-1]
 
-    def rested(self) -> list[int]:
+    def quarantines_over(self) -> list[int]:
         """The anchor's leases of this mode whose rest is over now.
 
         One that was adopted rests on suspicion: its namespace was not seen to have the address,
@@ -55,13 +55,13 @@ class Context:
                 continue
             used_in = "" if record.attachment.container_id else self._used_in(record)
             if used_in:
-                self.store.take_back(record.id, used_in, inode_of(used_in))
+                self.store.hold_again(record.id, used_in, inode_of(used_in))
             else:
                 over.append(record.id)
         return over
 
     def _used_in(self, record: Record) -> str:
-        found = (self.in_use(item.address) for item in record.addresses)
+        found = (self.namespace_with(item.address) for item in record.addresses)
         return next((path for path in found if path), "")
 
     def records(self) -> list[Record]:

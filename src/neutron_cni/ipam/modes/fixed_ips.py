@@ -13,28 +13,28 @@ from itertools import islice
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import Choice, Want, choose
 from neutron_cni.ipam.claim import claims_in
-from neutron_cni.ipam.modes import former
+from neutron_cni.ipam.modes import previous_port
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.stock import (
+from neutron_cni.ipam.modes.fixed_ips_recording import (
     Progress,
     begin,
     contested,
     live_addresses,
-    owned,
+    record_vm_port,
+    removable,
     tags_of,
-    take_stock,
 )
-from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
+from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
 from neutron_cni.openstack.errors import (
     AddressTaken,
     AnswerLost,
-    InUse,
     NotFound,
+    ObjectInUse,
     Refused,
     StaleRevision,
 )
 from neutron_cni.openstack.types import FixedIp, Port
-from neutron_cni.store import Held, Record, State
+from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
@@ -52,7 +52,7 @@ BLOCKED_SECONDS = 60.0
 class _Change:
     """One update of the port: new leases, lost addresses of old ones, and what leaves."""
 
-    picks: dict[int, tuple[Held, ...]]
+    picks: dict[int, tuple[PortAddress, ...]]
     missing: dict[IPAddress, FixedIp]
     leaving: frozenset[IPAddress]
 
@@ -76,15 +76,15 @@ def settle(context: Context) -> None:
         port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     except CniError as error:
         if error.code == Code.PORT_NOT_FOUND:
-            former.give_back(context)
+            previous_port.release_on_previous_ports(context)
         raise
-    around = surroundings(context.neutron, port.network_id)
-    context.store.give_back(context.rested())
+    network = read_pod_network(context.neutron, port.network_id)
+    context.store.end_quarantine(context.quarantines_over())
     progress = begin(context, port)
-    former.leave(context, port, progress)
+    previous_port.empty_previous_ports(context, port, progress)
     for _ in range(MAX_ROUNDS):
-        port = take_stock(context, port, around, progress)
-        change = _next_change(context, port, around, progress)
+        port = record_vm_port(context, port, network, progress)
+        change = _next_change(context, port, network, progress)
         if change is None:
             return
         port = _carry_out(context, port, change, progress)
@@ -98,12 +98,12 @@ def settle(context: Context) -> None:
 
 
 def _next_change(
-    context: Context, port: Port, around: Surroundings, progress: Progress
+    context: Context, port: Port, network: PodNetwork, progress: Progress
 ) -> _Change | None:
     """What to change now, recorded in the store; None when everything is as it should be."""
     records = context.records()
     limit = progress.limit
-    picks = dict(islice(_picks(context, port, around, records, progress).items(), limit))
+    picks = dict(islice(_picks(context, port, network, records, progress).items(), limit))
     still_wanted = context.store.intend(picks)
     picks = {record_id: picks[record_id] for record_id in picks if record_id in still_wanted}
     room = None if limit is None else max(0, limit - len(picks))
@@ -120,7 +120,8 @@ def _leaving(
     live = live_addresses(context)
     released = [record for record in records if record.state is State.RELEASED]
     leaving = (
-        set().union(*(owned(record, context, port, live) for record in released)) - progress.blocked
+        set().union(*(removable(record, context, port, live) for record in released))
+        - progress.blocked
     )
     return [
         address
@@ -145,10 +146,10 @@ def _missing(
 def _picks(
     context: Context,
     port: Port,
-    around: Surroundings,
+    network: PodNetwork,
     records: list[Record],
     progress: Progress,
-) -> dict[int, tuple[Held, ...]]:
+) -> dict[int, tuple[PortAddress, ...]]:
     """Addresses for those who wait; an intention that was interrupted is taken up as it was."""
     intended = {r.id: r.addresses for r in records if r.state is State.INTENDED and r.addresses}
     waiting = [
@@ -158,10 +159,10 @@ def _picks(
     ]
     if not waiting:
         return intended
-    choice = _choose(context, port, around, waiting, progress)
+    choice = _choose(context, port, network, waiting, progress)
     context.store.fail(choice.failures)
     return intended | {
-        record_id: tuple(Held(item.address, item.subnet_id, port.id) for item in addresses)
+        record_id: tuple(PortAddress(item.address, item.subnet_id, port.id) for item in addresses)
         for record_id, addresses in choice.picks.items()
     }
 
@@ -169,7 +170,7 @@ def _picks(
 def _choose(
     context: Context,
     port: Port,
-    around: Surroundings,
+    network: PodNetwork,
     waiting: list[Record],
     progress: Progress,
 ) -> Choice:
@@ -186,7 +187,7 @@ def _choose(
     for subnets in dict.fromkeys(record.config.subnets for record in waiting):
         group = [record for record in waiting if record.config.subnets == subnets]
         try:
-            offered = around.offered(group[0].config, home)
+            offered = network.offered(group[0].config, home)
         except CniError as error:
             whole.failures |= {record.id: error for record in group}
             continue
@@ -223,7 +224,7 @@ def _carry_out(context: Context, port: Port, change: _Change, progress: Progress
         _pause(context)
     except AddressTaken as error:
         _pick_anew(context, port, change, progress, error)
-    except (InUse, Refused, NotFound) as error:
+    except (ObjectInUse, Refused, NotFound) as error:
         _narrow(context, port, change, progress, error)
     else:
         progress.made |= change.picks.keys()
@@ -274,14 +275,14 @@ def _let_go(context: Context, port: Port, record_ids: list[int], progress: Progr
     """Another address for these. What may have been made for them is watched, and undone."""
     perhaps_made = progress.uncertain | progress.made
     watched = [item for item in record_ids if item in perhaps_made]
-    context.store.part_with(watched, time.time() + LATE_ANSWER_SECONDS)
+    context.store.return_to_wanted_and_watch(watched, time.time() + LATE_ANSWER_SECONDS)
     certain = [item for item in record_ids if item not in perhaps_made]
     for record_id in certain:
         record = context.store.get(record_id)
         for tag in tags_of(record, context) if record is not None else ():
             if tag in port.tags:
                 context.neutron.remove_tag(port.id, tag)
-    context.store.unpick(certain)
+    context.store.return_to_wanted(certain)
     progress.uncertain -= set(watched)
     progress.made -= set(watched)
 

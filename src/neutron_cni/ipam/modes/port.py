@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 
-from neutron_cni.ipam.modes import reserve
-from neutron_cni.ipam.modes.adopt import adopted
+from neutron_cni.ipam.modes import reserving_port
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.subnets import Surroundings, surroundings
-from neutron_cni.openstack.errors import AnswerLost, InUse
+from neutron_cni.ipam.modes.recovery import recovered_lease
+from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
+from neutron_cni.openstack.errors import AnswerLost, ObjectInUse
 from neutron_cni.store import Record, State
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -29,7 +29,7 @@ of bare metal, which answers for itself. Both may be set by any member of the pr
 
 def settle(context: Context) -> None:
     """Make and remove ports until store and Neutron agree about this attachment."""
-    context.store.give_back(context.rested())
+    context.store.end_quarantine(context.quarantines_over())
     for record in context.records():
         if record.state in (State.WANTED, State.INTENDED):
             _acquire(context, record)
@@ -37,7 +37,7 @@ def settle(context: Context) -> None:
             _give_back(context, record)
 
 
-def network_of(context: Context, config: IpamConfig) -> Surroundings:
+def network_of(context: Context, config: IpamConfig) -> PodNetwork:
     """The network that the configuration names. Raises CniError."""
     if not config.network:
         raise CniError(
@@ -45,32 +45,42 @@ def network_of(context: Context, config: IpamConfig) -> Surroundings:
             "mode `port` needs `network`, the Neutron network to take addresses from",
             "add it to the ipam section, by name or id",
         )
-    return surroundings(context.neutron, context.neutron.network(config.network).id)
+    return read_pod_network(context.neutron, context.neutron.network(config.network).id)
 
 
 def adopt_all(context: Context) -> None:
     """Ports of this installation that the store does not know: held or resting from now on."""
-    found = reserve.ours(context)
+    found = reserving_port.marked_ports(context)
     # Read after Neutron: a row is written before its port, so a port without one is lost.
     known = {record.nonce for record in context.store.all()}
     lost = {
         nonce: port
         for nonce, port in found.items()
         # One with a parent is of mode `address-pairs`, whose pair must go with it.
-        if reserve.is_lost(context, port, known) and not reserve.tag_value(port, "parent")
+        if reserving_port.is_lost(context, port, known)
+        and not reserving_port.tag_value(port, "parent")
     }
     for nonce, port in lost.items():
-        token = reserve.tag_value(port, "token")
-        around = surroundings(context.neutron, port.network_id)
-        config = reserve.config_of(context, port)
-        record = adopted(context, token, reserve.held(port), around, port.id, False, nonce, config)
-        context.store.adopt(record)
+        token = reserving_port.tag_value(port, "token")
+        network = read_pod_network(context.neutron, port.network_id)
+        config = reserving_port.config_of(context, port)
+        record = recovered_lease(
+            context,
+            token,
+            reserving_port.addresses_of(port),
+            network,
+            port.id,
+            False,
+            nonce,
+            config,
+        )
+        context.store.add_recovered(record)
 
 
 def _acquire(context: Context, record: Record) -> None:
     try:
-        around = network_of(context, record.config)
-        offered = around.offered(record.config, [item.id for item in around.subnets])
+        network = network_of(context, record.config)
+        offered = network.offered(record.config, [item.id for item in network.subnets])
         groups = record.config.security_groups
         ids = None if groups is None else [context.neutron.security_group_id(g) for g in groups]
     except CniError as error:
@@ -82,24 +92,24 @@ def _acquire(context: Context, record: Record) -> None:
         return
     try:
         more = _OUT_OF_THE_WAY if ids is None else _OUT_OF_THE_WAY | {"security_groups": ids}
-        port = reserve.make(context, record, around.network.id, offered, more=more)
+        port = reserving_port.create_or_find(context, record, network.id, offered, more=more)
     except CniError as error:
         if record.state is State.INTENDED or isinstance(error, AnswerLost):
             # A call made earlier, or just now, may have made the port all the same.
             raise
-        context.store.unpick([record.id])
+        context.store.return_to_wanted([record.id])
         context.store.fail({record.id: error})
         return
-    addresses = reserve.held(port)
-    context.store.hold({record.id: (addresses, around.lease(addresses, port.id, announce=True))})
+    addresses = reserving_port.addresses_of(port)
+    context.store.hold({record.id: (addresses, network.lease(addresses, port.id, announce=True))})
 
 
 def _give_back(context: Context, record: Record) -> None:
-    port = reserve.find(context, record)
+    port = reserving_port.find(context, record)
     if port is not None:
         try:
             context.neutron.delete_port(port.id)
-        except InUse:
+        except ObjectInUse:
             return
     # Until then a creation whose answer was lost may still come to pass.
     if record.until <= time.time():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Network, Subnet
-from neutron_cni.store import Held
+from neutron_cni.store import PortAddress
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease, LeasedAddress
@@ -16,11 +16,16 @@ from neutron_cni.values.result import Dns, Route
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class PodNetwork:
     """A Neutron network and its subnets, as they are now."""
 
     network: Network
     subnets: tuple[Subnet, ...]
+
+    @property
+    def id(self) -> str:
+        """The network's id."""
+        return self.network.id
 
     def by_id(self, subnet_id: str) -> Subnet:
         """Raises CniError NOT_FOUND when the subnet was deleted under us."""
@@ -55,7 +60,7 @@ class Surroundings:
             "check `subnets` in the ipam section; an id is always unambiguous",
         )
 
-    def lease(self, addresses: Sequence[Held], port_id: str, announce: bool) -> Lease:
+    def lease(self, addresses: Sequence[PortAddress], port_id: str, announce: bool) -> Lease:
         """Everything the subnets know, for a pod with these addresses."""
         subnets = [self.by_id(item.subnet_id) for item in addresses]
         leased = tuple(
@@ -77,9 +82,9 @@ class Surroundings:
         )
 
 
-def surroundings(neutron: Neutron, network_id: str) -> Surroundings:
+def read_pod_network(neutron: Neutron, network_id: str) -> PodNetwork:
     """The network with its subnets: two calls."""
-    return Surroundings(neutron.network(network_id), tuple(neutron.subnets(network_id)))
+    return PodNetwork(neutron.network(network_id), tuple(neutron.subnets(network_id)))
 
 
 def _routes(subnet: Subnet) -> list[Route]:

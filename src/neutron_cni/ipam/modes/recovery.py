@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from neutron_cni.ipam.claim import Claim
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.subnets import Surroundings
+from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.types import Port
-from neutron_cni.store import Held, Record, State, Wish
+from neutron_cni.store import PortAddress, Record, State, Wish
 from neutron_cni.store.sandbox import inode_of
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
@@ -23,11 +23,11 @@ from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.ipam_config import IpamConfig
 
 
-def adopted(
+def recovered_lease(
     context: Context,
     token: str,
-    addresses: tuple[Held, ...],
-    around: Surroundings,
+    addresses: tuple[PortAddress, ...],
+    network: PodNetwork,
     port_id: str,
     announce: bool,
     nonce: str = "",
@@ -40,7 +40,7 @@ def adopted(
     """
     now = time.time()
     config = context.config if config is None else config
-    netns = next((path for item in addresses if (path := context.in_use(item.address))), "")
+    netns = next((path for item in addresses if (path := context.namespace_with(item.address))), "")
     return Record(
         network="",
         attachment=Attachment("", "", netns),
@@ -57,27 +57,27 @@ def adopted(
         changed=now,
         until=0.0 if netns else now + config.quarantine,
         addresses=addresses,
-        lease=around.lease(addresses, port_id, announce),
+        lease=network.lease(addresses, port_id, announce),
     )
 
 
-def adopted_fixed_ips(
-    context: Context, token: str, claims: Sequence[Claim], port: Port, around: Surroundings
+def recovered_fixed_ips(
+    context: Context, token: str, claims: Sequence[Claim], port: Port, network: PodNetwork
 ) -> Record:
     """The record for addresses of the VM's port that carry our claims for one attachment."""
     subnets = {item.address: item.subnet_id for item in port.fixed_ips}
     items = sorted(claims, key=lambda claim: claim.address.version)
-    held = tuple(Held(claim.address, subnets[claim.address], port.id) for claim in items)
-    return adopted(context, token, held, around, port.id, announce=False)
+    held = tuple(PortAddress(claim.address, subnets[claim.address], port.id) for claim in items)
+    return recovered_lease(context, token, held, network, port.id, announce=False)
 
 
 def watched_claims(
-    context: Context, token: str, claims: Sequence[Claim], port: Port, around: Surroundings
+    context: Context, token: str, claims: Sequence[Claim], port: Port, network: PodNetwork
 ) -> Record:
     """The record for claims whose addresses are not on the port: an update may be on its way."""
     now = time.time()
     held = tuple(
-        Held(claim.address, _subnet_of(claim.address, around), port.id) for claim in claims
+        PortAddress(claim.address, _subnet_of(claim.address, network), port.id) for claim in claims
     )
     return Record(
         network="",
@@ -97,5 +97,5 @@ def watched_claims(
     )
 
 
-def _subnet_of(address: IPAddress, around: Surroundings) -> str:
-    return next((subnet.id for subnet in around.subnets if address in subnet.cidr), "")
+def _subnet_of(address: IPAddress, network: PodNetwork) -> str:
+    return next((subnet.id for subnet in network.subnets if address in subnet.cidr), "")

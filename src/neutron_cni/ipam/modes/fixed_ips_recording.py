@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass, field
 
 from neutron_cni.ipam.claim import Claim, claims_in
-from neutron_cni.ipam.modes.adopt import adopted_fixed_ips, watched_claims
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.subnets import Surroundings
+from neutron_cni.ipam.modes.recovery import recovered_fixed_ips, watched_claims
+from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.types import Port
-from neutron_cni.store import Held, Record, State
+from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.address import IPAddress
 
 
@@ -58,15 +58,15 @@ def begin(context: Context, port: Port) -> Progress:
     )
 
 
-def take_stock(context: Context, port: Port, around: Surroundings, progress: Progress) -> Port:
+def record_vm_port(context: Context, port: Port, network: PodNetwork, progress: Progress) -> Port:
     """Record what the port shows: ours but unknown, confirmed, and gone. The port as it then is."""
-    port = _adopt(context, port, around)
+    port = _adopt(context, port, network)
     port = _reclaim(context, port, progress)
     records = context.records()
     _note_arrivals(context, port, records)
     certain = progress.made | progress.uncertain
     confirmed = {
-        record.id: (record.addresses, around.lease(record.addresses, port.id, announce=False))
+        record.id: (record.addresses, network.lease(record.addresses, port.id, announce=False))
         for record in records
         if record.state is State.INTENDED
         and record.id in certain
@@ -81,7 +81,7 @@ def take_stock(context: Context, port: Port, around: Surroundings, progress: Pro
         if record.state is State.RELEASED
         and record.id not in progress.elsewhere
         and record.until <= time.time()
-        and not owned(record, context, port, live)
+        and not removable(record, context, port, live)
     ]
     return _forget(context, port, gone) if gone else port
 
@@ -107,7 +107,7 @@ def live_addresses(context: Context) -> set[tuple[str, IPAddress]]:
     }
 
 
-def owned(
+def removable(
     record: Record, context: Context, port: Port, live: set[tuple[str, IPAddress]]
 ) -> set[IPAddress]:
     """What of a released lease is on the port by our doing, so that we may take it off."""
@@ -126,7 +126,7 @@ def owned(
     }
 
 
-def is_foreign(item: Held, token: str, install: str, port: Port) -> bool:
+def is_vms_own(item: PortAddress, token: str, install: str, port: Port) -> bool:
     """Whether the port has a lease's address, but not by our doing: as its own, for example."""
     claimed = Claim(item.address, install, token).tag in port.tags
     return item.address in port.addresses and item.port_id != port.id and not claimed
@@ -162,7 +162,7 @@ def _note_arrivals(context: Context, port: Port, records: list[Record]) -> None:
         if record.state is not State.HELD or not _is_there(record, context, port):
             continue
         moved = any(item.port_id != port.id for item in record.addresses)
-        ours = owned(record, context, port, live=set())
+        ours = removable(record, context, port, live=set())
         if moved and ours == {item.address for item in record.addresses}:
             context.store.relocate(record.id, port.id)
 
@@ -175,7 +175,7 @@ def _is_there(record: Record, context: Context, port: Port) -> bool:
     )
 
 
-def _adopt(context: Context, port: Port, around: Surroundings) -> Port:
+def _adopt(context: Context, port: Port, network: PodNetwork) -> Port:
     """Take over what carries our claim and has no row: the store was lost."""
     if not _unknown(context, port):
         return port
@@ -185,9 +185,9 @@ def _adopt(context: Context, port: Port, around: Surroundings) -> Port:
         there = [claim for claim in claims if claim.address in port.addresses]
         coming = [claim for claim in claims if claim.address not in port.addresses]
         if there:
-            context.store.adopt(adopted_fixed_ips(context, token, there, port, around))
+            context.store.add_recovered(recovered_fixed_ips(context, token, there, port, network))
         if coming:
-            context.store.adopt(watched_claims(context, token, coming, port, around))
+            context.store.add_recovered(watched_claims(context, token, coming, port, network))
     return port
 
 

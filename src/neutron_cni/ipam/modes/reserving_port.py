@@ -17,7 +17,7 @@ from neutron_cni.ipam.choose import exhausted, still_resting
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, SubnetFull
 from neutron_cni.openstack.types import Port, Subnet
-from neutron_cni.store import Held, Record, State
+from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 
@@ -59,7 +59,7 @@ def parents(port: Port) -> list[str]:
     return sorted(tag.removeprefix(prefix) for tag in port.tags if tag.startswith(prefix))
 
 
-def ours(context: Context) -> dict[str, Port]:
+def marked_ports(context: Context) -> dict[str, Port]:
     """Every reserving port that carries this installation's mark, by nonce."""
     found = context.neutron.ports(tags=f"{TAG},ncni-install={context.install}")
     return {port.device_id: port for port in found if port.device_owner == DEVICE_OWNER}
@@ -88,7 +88,7 @@ def config_of(context: Context, port: Port) -> IpamConfig:
     )
 
 
-def make(
+def create_or_find(
     context: Context,
     record: Record,
     network_id: str,
@@ -174,10 +174,10 @@ def find(context: Context, record: Record) -> Port | None:
     return found[0] if found else None
 
 
-def held(port: Port) -> tuple[Held, ...]:
+def addresses_of(port: Port) -> tuple[PortAddress, ...]:
     """The port's addresses as a lease holds them, IPv4 first."""
     items = sorted(port.fixed_ips, key=lambda item: item.address.version)
-    return tuple(Held(item.address, item.subnet_id, port.id) for item in items)
+    return tuple(PortAddress(item.address, item.subnet_id, port.id) for item in items)
 
 
 def _placements(record: Record, subnets: Sequence[Subnet]) -> list[list[dict[str, str]]]:

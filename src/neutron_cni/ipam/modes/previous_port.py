@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from neutron_cni.ipam.modes import reserve
+from neutron_cni.ipam.modes import reserving_port
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.stock import Progress, live_addresses, owned, tags_of
+from neutron_cni.ipam.modes.fixed_ips_recording import Progress, live_addresses, removable, tags_of
 from neutron_cni.openstack.errors import (
     AnswerLost,
     Forbidden,
-    InUse,
     NotFound,
+    ObjectInUse,
     Refused,
     StaleRevision,
 )
@@ -30,7 +30,7 @@ from neutron_cni.values.address import IPAddress
 _TRIES = 10
 
 
-def leave(context: Context, port: Port, progress: Progress) -> None:
+def empty_previous_ports(context: Context, port: Port, progress: Progress) -> None:
     """Take what is ours off every port that is the VM's no more; its pods' go to `port` then.
 
     A port that the VM still has as another NIC keeps what live pods use: the default route may
@@ -42,7 +42,7 @@ def leave(context: Context, port: Port, progress: Progress) -> None:
             continue
         # An update that was under way may still reach it: watched, as a released lease.
         interrupted = [r.id for r in _of(context, port_id) if r.state is State.INTENDED]
-        context.store.part_with(interrupted, time.time() + LATE_ANSWER_SECONDS)
+        context.store.return_to_wanted_and_watch(interrupted, time.time() + LATE_ANSWER_SECONDS)
         records = _of(context, port_id)
         still_here = former.device_id and former.device_id == port.device_id
         leaving = [r for r in records if not (still_here and r.state is State.HELD)]
@@ -56,9 +56,9 @@ def leave(context: Context, port: Port, progress: Progress) -> None:
         }
 
 
-def give_back(context: Context) -> None:
+def release_on_previous_ports(context: Context) -> None:
     """For a VM whose port can't be found: released leases are given back, and then forgotten."""
-    context.store.give_back(context.rested())
+    context.store.end_quarantine(context.quarantines_over())
     for port_id in _ports(context.records()):
         released = [r for r in _of(context, port_id) if r.state is State.RELEASED]
         former = _read(context, port_id)
@@ -67,12 +67,12 @@ def give_back(context: Context) -> None:
         context.store.forget([r.id for r in released if r.id not in kept and r.until <= now])
 
 
-def leave_pairs(context: Context, reserved: Port, port: Port | None) -> None:
+def remove_pairs_elsewhere(context: Context, reserved: Port, port: Port | None) -> None:
     """The pair goes from a port that the VM had when the lease was made, if that lives on.
 
     `port`: the one that it has now, None where it can't be found.
     """
-    for parent in reserve.parents(reserved):
+    for parent in reserving_port.parents(reserved):
         if port is not None and parent == port.id:
             continue
         with suppress(NotFound, Forbidden):
@@ -82,21 +82,21 @@ def leave_pairs(context: Context, reserved: Port, port: Port | None) -> None:
                 context.neutron.set_address_pairs(former, pairs)
 
 
-def follow(context: Context, reserved: Port, port: Port) -> None:
+def move_pair(context: Context, reserved: Port, port: Port) -> None:
     """A live pod's pair comes to the VM's port: that is written down before, and undone where it
     was."""
-    parents = reserve.parents(reserved)
-    if parents == [port.id] or not any(is_parent(context, item, port) for item in parents):
+    parents = reserving_port.parents(reserved)
+    if parents == [port.id] or not any(is_or_was_vm_port(context, item, port) for item in parents):
         return
     context.neutron.add_tags(reserved.id, [f"ncni-parent={port.id}"])
-    with suppress(InUse, Refused, StaleRevision, AnswerLost):  # then at the next call
-        leave_pairs(context, reserved, port)
+    with suppress(ObjectInUse, Refused, StaleRevision, AnswerLost):  # then at the next call
+        remove_pairs_elsewhere(context, reserved, port)
         for parent in parents:
             if parent != port.id:
                 context.neutron.remove_tag(reserved.id, f"ncni-parent={parent}")
 
 
-def is_parent(context: Context, parent: str, port: Port) -> bool:
+def is_or_was_vm_port(context: Context, parent: str, port: Port) -> bool:
     """Whether this is the VM's port, or one that it had before and no other NIC of it has now."""
     if parent == port.id:
         return True
@@ -138,7 +138,7 @@ def _take_off(context: Context, former: Port, records: list[Record]) -> set[int]
             former = context.neutron.set_fixed_ips(former, left)
         except (StaleRevision, AnswerLost):
             former = context.neutron.port(former.id)
-        except (InUse, Refused, Forbidden, NotFound):
+        except (ObjectInUse, Refused, Forbidden, NotFound):
             # A floating IP points there, or the port is not ours to change: later, then.
             break
     there = _ours(context, former, records)
@@ -158,4 +158,4 @@ def _ours(context: Context, former: Port, records: list[Record]) -> set[IPAddres
         for item in record.addresses
     }
     live = live_addresses(context) - moving
-    return set().union(*(owned(record, context, former, live) for record in records))
+    return set().union(*(removable(record, context, former, live) for record in records))
