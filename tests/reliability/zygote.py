@@ -79,12 +79,11 @@ def main() -> None:
 
 
 def _import_all() -> None:
-    import neutron_cni.ipam.audit.compare
-    import neutron_cni.ipam.audit.configured
-    import neutron_cni.ipam.modes.address_pairs
-    import neutron_cni.ipam.modes.fixed_ips
-    import neutron_cni.ipam.modes.port
+    import neutron_cni.ipam.audit.mend
     import neutron_cni.openstack.neutron  # noqa: F401
+    from neutron_cni.ipam.modes import MODES
+
+    assert all(entry.page for entry in MODES.values()), "importing a page gives it"
 
 
 def _run(jobs: Sequence[Job]) -> list[Outcome]:

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neutron_cni.values.errors import CniError
-
 if TYPE_CHECKING:
-    from neutron_cni.ipam.audit.compare import Finding
-    from neutron_cni.store import Record, Store
-    from neutron_cni.values.ipam_config import IpamConfig
+    from neutron_cni.ipam.audit.survey import Survey
+    from neutron_cni.store import Record
 
 StateDir = Annotated[Path, typer.Option(help="Where the store is (`stateDir` of the network).")]
 ConfDir = Annotated[Path, typer.Option(help="Where the networks are configured.")]
@@ -39,66 +36,24 @@ def leases(
 
     Ends with status 1 when something differs.
     """
+    from neutron_cni.ipam.audit.survey import Survey, is_no_node, survey
     from neutron_cni.store import Store
 
     if is_no_node(state_dir, conf_dir):
-        typer.echo(json.dumps(_document([], [], []), indent=2) if as_json else NO_NODE % conf_dir)
+        nothing = json.dumps(_document(Survey([], [], [])), indent=2)
+        typer.echo(nothing if as_json else NO_NODE % conf_dir)
         return
     with Store(str(state_dir)) as store:
-        records = store.all()
-        findings, problems = ([], []) if offline else compare_all(store, conf_dir)
+        found = survey(store, conf_dir, offline)
     if as_json:
-        typer.echo(json.dumps(_document(records, findings, problems), indent=2))
+        typer.echo(json.dumps(_document(found), indent=2))
     else:
-        _print_table(records, findings, problems, offline)
-    if findings or problems:
+        _print_table(found, offline)
+    if found.findings or found.problems:
         raise typer.Exit(1)
 
 
-def is_no_node(state_dir: Path, conf_dir: Path) -> bool:
-    """Whether nothing here was ever ours: then there is no store to be made for looking at it."""
-    from neutron_cni.ipam.audit.configured import configured
-
-    return not (state_dir / "store.db").exists() and not configured(conf_dir)
-
-
-def compare_all(store: Store, conf_dir: Path) -> tuple[list[Finding], list[str]]:
-    """Every configured or used network compared with Neutron; and why some could not be."""
-    from neutron_cni.ipam.audit.compare import against_neutron
-    from neutron_cni.ipam.settling import connect
-    from neutron_cni.values.deadline import Deadline
-
-    findings: list[Finding] = []
-    problems: list[str] = []
-    for anchor, configs in anchors(store, conf_dir).items():
-        try:
-            deadline = Deadline.after(configs[-1].timeout)
-            findings += against_neutron(connect(store, configs, anchor[0], deadline))
-        except CniError as error:
-            problems.append(str(error))
-    return findings, list(dict.fromkeys(problems))
-
-
-def anchors(store: Store, conf_dir: Path) -> dict[tuple[str, str], list[IpamConfig]]:
-    """What can be asked about: by anchor and mode. Ports of their own are asked for all at once."""
-    from neutron_cni.ipam.audit.configured import configured
-    from neutron_cni.ipam.settling import anchor_for
-    from neutron_cni.values.ipam_config import Mode
-
-    found: dict[tuple[str, str], list[IpamConfig]] = {}
-    here = store.path.parent
-    # A network with another store is none of this one's.
-    mine = [item for item in configured(conf_dir).values() if Path(item.state_dir) == here]
-    for config in [*(record.config for record in store.all()), *mine]:
-        own = config.mode is Mode.PORT
-        key = (anchor_for(config, "all" if own else ""), config.mode.value)
-        found[key] = [item for item in found.get(key, []) if item != config] + [config]
-    return found
-
-
-def _print_table(
-    records: list[Record], findings: list[Finding], problems: list[str], offline: bool
-) -> None:
+def _print_table(found: Survey, offline: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -108,7 +63,7 @@ def _print_table(
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("address", "state", "since", "pod or container", "if", "network", "mode"):
         table.add_column(name, no_wrap=name in ("address", "state", "since"))
-    for record in records:
+    for record in found.leases:
         table.add_row(
             "\n".join(str(item.address) for item in record.addresses) or "-",
             _state(record),
@@ -120,14 +75,14 @@ def _print_table(
             record.network or "-",
             record.config.mode.value,
         )
-    console.print(table) if records else console.print("This node holds no addresses.")
-    for finding in findings:
+    console.print(table) if found.leases else console.print("This node holds no addresses.")
+    for finding in found.findings:
         console.print(
             f"[yellow]{finding.kind}[/] {finding.address}: {escape(finding.text)}", soft_wrap=True
         )
-    for problem in problems:
+    for problem in found.problems:
         console.print(f"[red]could not compare[/]: {escape(problem)}", soft_wrap=True)
-    if not (offline or findings or problems):
+    if not (offline or found.findings or found.problems):
         console.print("Neutron agrees.")
 
 
@@ -136,9 +91,7 @@ def _state(record: Record) -> str:
     return f"{record.state.value} ({left:.0f} s left)" if left > 0 else record.state.value
 
 
-def _document(
-    records: list[Record], findings: list[Finding], problems: list[str]
-) -> dict[str, Any]:
+def _document(found: Survey) -> dict[str, Any]:
     return {
         "leases": [
             {
@@ -156,11 +109,11 @@ def _document(
                 "ports": sorted({item.port_id for item in record.addresses}),
                 "error": record.failure.message if record.failure else "",
             }
-            for record in records
+            for record in found.leases
         ],
         "differences": [
             {"kind": item.kind.value, "address": item.address, "text": item.text}
-            for item in findings
+            for item in found.findings
         ],
-        "problems": problems,
+        "problems": found.problems,
     }

@@ -16,10 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from neutron_cni.ipam.anchors import lock_name
 from neutron_cni.values.errors import CniError, Code
-
-OWN_PORT = "|own-port|"
-"""What stands between cloud and token in the anchor of a pod that has a port of its own."""
 
 
 class FileLock:
@@ -79,6 +77,5 @@ class FileLock:
 
 
 def anchor_lock(state_dir: str, anchor: str) -> FileLock:
-    """The lock of one anchor. Pods with ports of their own share 256: files are never removed."""
-    cloud, mark, token = anchor.partition(OWN_PORT)
-    return FileLock(state_dir, f"{cloud}{mark}{token[:2]}")
+    """The lock of one anchor, which others may share."""
+    return FileLock(state_dir, lock_name(anchor))

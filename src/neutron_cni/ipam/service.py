@@ -18,7 +18,7 @@ from uuid import uuid4
 from neutron_cni.ipam import settling
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
-from neutron_cni.ipam.settling import anchor_for
+from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.sweeper import start_sweeper
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.store.record import owner_of_call
@@ -121,7 +121,7 @@ def _wish(request: IpamRequest) -> Record:
         nonce=uuid4().hex,
         pod=request.pod,
         config=request.config,
-        anchor=anchor_for(request.config, token),
+        anchor=MODES[request.config.mode].anchor(request.config, token),
         state=State.WANTED,
         wish=Wish(request.requested),
         owner=owner_of_call(os.getpid()),

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from random import Random
 
 from neutron_cni.ipam.claim import install_id
-from neutron_cni.ipam.lock import OWN_PORT, FileLock
+from neutron_cni.ipam.modes import MODES
 from neutron_cni.store import Record, State, Store
 from neutron_cni.values.deadline import Deadline
-from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 TYPE_CHECKING = False
@@ -24,15 +24,6 @@ LITTLE_LEFT = 10.0
 """Seconds: a call that was refused for now is not tried again if the pause would take longer."""
 
 
-def anchor_for(config: IpamConfig, token: str) -> str:
-    """The queue and lock that a request belongs to."""
-    cloud, file = config.cloud or "", config.clouds_file or ""
-    if config.mode is Mode.PORT:
-        return f"{cloud}|{file}{OWN_PORT}{token}"
-    port = config.port_id or config.host_interface or "default-route"
-    return f"{cloud}|{file}|{port}"
-
-
 def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
     """Serve everybody who waits under `anchor`, and give back what is due.
 
@@ -41,14 +32,15 @@ def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
     """
     first: CniError | None = None
     for configs in _configs_by_mode(store, anchor):
+        mode = configs[-1].mode
         try:
-            settle_mode(connect(store, configs, anchor, deadline))
+            MODES[mode].page.settle(connect(store, configs, anchor, deadline))
         except CniError as error:
             if deadline.left <= LITTLE_LEFT:
                 # With more time it might have gone well: the next holder of the lock goes on.
                 raise
             first = first or error
-            _deliver(store, anchor, configs[-1].mode, error)
+            _deliver(store, anchor, mode, error)
     if first is not None and not _somebody_waited(store, anchor):
         raise first
 
@@ -89,7 +81,7 @@ def connect(
 
 
 def _install(store: Store, config: IpamConfig) -> str:
-    """Who we are in Neutron's tags: kept, so that a node may change its name."""
+    """This installation's id in Neutron's tags: kept, so that a node may change its name."""
     from neutron_cni.ipam import node
 
     known = store.fact("install")
@@ -97,36 +89,6 @@ def _install(store: Store, config: IpamConfig) -> str:
         known = install_id(node.name(config), config.state_dir)
         store.remember("install", known)
     return known
-
-
-def settle_mode(context: Context) -> None:
-    """Serve one mode of one anchor, under its lock. Raises CniError."""
-    from neutron_cni.ipam.modes import address_pairs, fixed_ips, port
-
-    if context.config.mode is Mode.FIXED_IPS:
-        fixed_ips.settle(context)
-    elif context.config.mode is Mode.ADDRESS_PAIRS:
-        address_pairs.settle(context)
-    else:
-        _adopt_own_ports_once(context)
-        port.settle(context)
-
-
-def _adopt_own_ports_once(context: Context) -> None:
-    """A store that is new (or was set aside) first takes over the ports that it lost."""
-    from neutron_cni.ipam.modes import port
-
-    config = context.config
-    key = f"adopted|{config.cloud or ''}|{config.clouds_file or ''}"
-    if config.node:
-        # A network with a node name of its own has other tags, and its ports are looked for too.
-        key += f"|{config.node}"
-    if context.store.fact(key) is not None:
-        return
-    with FileLock(context.config.state_dir, key) as lock:
-        if lock.try_acquire() and context.store.fact(key) is None:
-            port.adopt_all(context)
-            context.store.remember(key, "yes")
 
 
 def _deliver(store: Store, anchor: str, mode: Mode, error: CniError) -> None:
@@ -141,42 +103,7 @@ def _somebody_waited(store: Store, anchor: str) -> bool:
 
 
 def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
-    """What differs between a held lease and Neutron, in sentences. For CHECK."""
-    from neutron_cni.ipam import locate
-    from neutron_cni.ipam.modes.address_pairs import pair_addresses
-    from neutron_cni.ipam.modes.fixed_ips_recording import is_vms_own
-    from neutron_cni.openstack.errors import NotFound
-
+    """What differs between a held lease and Neutron, in sentences: for CHECK. Raises CniError."""
+    page = MODES[record.config.mode].page
     context = connect(store, [record.config], record.anchor, deadline)
-    found: list[str] = []
-    if record.config.mode is not Mode.PORT:
-        port = locate.vm_port(record.config, store, context.neutron, context.uplink)
-        fixed = record.config.mode is Mode.FIXED_IPS
-        present = port.addresses if fixed else pair_addresses(port)
-        where = "fixed IPs" if fixed else "allowed address pairs"
-        found += [
-            f"{item.address} is not among the {where} of the VM's port {port.id}"
-            for item in record.addresses
-            if item.address not in present
-        ]
-        found += [
-            f"{item.address} is on the VM's port {port.id}, but not for a pod"
-            for item in record.addresses
-            if fixed and is_vms_own(item, record.token, context.install, port)
-        ]
-    if record.config.mode is not Mode.FIXED_IPS:
-        for item in record.addresses:
-            try:
-                addresses = context.neutron.port(item.port_id).addresses
-            except NotFound:
-                addresses = frozenset()
-            if item.address not in addresses:
-                found.append(f"port {item.port_id}, which reserved {item.address}, has it no more")
-    return found
-
-
-def check_code(differing: list[str]) -> CniError | None:
-    """CHECK's error for what differs, None when nothing does."""
-    if not differing:
-        return None
-    return CniError(Code.CHECK_FAILED, "; ".join(differing), "`neutron-cni leases` shows more")
+    return [item.for_check for item in page.judge([record], page.look(context, [record]))]

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from neutron_cni.ipam.modes import reserving_port
+from neutron_cni.ipam.modes.reserving_port import ports_of_node, tag_value
 from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 
 MIN_AGE_SECONDS = 300.0
 """Younger ports are never touched: their node may only just have come."""
+
+CALL_SECONDS = 600.0
+"""What all calls of Neutron may take together."""
 
 NodeKnown = Callable[[str], bool]
 """Whether the Kubernetes API server has a node of that name. Raises CniError."""
@@ -30,30 +34,36 @@ class Leaving:
     port: Port
     keep: str
 
+    @property
+    def address(self) -> str:
+        """The port's addresses as one text: "10.0.0.5, fd00::5"."""
+        return ", ".join(str(item.address) for item in self.port.fixed_ips)
 
-def leavings(
-    neutron: Neutron, node: str, cluster: str, install: str, node_known: NodeKnown
-) -> list[Leaving]:
-    """Every reserving port tagged for `node`, and what to do.
 
-    Of `cluster` and of the installation `install` only, where they are not empty.
+class Leavings:
+    """What one node left in one cloud. Every method raises CniError."""
 
-    A port may go only when nobody knows its node any more: not the API server, and not Nova,
-    whose VM still has the parent port. Raises CniError.
-    """
-    tags = [reserving_port.TAG, reserving_port.node_tag(node)]
-    if cluster:
-        tags.append(f"ncni-cluster={cluster}")
-    if install:
-        tags.append(f"ncni-install={install}")
-    known = node_known(node)
-    found = [
-        port
-        for port in neutron.ports(tags=",".join(tags))
-        if port.device_owner == reserving_port.DEVICE_OWNER
-    ]
-    parents: dict[str, bool] = {}
-    return [Leaving(port, _why_keep(neutron, port, node, known, parents)) for port in found]
+    def __init__(self, cloud: str | None, clouds_file: str | None) -> None:
+        self._neutron = Neutron.connect(cloud, clouds_file, Deadline.after(CALL_SECONDS))
+
+    def find(self, node: str, cluster: str, install: str, node_known: NodeKnown) -> list[Leaving]:
+        """Every reserving port tagged for `node`, and what to do.
+
+        Of `cluster` and of the installation `install` only, where they are not empty.
+
+        A port may go only when nobody knows its node any more: not the API server, and not Nova,
+        whose VM still has the parent port.
+        """
+        known = node_known(node)
+        found = ports_of_node(self._neutron, node, cluster, install)
+        parents: dict[str, bool] = {}
+        return [
+            Leaving(port, _why_keep(self._neutron, port, node, known, parents)) for port in found
+        ]
+
+    def remove(self, leaving: Leaving) -> None:
+        """Delete the port; of one that is gone: nothing."""
+        self._neutron.delete_port(leaving.port.id)
 
 
 def _why_keep(
@@ -66,7 +76,7 @@ def _why_keep(
         return f"made {age:.0f} s ago, less than {MIN_AGE_SECONDS:.0f}"
     if known:
         return f"the API server still knows node {node}"
-    parent = reserving_port.tag_value(port, "parent")
+    parent = tag_value(port, "parent")
     if parent and parents.setdefault(parent, _exists(neutron, parent)):
         return f"the VM's port {parent} still exists"
     return ""

@@ -1,7 +1,43 @@
-"""The IPAM modes: how wishes and releases of one anchor become true in Neutron.
+"""The IPAM modes. `MODES` is the only place that knows which there are.
 
-Each module has one function, `settle`: called under the anchor's lock, it compares store and
-Neutron, records what it is about to change, changes it, and records what came of it, until
-nothing is left to do. It starts from what is, not from what a predecessor meant to do, so it
-continues after any crash.
+Each has one page, a module of this package that keeps the contract in `contract.py`. To add a mode:
+write its page, add its line to `MODES`, and its word to the enum `Mode`.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from neutron_cni.ipam.anchors import attachment_anchor, vm_port_anchor
+from neutron_cni.values.ipam_config import IpamConfig, Mode
+
+if TYPE_CHECKING:
+    from neutron_cni.ipam.modes.contract import ModePage
+
+
+@dataclass(frozen=True, slots=True)
+class ModeEntry:
+    """A mode, told apart from its page: the page imports what talks to a cloud, the entry nothing.
+
+    A process whose request another one serves, and most of a burst are such, needs no page.
+    """
+
+    module: str
+    """The page's name in this package."""
+    anchor: Callable[[IpamConfig, str], str]
+    """The anchor (see anchors.py) of a request with this configuration and attachment token."""
+
+    @property
+    def page(self) -> ModePage:
+        """The page, imported now if it was not yet."""
+        return cast("ModePage", import_module(f"{__name__}.{self.module}"))
+
+
+MODES: Mapping[Mode, ModeEntry] = {
+    Mode.FIXED_IPS: ModeEntry("fixed_ips", vm_port_anchor),
+    Mode.ADDRESS_PAIRS: ModeEntry("address_pairs", vm_port_anchor),
+    Mode.PORT: ModeEntry("port", attachment_anchor),
+}

@@ -8,20 +8,19 @@ so the lease says `announce`. The port must stay unbound.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from neutron_cni.ipam import locate
-from neutron_cni.ipam.modes import pair_limit, previous_port, reserving_port
+from neutron_cni.ipam.modes import pair_limit, previous_port, reservations, reserving_port
+from neutron_cni.ipam.modes.capacity import require_free_address, require_room_for_a_port
 from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
 from neutron_cni.ipam.modes.fixed_ips_recording import live_addresses
-from neutron_cni.ipam.modes.recovery import recovered_lease
+from neutron_cni.ipam.modes.pair_list import judge_pairs, own_pairs, single_addresses, why_no_pairs
+from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
-from neutron_cni.openstack.errors import (
-    AnswerLost,
-    ObjectInUse,
-    PairLimit,
-    StaleRevision,
-)
+from neutron_cni.openstack.errors import AnswerLost, PairLimit, StaleRevision
 from neutron_cni.openstack.types import AddressPair, Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.address import IPAddress
@@ -32,37 +31,35 @@ MAX_ROUNDS = 40
 
 @dataclass(slots=True)
 class _Progress:
-    """What one `settle` has learnt so far.
+    """What one `settle` has learnt so far."""
 
-    `fitting`: addresses that may still join; None while the limit was not met. `crowded`: not
-    even the held ones fit any more, as others filled the list. `blocked`: leases whose port
-    Neutron won't delete now.
-    """
-
-    fitting: int | None = None
+    room: int | None = None
+    """How many more addresses fit into the list of pairs; None while no limit was met."""
     crowded: bool = False
+    """Not even the pairs of held leases fit any more, as others filled the list."""
     blocked: set[int] = field(default_factory=set)
+    """Released leases whose port Neutron won't delete now."""
 
 
 def settle(context: Context) -> None:
-    """Make reserving ports, pairs and store agree. Raises CniError when Neutron can't be asked."""
+    """See `ModePage`. Makes reserving ports, pairs and store agree."""
     try:
         port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     except CniError as error:
         if error.code == Code.PORT_NOT_FOUND:
             context.store.end_quarantine(context.quarantines_over())
-            _remove_reserves(context, None, _Progress())
+            _remove_reservations(context, None, _Progress())
         raise
     network = read_pod_network(context.neutron, port.network_id)
-    _adopt(context, port, network)
-    _recheck(context)
+    _recover_lost(context, port, network)
+    reservations.read_interrupted(context)
     progress = _Progress()
     for _ in range(MAX_ROUNDS):
         _confirm(context, port, network)
-        _reserve(context, port, network, progress)
+        _reserve_for_all(context, port, network, progress)
         pairs, joining = _wanted_pairs(context, port, progress)
         if pairs is None:
-            _remove_reserves(context, port, progress)
+            _remove_reservations(context, port, progress)
             if not any(record.state is State.WANTED for record in context.records()):
                 return
             continue
@@ -74,69 +71,68 @@ def settle(context: Context) -> None:
     )
 
 
-def pair_addresses(port: Port) -> set[IPAddress]:
-    """The single addresses among the port's pairs; CIDR pairs are an operator's."""
-    return {pair.single for pair in port.address_pairs if pair.single is not None}
+def recover_lost(context: Context) -> None:
+    """See `ModePage`. `settle` does it each time."""
 
 
-def why_not(port: Port) -> CniError | None:
-    """Why this port can't have pairs at all, None when it can."""
-    if port.port_security:
-        return None
-    return CniError(
-        Code.INVALID_CONFIG,
-        f"port security is off on port {port.id}, and Neutron gives such a port no address pairs",
-        "use mode fixed-ips, which needs no port security, or switch it on for this port",
-    )
+def look(context: Context, leases: Sequence[Record]) -> Seen:
+    """See `ModePage`."""
+    port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
+    return Seen(context.install, port, reservations.look(context, leases))
 
 
-def _own_pairs(port: Port) -> set[IPAddress]:
-    """The addresses that are let through with the port's own MAC, as ours are.
-
-    A pair with another MAC is somebody else's, such as a VRRP router's, also of the same address.
-    """
-    own = [pair for pair in port.address_pairs if pair.mac in ("", port.mac)]
-    return pair_addresses(replace(port, address_pairs=tuple(own)))
+def judge(leases: Sequence[Record], seen: Seen) -> list[Finding]:
+    """See `ModePage`. A pair must let the address through, and a port must reserve it."""
+    assert seen.vm_port is not None
+    return judge_pairs(leases, seen.vm_port) + reservations.judge(leases, seen)
 
 
-def _recheck(context: Context) -> None:
-    """Leases that a dead process left intended, whose port was deleted since: they have none.
-
-    Without it Neutron could give the address to another port while our pod uses it.
-    """
-    for record in context.records():
-        if record.state is State.INTENDED and record.addresses:
-            found = reserving_port.find(context, record)
-            context.store.intend(
-                {record.id: () if found is None else reserving_port.addresses_of(found)}
-            )
+def look_for_strays(context: Context) -> Strays:
+    """See `ModePage`."""
+    return reservations.look_for_strays(context, lambda port: bool(reserving_port.parents(port)))
 
 
-def _adopt(context: Context, port: Port, network: PodNetwork) -> None:
-    found = reserving_port.marked_ports(context)
-    # Read after Neutron: a row is written before its port, so a port without one is lost.
-    known = {record.nonce for record in context.store.all()}
-    for nonce, lost in found.items():
-        if not reserving_port.is_lost(context, lost, known):
-            continue
-        if not any(
-            previous_port.is_or_was_vm_port(context, item, port)
-            for item in reserving_port.parents(lost)
-        ):
-            continue
-        token = reserving_port.tag_value(lost, "token")
-        config = reserving_port.config_of(context, lost)
-        held = reserving_port.addresses_of(lost)
-        record = recovered_lease(context, token, held, network, port.id, True, nonce, config)
-        context.store.add_recovered(record)
-    live = {record.nonce for record in context.records() if record.state is State.HELD}
-    for nonce in found.keys() & live:
-        previous_port.move_pair(context, found[nonce], port)
+def judge_strays(known: Known, strays: Strays) -> list[Finding]:
+    """See `ModePage`."""
+    return reservations.judge_strays(known, strays)
+
+
+def require_capacity(context: Context) -> None:
+    """See `ModePage`."""
+    port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
+    network = read_pod_network(context.neutron, port.network_id)
+    require_free_address(context, network, [item.subnet_id for item in port.fixed_ips])
+    problem = why_no_pairs(port)
+    if problem is not None:
+        raise problem
+    require_room_for_a_port(context, network)
+    limit = context.config.max_address_pairs or pair_limit.known(context)
+    if limit is not None and len(port.address_pairs) >= limit:
+        raise CniError(
+            Code.EXHAUSTED,
+            f"port {port.id} has {len(port.address_pairs)} of {limit} allowed address pairs",
+            "raise max_allowed_address_pair in neutron.conf, or use mode fixed-ips",
+        )
+
+
+def _recover_lost(context: Context, port: Port, network: PodNetwork) -> None:
+    """Reserving ports of this VM's port without a lease get one; pairs of live pods follow it."""
+    marked = reserving_port.marked_ports(context)
+    mine = [item for item in marked if reserving_port.is_of_node(context, item)]
+    nonces = {record.nonce for record in context.store.all()}
+    for lost in reservations.lost(mine, nonces):
+        parents = reserving_port.parents(lost)
+        if any(previous_port.is_or_was_vm_port(context, item, port) for item in parents):
+            reservations.recover(context, lost, network, port.id)
+    held = {record.nonce for record in context.records() if record.state is State.HELD}
+    for reserving in marked:
+        if reserving.device_id in held:
+            previous_port.move_pair(context, reserving, port)
 
 
 def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
     """intended -> held for those whose every address is among the pairs."""
-    present = _own_pairs(port)
+    present = own_pairs(port)
     context.store.hold(
         {
             record.id: (record.addresses, network.lease(record.addresses, port.id, announce=True))
@@ -148,38 +144,40 @@ def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
     )
 
 
-def _reserve(context: Context, port: Port, network: PodNetwork, progress: _Progress) -> None:
+def _reserve_for_all(
+    context: Context, port: Port, network: PodNetwork, progress: _Progress
+) -> None:
     """A reserving port for everybody who waits and has none, as far as the limit lets them in."""
     for record in context.records():
         if record.state not in (State.WANTED, State.INTENDED) or record.addresses:
             continue
-        problem = why_not(port)
-        if problem is None and progress.fitting is not None and progress.fitting <= 0:
+        problem = why_no_pairs(port)
+        if problem is None and progress.room is not None and progress.room <= 0:
             problem = pair_limit.refusal(context, port)
         if problem is not None:
             context.store.fail({record.id: problem})
             context.store.abandon({record.id: problem})
             continue
-        interrupted = record.state is State.INTENDED
-        if not context.store.intend({record.id: ()}):
-            continue
-        try:
-            offered = network.offered(record.config, [i.subnet_id for i in port.fixed_ips])
-            made = reserving_port.create_or_find(
-                context, record, port.network_id, offered, parent=port.id
-            )
-        except CniError as error:
-            if interrupted or isinstance(error, AnswerLost):
-                raise
-            context.store.return_to_wanted([record.id])
-            context.store.fail({record.id: error})
-            continue
-        if made.addresses & pair_addresses(port):
-            _refuse(context, record, [made.id], _paired_already(made, port, record))
-            continue
-        context.store.intend({record.id: reserving_port.addresses_of(made)})
-        if progress.fitting is not None:
-            progress.fitting -= len(made.fixed_ips)
+        _reserve(context, record, port, network, progress)
+
+
+def _reserve(
+    context: Context, record: Record, port: Port, network: PodNetwork, progress: _Progress
+) -> None:
+    def wanted() -> PortWanted:
+        offered = network.offered(record.config, [item.subnet_id for item in port.fixed_ips])
+        return PortWanted(network, offered, parent=port.id)
+
+    reserved = reservations.acquire(context, record, wanted)
+    if reserved is None:
+        return
+    if reserved.port.addresses & single_addresses(port):
+        error = _paired_already(reserved.port, port, record)
+        reservations.refuse(context, record, [reserved.port.id], error)
+        return
+    context.store.intend({record.id: reserved.addresses})
+    if progress.room is not None:
+        progress.room -= len(reserved.addresses)
 
 
 def _paired_already(made: Port, port: Port, record: Record) -> CniError | None:
@@ -189,22 +187,12 @@ def _paired_already(made: Port, port: Port, record: Record) -> CniError | None:
     """
     if not record.wish.requested:
         return None
-    shared = ", ".join(sorted(map(str, made.addresses & pair_addresses(port))))
+    shared = ", ".join(sorted(map(str, made.addresses & single_addresses(port))))
     return CniError(
         Code.CONFLICT,
         f"port {port.id} has an allowed address pair for {shared}, which is not ours",
         "ask for another address, or take the pair off",
     )
-
-
-def _refuse(context: Context, record: Record, port_ids: list[str], error: CniError | None) -> None:
-    """The lease's ports go; it waits for others, or fails. First it is written that it has none."""
-    context.store.intend({record.id: ()})
-    for port_id in port_ids:
-        context.neutron.delete_port(port_id)
-    context.store.return_to_wanted([record.id])
-    if error is not None:
-        context.store.fail({record.id: error})
 
 
 def _wanted_pairs(
@@ -215,8 +203,10 @@ def _wanted_pairs(
     records = context.records()
     leaving = _leaving(context, [r for r in records if r.state is State.RELEASED])
     joining = [r for r in records if r.state is State.INTENDED and r.addresses]
-    held = [] if progress.crowded else [r for r in records if r.state is State.HELD]
-    missing = _addresses(joining + held) - _own_pairs(port)
+    missing = _addresses(joining) - own_pairs(port)
+    if not progress.crowded:
+        held = [record for record in records if record.state is State.HELD]
+        missing.update(*(finding.addresses for finding in judge_pairs(held, port)))
     pairs = [
         pair
         for pair in port.address_pairs
@@ -255,7 +245,7 @@ def _turn_away(
     """Neutron refused the whole list: the latest comers go, their reserving ports too."""
     if error.limit is not None:
         pair_limit.learn(context, error.limit)
-    newcomers = _addresses(joining) - _own_pairs(port)
+    newcomers = _addresses(joining) - own_pairs(port)
     room = (error.limit or 0) - (len(pairs) - len(newcomers))
     progress.crowded = not joining
     for record in joining:
@@ -263,29 +253,29 @@ def _turn_away(
         if room >= 0:
             continue
         ports = [item.port_id for item in record.addresses]
-        _refuse(context, record, list(dict.fromkeys(ports)), pair_limit.refusal(context, port))
-    progress.fitting = max(0, room)
+        reservations.refuse(context, record, ports, pair_limit.refusal(context, port))
+    progress.room = max(0, room)
 
 
-def _remove_reserves(context: Context, port: Port | None, progress: _Progress) -> None:
+def _remove_reservations(context: Context, port: Port | None, progress: _Progress) -> None:
     """The pairs are gone, so the reserving ports may go: nobody can use the address here."""
-    present = set() if port is None else _own_pairs(port)
+    present = set() if port is None else own_pairs(port)
     for record in context.records():
         if record.state is not State.RELEASED or record.id in progress.blocked:
             continue
         if present & _leaving(context, [record]):
             continue
-        reserved = reserving_port.find(context, record)
-        if reserved is not None:
-            try:
-                previous_port.remove_pairs_elsewhere(context, reserved, port)
-                context.neutron.delete_port(reserved.id)
-            except (ObjectInUse, StaleRevision, AnswerLost):
-                progress.blocked.add(record.id)
-                continue
-        # Until then a creation whose answer was lost may still come to pass.
-        if record.until <= time.time():
-            context.store.forget([record.id])
+        try:
+            removed = reservations.remove(context, record, _pairs_go_first(context, port))
+        except (StaleRevision, AnswerLost):
+            removed = False
+        if not removed:
+            progress.blocked.add(record.id)
+
+
+def _pairs_go_first(context: Context, port: Port | None) -> Callable[[Port], None]:
+    """What is done to a reserving port before it is deleted: its pairs elsewhere go."""
+    return lambda reserving: previous_port.remove_pairs_elsewhere(context, reserving, port)
 
 
 def _leaving(context: Context, records: list[Record]) -> set[IPAddress]:

@@ -6,13 +6,16 @@ address from others. Every attachment has its own anchor, so these run side by s
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 
-from neutron_cni.ipam.modes import reserving_port
+from neutron_cni.ipam.lock import FileLock
+from neutron_cni.ipam.modes import reservations, reserving_port
+from neutron_cni.ipam.modes.capacity import require_room_for_a_port
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.recovery import recovered_lease
+from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
+from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
-from neutron_cni.openstack.errors import AnswerLost, ObjectInUse
+from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -28,16 +31,56 @@ of bare metal, which answers for itself. Both may be set by any member of the pr
 
 
 def settle(context: Context) -> None:
-    """Make and remove ports until store and Neutron agree about this attachment."""
+    """See `ModePage`. Makes and removes ports until store and Neutron agree."""
+    _recover_lost_once(context)
     context.store.end_quarantine(context.quarantines_over())
     for record in context.records():
         if record.state in (State.WANTED, State.INTENDED):
             _acquire(context, record)
         elif record.state is State.RELEASED:
-            _give_back(context, record)
+            reservations.remove(context, record)
 
 
-def network_of(context: Context, config: IpamConfig) -> PodNetwork:
+def recover_lost(context: Context) -> None:
+    """See `ModePage`. The leases are held or rest from now on."""
+    ports = [port for port in reservations.of_this_node(context) if _is_of_mode(port)]
+    nonces = {record.nonce for record in context.store.all()}
+    for port in reservations.lost(ports, nonces):
+        network = read_pod_network(context.neutron, port.network_id)
+        reservations.recover(context, port, network, port.id)
+
+
+def look(context: Context, leases: Sequence[Record]) -> Seen:
+    """See `ModePage`."""
+    return Seen(context.install, reserving=reservations.look(context, leases))
+
+
+def judge(leases: Sequence[Record], seen: Seen) -> list[Finding]:
+    """See `ModePage`. The lease's own port must have its addresses."""
+    return reservations.judge(leases, seen)
+
+
+def look_for_strays(context: Context) -> Strays:
+    """See `ModePage`."""
+    return reservations.look_for_strays(context, _is_of_mode)
+
+
+def judge_strays(known: Known, strays: Strays) -> list[Finding]:
+    """See `ModePage`."""
+    return reservations.judge_strays(known, strays)
+
+
+def require_capacity(context: Context) -> None:
+    """See `ModePage`."""
+    require_room_for_a_port(context, _network_of(context, context.config))
+
+
+def _is_of_mode(port: Port) -> bool:
+    """A reserving port with a parent is of mode `address-pairs`, whose pair must go with it."""
+    return not reserving_port.parents(port)
+
+
+def _network_of(context: Context, config: IpamConfig) -> PodNetwork:
     """The network that the configuration names. Raises CniError."""
     if not config.network:
         raise CniError(
@@ -48,69 +91,34 @@ def network_of(context: Context, config: IpamConfig) -> PodNetwork:
     return read_pod_network(context.neutron, context.neutron.network(config.network).id)
 
 
-def adopt_all(context: Context) -> None:
-    """Ports of this installation that the store does not know: held or resting from now on."""
-    found = reserving_port.marked_ports(context)
-    # Read after Neutron: a row is written before its port, so a port without one is lost.
-    known = {record.nonce for record in context.store.all()}
-    lost = {
-        nonce: port
-        for nonce, port in found.items()
-        # One with a parent is of mode `address-pairs`, whose pair must go with it.
-        if reserving_port.is_lost(context, port, known)
-        and not reserving_port.tag_value(port, "parent")
-    }
-    for nonce, port in lost.items():
-        token = reserving_port.tag_value(port, "token")
-        network = read_pod_network(context.neutron, port.network_id)
-        config = reserving_port.config_of(context, port)
-        record = recovered_lease(
-            context,
-            token,
-            reserving_port.addresses_of(port),
-            network,
-            port.id,
-            False,
-            nonce,
-            config,
-        )
-        context.store.add_recovered(record)
+def _recover_lost_once(context: Context) -> None:
+    """For a store that is new or was set aside: it first takes over the ports that it lost.
+
+    Once for all attachments of a cloud, and of each name that the node has there.
+    """
+    config = context.config
+    key = f"adopted|{config.cloud or ''}|{config.clouds_file or ''}"
+    if config.node:
+        key += f"|{config.node}"
+    if context.store.fact(key) is not None:
+        return
+    with FileLock(config.state_dir, key) as lock:
+        if lock.try_acquire() and context.store.fact(key) is None:
+            recover_lost(context)
+            context.store.remember(key, "yes")
 
 
 def _acquire(context: Context, record: Record) -> None:
-    try:
-        network = network_of(context, record.config)
-        offered = network.offered(record.config, [item.id for item in network.subnets])
-        groups = record.config.security_groups
-        ids = None if groups is None else [context.neutron.security_group_id(g) for g in groups]
-    except CniError as error:
-        if record.state is State.INTENDED:
-            raise
-        context.store.fail({record.id: error})
-        return
-    if not context.store.intend({record.id: record.addresses}):
-        return
-    try:
-        more = _OUT_OF_THE_WAY if ids is None else _OUT_OF_THE_WAY | {"security_groups": ids}
-        port = reserving_port.create_or_find(context, record, network.id, offered, more=more)
-    except CniError as error:
-        if record.state is State.INTENDED or isinstance(error, AnswerLost):
-            # A call made earlier, or just now, may have made the port all the same.
-            raise
-        context.store.return_to_wanted([record.id])
-        context.store.fail({record.id: error})
-        return
-    addresses = reserving_port.addresses_of(port)
-    context.store.hold({record.id: (addresses, network.lease(addresses, port.id, announce=True))})
+    reserved = reservations.acquire(context, record, lambda: _wanted(context, record.config))
+    if reserved is not None:
+        lease = reserved.network.lease(reserved.addresses, reserved.port.id, announce=True)
+        context.store.hold({record.id: (reserved.addresses, lease)})
 
 
-def _give_back(context: Context, record: Record) -> None:
-    port = reserving_port.find(context, record)
-    if port is not None:
-        try:
-            context.neutron.delete_port(port.id)
-        except ObjectInUse:
-            return
-    # Until then a creation whose answer was lost may still come to pass.
-    if record.until <= time.time():
-        context.store.forget([record.id])
+def _wanted(context: Context, config: IpamConfig) -> PortWanted:
+    network = _network_of(context, config)
+    offered = network.offered(config, [item.id for item in network.subnets])
+    groups = config.security_groups
+    ids = None if groups is None else [context.neutron.security_group_id(g) for g in groups]
+    more = {} if ids is None else {"security_groups": ids}
+    return PortWanted(network, offered, attributes=_OUT_OF_THE_WAY | more)

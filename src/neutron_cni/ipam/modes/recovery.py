@@ -53,7 +53,7 @@ def recovered_lease(
         wish=Wish(),
         owner="",
         netns_inode=inode_of(netns),
-        created=now,
+        created=0.0,  # not known, so its configuration is never the newest
         changed=now,
         until=0.0 if netns else now + config.quarantine,
         addresses=addresses,
@@ -90,7 +90,7 @@ def watched_claims(
         state=State.RELEASED,
         wish=Wish(),
         owner="",
-        created=now,
+        created=0.0,  # not known, so its configuration is never the newest
         changed=now,
         until=now + LATE_ANSWER_SECONDS,
         addresses=held,

@@ -6,8 +6,9 @@ an answer that was lost is resolved by looking for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import product
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 from neutron_cni.ipam import node
 from neutron_cni.ipam.choose import exhausted, still_resting
 from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, SubnetFull
+from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port, Subnet
 from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.errors import CniError, Code
@@ -59,20 +62,29 @@ def parents(port: Port) -> list[str]:
     return sorted(tag.removeprefix(prefix) for tag in port.tags if tag.startswith(prefix))
 
 
-def marked_ports(context: Context) -> dict[str, Port]:
-    """Every reserving port that carries this installation's mark, by nonce."""
-    found = context.neutron.ports(tags=f"{TAG},ncni-install={context.install}")
-    return {port.device_id: port for port in found if port.device_owner == DEVICE_OWNER}
+def marked_ports(context: Context) -> list[Port]:
+    """Every reserving port that carries this installation's mark."""
+    return _reserving(context.neutron, [TAG, f"ncni-install={context.install}"])
 
 
-def is_lost(context: Context, port: Port, known: Collection[str]) -> bool:
-    """Whether a port of `ours` is one that this store should know and does not.
+def ports_of_node(neutron: Neutron, name: str, cluster: str = "", install: str = "") -> list[Port]:
+    """Every reserving port for a node of that name.
 
-    By its node's name too: the mark's six digits are too few to tell a cloud's nodes apart, and
-    what is lost is given back.
+    Of one cluster and of one installation (6 hex digits) only, where these are not empty.
     """
-    names = {node_tag(node.name(config)) for config in context.configs}
-    return port.device_id not in known and not names.isdisjoint(port.tags)
+    tags = [TAG, node_tag(name)]
+    tags += [f"ncni-cluster={cluster}"] if cluster else []
+    tags += [f"ncni-install={install}"] if install else []
+    return _reserving(neutron, tags)
+
+
+def is_of_node(context: Context, port: Port) -> bool:
+    """Whether a port with this installation's mark is for this node, by its tags.
+
+    The mark's six digits are too few to tell a cloud's nodes apart, and what has no lease here is
+    given back. A network may have a name of its own for the node.
+    """
+    return any(node_tag(node.name(config)) in port.tags for config in context.configs)
 
 
 def config_of(context: Context, port: Port) -> IpamConfig:
@@ -88,32 +100,40 @@ def config_of(context: Context, port: Port) -> IpamConfig:
     )
 
 
-def create_or_find(
-    context: Context,
-    record: Record,
-    network_id: str,
-    subnets: Sequence[Subnet],
-    parent: str = "",
-    more: Mapping[str, Any] | None = None,
-) -> Port:
+@dataclass(frozen=True, slots=True)
+class PortWanted:
+    """What a lease's reserving port must be like.
+
+    `subnets`: in the order to try, of one or both families. `parent`: the VM's port whose allowed
+    address pair lets the address through, empty where there is none. `attributes`: those of the API
+    beyond what every reserving port has.
+    """
+
+    network: PodNetwork
+    subnets: Sequence[Subnet]
+    parent: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port:
     """The lease's port: the one that an interrupted call made, or a new one.
 
-    Tries the subnets of a family in turn while they are full. `more`: attributes of the API
-    beyond those that every reserving port has. Raises CniError: AnswerLost where the port may be
-    there all the same, any other kind where it is not.
+    Tries the subnets of a family in turn while they are full. Raises CniError: AnswerLost where the
+    port may be there all the same, any other kind where it is not.
     """
+    parent = wanted.parent
     port = find(context, record)
     if port is not None:
         return _tagged(context, record, port, parent)
     attributes: dict[str, Any] = {
         "name": _name(record),
-        "network_id": network_id,
+        "network_id": wanted.network.id,
         "device_id": record.nonce,
         "device_owner": DEVICE_OWNER,
         "description": f"neutron-cni: {record} on node {node.name(record.config)}"[:255],
-        **(more or {}),
+        **wanted.attributes,
     }
-    for fixed_ips in _placements(record, subnets):
+    for fixed_ips in _placements(record, wanted.subnets):
         try:
             attributes["fixed_ips"] = fixed_ips
             return context.neutron.create_port(attributes, tags_of(context, record, parent))
@@ -129,10 +149,10 @@ def create_or_find(
             if port is None:
                 raise
             return _tagged(context, record, port, parent, error)
-    if subnets:
-        raise exhausted(subnets)
+    if wanted.subnets:
+        raise exhausted(wanted.subnets)
     raise CniError(
-        Code.NOT_FOUND, f"network {network_id} has no subnet to take an address from", ""
+        Code.NOT_FOUND, f"network {wanted.network.id} has no subnet to take an address from", ""
     )
 
 
@@ -178,6 +198,11 @@ def addresses_of(port: Port) -> tuple[PortAddress, ...]:
     """The port's addresses as a lease holds them, IPv4 first."""
     items = sorted(port.fixed_ips, key=lambda item: item.address.version)
     return tuple(PortAddress(item.address, item.subnet_id, port.id) for item in items)
+
+
+def _reserving(neutron: Neutron, tags: Sequence[str]) -> list[Port]:
+    found = neutron.ports(tags=",".join(tags))
+    return [port for port in found if port.device_owner == DEVICE_OWNER]
 
 
 def _placements(record: Record, subnets: Sequence[Subnet]) -> list[list[dict[str, str]]]:

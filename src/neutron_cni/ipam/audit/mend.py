@@ -1,0 +1,61 @@
+"""`neutron-cni gc --apply`: the same calls as the plugins make, for everything that was found."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from neutron_cni.ipam import node, sweeper
+from neutron_cni.ipam.audit.compare import unused
+from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
+from neutron_cni.ipam.lock import anchor_lock
+from neutron_cni.ipam.modes import MODES
+from neutron_cni.ipam.settling import connect
+from neutron_cni.netlink.undo import remove_stale_proxies
+from neutron_cni.store import Store
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig
+
+LOCK_SECONDS = 30.0
+"""How long an anchor's lock is waited for."""
+
+
+def mend(store: Store, conf_dir: Path, work: Work) -> list[str]:
+    """Release what is idle, take over what was lost, put back what is missing.
+
+    What has to rest, or waits for Neutron, is left to the sweeper. Returns what could not be done,
+    in sentences: one cloud that is down does not stop the others. Raises CniError (store, kernel).
+    """
+    _release(store, {item.record_id for action, item in work.steps if action is Action.RELEASE})
+    problems = []
+    for group, configs in groups(store, conf_dir).items():
+        try:
+            _settle(store, group, configs)
+        except CniError as error:
+            problems.append(str(error))
+    sweeper.start_sweeper(str(store.path.parent))
+    remove_stale_proxies()
+    return problems
+
+
+def _release(store: Store, record_ids: set[int]) -> None:
+    """Those that are idle still: Neutron was asked meanwhile, and a container may have come."""
+    records = [record for record in store.all() if record.id in record_ids]
+    idle = {item.record_id for item in unused(records, node.namespace_with)}
+    for record in records:
+        if record.id in idle:
+            store.release(record.id, record.config.quarantine)
+
+
+def _settle(store: Store, group: Group, configs: list[IpamConfig]) -> None:
+    anchor, mode = group
+    page = MODES[mode].page
+    deadline = Deadline.after(LOCK_SECONDS)
+    with anchor_lock(str(store.path.parent), anchor) as lock:
+        while not lock.try_acquire():
+            deadline.require(f"waiting for the lock of {anchor}")
+            time.sleep(0.05)
+        context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
+        page.recover_lost(context)
+        page.settle(context)

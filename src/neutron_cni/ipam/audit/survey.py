@@ -1,0 +1,139 @@
+"""What this node holds, what differs from Neutron, and what of that can be mended.
+
+`neutron-cni leases` and `gc` print what these functions return; nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from neutron_cni.ipam import node
+from neutron_cni.ipam.audit.compare import unused
+from neutron_cni.ipam.audit.configured import configured
+from neutron_cni.ipam.modes import MODES
+from neutron_cni.ipam.modes.contract import Finding, Kind, Known
+from neutron_cni.ipam.settling import connect
+from neutron_cni.store import Record, State, Store
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig, Mode
+
+Group = tuple[str, Mode]
+"""Networks that can be asked about together: one anchor, one mode.
+
+Where every attachment has an anchor of its own, that of an attachment with token "all" stands for
+them.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every lease of the node, what differs, and sentences that say why some were not compared."""
+
+    leases: list[Record]
+    findings: list[Finding]
+    problems: list[str]
+
+
+class Action(StrEnum):
+    """What `mend` does about a finding."""
+
+    RELEASE = "release"
+    TAKE_OVER = "take over"
+    PUT_BACK = "put back"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What `mend` would do, and sentences that say why it may not be all."""
+
+    steps: list[tuple[Action, Finding]]
+    problems: list[str]
+
+
+def is_no_node(state_dir: Path, conf_dir: Path) -> bool:
+    """Whether nothing here was ever ours: then there is no store to be made for looking at it."""
+    return not (state_dir / "store.db").exists() and not configured(conf_dir)
+
+
+def survey(store: Store, conf_dir: Path, offline: bool = False) -> Survey:
+    """Every configured or used network compared with Neutron; `offline`: only what is held.
+
+    A cloud that is down does not stop the others. Raises CniError (store, configuration).
+    """
+    leases = store.all()
+    findings: list[Finding] = []
+    problems: list[str] = []
+    for group, configs in ({} if offline else groups(store, conf_dir)).items():
+        try:
+            findings += _compare(store, group, configs)
+        except CniError as error:
+            problems.append(str(error))
+    return Survey(leases, list(dict.fromkeys(findings)), list(dict.fromkeys(problems)))
+
+
+def work_to_do(store: Store, conf_dir: Path) -> Work:
+    """What is to be released, taken over and put back. Raises CniError as `survey` does."""
+    idle = unused(store.all(), node.namespace_with)
+    surveyed = survey(store, conf_dir)
+    steps = [(Action.RELEASE, finding) for finding in idle]
+    for finding in surveyed.findings:
+        if finding.kind is Kind.UNKNOWN:
+            used = any(node.namespace_with(address) for address in finding.addresses)
+            steps.append((Action.TAKE_OVER if used else Action.RELEASE, finding))
+    released = {finding.record_id for finding in idle}
+    steps += [
+        (Action.PUT_BACK, finding)
+        for finding in surveyed.findings
+        if finding.mendable and finding.record_id not in released
+    ]
+    return Work(steps, surveyed.problems)
+
+
+def groups(store: Store, conf_dir: Path) -> dict[Group, list[IpamConfig]]:
+    """The configurations of every group, those of leases before those of the node's networks."""
+    found: dict[Group, list[IpamConfig]] = {}
+    here = store.path.parent
+    # A network with another store is none of this one's.
+    mine = [item for item in configured(conf_dir).values() if Path(item.state_dir) == here]
+    for config in [*(record.config for record in store.all()), *mine]:
+        others = [item for item in found.get(_group_of(config), []) if item != config]
+        found[_group_of(config)] = [*others, config]
+    return found
+
+
+def names_of_this_node(store: Store, conf_dir: Path) -> set[str]:
+    """What this node is called: by itself, and by its networks' configurations."""
+    configs = [config for some in groups(store, conf_dir).values() for config in some]
+    return {socket.gethostname(), *(node.name(config) for config in configs)}
+
+
+def _group_of(config: IpamConfig) -> Group:
+    return MODES[config.mode].anchor(config, "all"), config.mode
+
+
+def _compare(store: Store, group: Group, configs: list[IpamConfig]) -> list[Finding]:
+    """What differs for one group. Raises CniError when Neutron can't be asked."""
+    anchor, mode = group
+    page = MODES[mode].page
+    context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
+    strays = page.look_for_strays(context)
+    # Read after Neutron: a lease is written before what it stands for is made.
+    leases = store.all()
+    nonces = frozenset(record.nonce for record in leases)
+    addresses = frozenset(item.address for record in leases for item in record.addresses)
+    held = [r for r in leases if r.state is State.HELD and _group_of(r.config) == group]
+    judged = page.judge(held, page.look(context, held))
+    return _first_of_each_address(judged) + page.judge_strays(Known(nonces, addresses), strays)
+
+
+def _first_of_each_address(findings: Iterable[Finding]) -> list[Finding]:
+    """An operator is told the first of what is wrong with a lease's address; CHECK tells all."""
+    found: dict[tuple[int, object], Finding] = {}
+    for finding in findings:
+        found.setdefault((finding.record_id, finding.addresses), finding)
+    return list(found.values())

@@ -1,0 +1,38 @@
+"""Whether one more pod could get an address: what STATUS asks, in parts that the modes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from neutron_cni.ipam.choose import exhausted, free_count
+from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.subnets import PodNetwork
+from neutron_cni.values.errors import CniError, Code
+
+
+def require_free_address(context: Context, network: PodNetwork, home: Iterable[str]) -> None:
+    """Return when the subnets on offer have a free address of each family; otherwise CniError.
+
+    `home`: ids of the subnets that are used where none are configured.
+    """
+    used = context.neutron.addresses_in_use(network.id)
+    offered = network.offered(context.config, home)
+    for version in {subnet.version for subnet in offered}:
+        family = [subnet for subnet in offered if subnet.version == version]
+        if not any(free_count(subnet, used) > 0 for subnet in family):
+            raise exhausted(family)
+
+
+def require_room_for_a_port(context: Context, network: PodNetwork) -> None:
+    """Return when one more reserving port could be made on the network; otherwise CniError."""
+    require_free_address(context, network, [item.id for item in network.subnets])
+    for group in context.config.security_groups or ():
+        context.neutron.security_group_id(group)
+    project = context.neutron.project_id()
+    quota = context.neutron.port_quota(project) if project else None
+    if quota is not None and quota.full:
+        raise CniError(
+            Code.EXHAUSTED,
+            f"the project's quota of {quota.limit} ports is used up ({quota.used} used)",
+            "ask for a larger quota, or delete unused ports",
+        )

@@ -1,0 +1,288 @@
+"""Mode `fixed-ips`: what to change about the VM's port next, and the one update that does it.
+
+Addresses are chosen and written down (`next_change`), claimed by tags, and then added (`make`);
+what Neutron refuses is made smaller, or done without, or chosen anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from neutron_cni.ipam.choose import Choice, Want, choose
+from neutron_cni.ipam.claim import claims_in
+from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.fixed_ips_recording import (
+    Progress,
+    contested,
+    live_addresses,
+    removable,
+    tags_of,
+)
+from neutron_cni.ipam.modes.subnets import PodNetwork
+from neutron_cni.openstack.errors import (
+    AddressTaken,
+    AnswerLost,
+    NotFound,
+    ObjectInUse,
+    Refused,
+    StaleRevision,
+)
+from neutron_cni.openstack.types import FixedIp, Port
+from neutron_cni.store import PortAddress, Record, State
+from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError
+
+MAX_UNANSWERED = 5
+BLOCKED_SECONDS = 60.0
+"""An address that could not leave is not tried again so soon in an update that serves an ADD."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One update of the port: new leases, lost addresses of old ones, and what leaves."""
+
+    picks: dict[int, tuple[PortAddress, ...]]
+    missing: dict[IPAddress, FixedIp]
+    leaving: frozenset[IPAddress]
+
+    @property
+    def joining(self) -> dict[IPAddress, FixedIp]:
+        """Every address that is added."""
+        picked = (item for addresses in self.picks.values() for item in addresses)
+        return {item.address: FixedIp(item.subnet_id, item.address) for item in picked} | (
+            self.missing
+        )
+
+    @property
+    def size(self) -> int:
+        """How many parts it has, each of which Neutron may refuse it for."""
+        return len(self.picks) + len(self.missing) + len(self.leaving)
+
+
+def next_change(
+    context: Context,
+    port: Port,
+    network: PodNetwork,
+    records: list[Record],
+    absent: Mapping[IPAddress, FixedIp],
+    progress: Progress,
+) -> Change | None:
+    """What to change now, recorded in the store; None when everything is as it should be.
+
+    `absent`: addresses of held leases that are not on the port and shall be put back.
+    """
+    limit = progress.limit
+    picks = dict(islice(_picks(context, port, network, records, progress).items(), limit))
+    still_wanted = context.store.intend(picks)
+    picks = {record_id: picks[record_id] for record_id in picks if record_id in still_wanted}
+    room = None if limit is None else max(0, limit - len(picks))
+    missing = dict(islice(absent.items(), room))
+    room = None if room is None else room - len(missing)
+    leaving = _leaving(context, port, records, progress, serving=bool(picks))
+    change = Change(picks, missing, frozenset(islice(leaving, room)))
+    return change if change.size else None
+
+
+def _leaving(
+    context: Context, port: Port, records: list[Record], progress: Progress, serving: bool
+) -> list[IPAddress]:
+    live = live_addresses(context)
+    released = [record for record in records if record.state is State.RELEASED]
+    leaving = (
+        set().union(*(removable(record, context, port, live) for record in released))
+        - progress.blocked
+    )
+    return [
+        address
+        for address in sorted(leaving, key=str)
+        if not (serving and context.store.fact(_blocked(context, address), BLOCKED_SECONDS))
+    ]
+
+
+def _picks(
+    context: Context,
+    port: Port,
+    network: PodNetwork,
+    records: list[Record],
+    progress: Progress,
+) -> dict[int, tuple[PortAddress, ...]]:
+    """Addresses for those who wait; an intention that was interrupted is taken up as it was."""
+    intended = {r.id: r.addresses for r in records if r.state is State.INTENDED and r.addresses}
+    waiting = [
+        r
+        for r in records
+        if r.state is State.WANTED or (r.state is State.INTENDED and not r.addresses)
+    ]
+    if not waiting:
+        return intended
+    choice = _choose(context, port, network, waiting, progress)
+    context.store.fail(choice.failures)
+    return intended | {
+        record_id: tuple(PortAddress(item.address, item.subnet_id, port.id) for item in addresses)
+        for record_id, addresses in choice.picks.items()
+    }
+
+
+def _choose(
+    context: Context,
+    port: Port,
+    network: PodNetwork,
+    waiting: list[Record],
+    progress: Progress,
+) -> Choice:
+    """For each from the subnets of its own configuration: several networks share a queue."""
+    if progress.used is None:
+        progress.used = context.neutron.addresses_in_use(port.network_id)
+    everybody = context.store.entries()
+    ours = {entry.address for entry in everybody}
+    resting = {e.address for e in everybody if e.state in (State.COOLING, State.RELEASED)}
+    claimed = {claim.address for claim in claims_in(port.tags)}
+    used = progress.used | progress.refused | port.addresses | claimed | ours
+    home = [item.subnet_id for item in port.fixed_ips]
+    whole = Choice()
+    for subnets in dict.fromkeys(record.config.subnets for record in waiting):
+        group = [record for record in waiting if record.config.subnets == subnets]
+        try:
+            offered = network.offered(group[0].config, home)
+        except CniError as error:
+            whole.failures |= {record.id: error for record in group}
+            continue
+        wants = [Want(record.id, record.wish.requested) for record in group]
+        part = choose(wants, offered, used, resting, context.random)
+        used = used | {item.address for items in part.picks.values() for item in items}
+        whole.picks |= part.picks
+        whole.failures |= part.failures
+    return whole
+
+
+def make(context: Context, port: Port, change: Change, progress: Progress) -> Port:
+    """Claim, update, and return the port as it then is; what a retry mends is not raised."""
+    port = _claim(context, port, change)
+    others = _taken_by_others(context, port, change, progress)
+    if others:
+        progress.races += 1
+        _choose_again(context, port, others, progress)
+        return context.neutron.port(port.id)
+    joining = change.joining
+    target = [item for item in port.fixed_ips if item.address not in change.leaving]
+    target += [item for item in joining.values() if item.address not in port.addresses]
+    try:
+        port = context.neutron.set_fixed_ips(port, target)
+    except StaleRevision:
+        progress.races += 1
+        _pause(context)
+    except AnswerLost:
+        # What became of it is read, not guessed.
+        progress.uncertain |= change.picks.keys()
+        progress.unanswered += 1
+        if progress.unanswered > MAX_UNANSWERED:
+            raise
+        _pause(context)
+    except AddressTaken as error:
+        _avoid_taken(context, port, change, progress, error)
+    except (ObjectInUse, Refused, NotFound) as error:
+        _halve(context, port, change, progress, error)
+    else:
+        progress.made |= change.picks.keys()
+        progress.limit = None if progress.limit is None else 2 * progress.limit
+        return port
+    return context.neutron.port(port.id)
+
+
+def _pause(context: Context) -> None:
+    """Another writer is given way, with jitter."""
+    time.sleep(min(context.deadline.left, context.random.uniform(0.02, 0.2)))
+
+
+def _claim(context: Context, port: Port, change: Change) -> Port:
+    """Write our claims and read everybody's: the port as it is after that."""
+    records = [context.store.get(record_id) for record_id in change.picks]
+    tags = [tag for record in records if record is not None for tag in tags_of(record, context)]
+    missing = [tag for tag in tags if tag not in port.tags]
+    if not missing:
+        return port
+    context.neutron.add_tags(port.id, missing)
+    return context.neutron.port(port.id)
+
+
+def _taken_by_others(context: Context, port: Port, change: Change, progress: Progress) -> list[int]:
+    """Leases that can't have what was chosen for them.
+
+    Another attachment claims it too, or somebody put it on the port although we did not.
+    """
+    certainly_not_made = change.picks.keys() - progress.made - progress.uncertain
+    return [
+        record.id
+        for record_id, addresses in change.picks.items()
+        if (record := context.store.get(record_id)) is not None
+        and (
+            contested(record, context, port)
+            or (
+                record_id in certainly_not_made
+                and any(item.address in port.addresses for item in addresses)
+            )
+        )
+    ]
+
+
+def _choose_again(context: Context, port: Port, record_ids: list[int], progress: Progress) -> None:
+    """Another address for these. What may have been made for them is watched, and undone."""
+    perhaps_made = progress.uncertain | progress.made
+    watched = [item for item in record_ids if item in perhaps_made]
+    context.store.return_to_wanted_and_watch(watched, time.time() + LATE_ANSWER_SECONDS)
+    certain = [item for item in record_ids if item not in perhaps_made]
+    for record_id in certain:
+        record = context.store.get(record_id)
+        for tag in tags_of(record, context) if record is not None else ():
+            if tag in port.tags:
+                context.neutron.remove_tag(port.id, tag)
+    context.store.return_to_wanted(certain)
+    progress.uncertain -= set(watched)
+    progress.made -= set(watched)
+
+
+def _avoid_taken(
+    context: Context, port: Port, change: Change, progress: Progress, error: AddressTaken
+) -> None:
+    """Neutron refused the update whole because an address in it belongs to another port."""
+    progress.used = context.neutron.addresses_in_use(port.network_id)
+    taken = (change.joining.keys() & progress.used) - port.addresses
+    if not taken:
+        # That port is hidden from us.
+        _halve(context, port, change, progress, error)
+        return
+    progress.lost |= taken & change.missing.keys()
+    losers = [
+        record_id
+        for record_id, addresses in change.picks.items()
+        if taken & {item.address for item in addresses}
+    ]
+    _choose_again(context, port, losers, progress)
+
+
+def _halve(
+    context: Context, port: Port, change: Change, progress: Progress, error: CniError
+) -> None:
+    """Something in the update is wrong: halve it until that is found, and do without it."""
+    if change.size > 1:
+        progress.limit = max(1, change.size // 2)
+        return
+    progress.limit = None
+    progress.lost |= change.missing.keys()
+    progress.blocked |= change.leaving
+    for address in change.leaving:
+        context.store.remember(_blocked(context, address), str(error))
+    for record_id, addresses in change.picks.items():
+        _choose_again(context, port, [record_id], progress)
+        if isinstance(error, AddressTaken):
+            progress.refused |= {item.address for item in addresses}
+        else:
+            context.store.fail({record_id: error})
+
+
+def _blocked(context: Context, address: IPAddress) -> str:
+    return f"blocked|{context.anchor}|{address}"

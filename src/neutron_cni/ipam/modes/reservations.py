@@ -1,0 +1,222 @@
+"""The life of a reserving port, for every mode in which one keeps a pod's address from others.
+
+The lease says in which state it is: `intended` is written before the port is made, so that after a
+crash the port is looked for by the lease's nonce; `released` is written before it is deleted. Ports
+whose lease was lost with the store are recognised by their tags and get a lease again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from neutron_cni.ipam import node
+from neutron_cni.ipam.modes import reserving_port
+from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.contract import Finding, ForeignPort, Kind, Known, Seen, Strays
+from neutron_cni.ipam.modes.recovery import recovered_lease
+from neutron_cni.ipam.modes.reserving_port import PortWanted
+from neutron_cni.ipam.modes.subnets import PodNetwork
+from neutron_cni.openstack.errors import AnswerLost, NotFound, ObjectInUse
+from neutron_cni.openstack.types import Port
+from neutron_cni.store import PortAddress, Record, State
+from neutron_cni.values.address import IPAddress
+from neutron_cni.values.errors import CniError
+
+FEW = 3
+"""So many ports are read one by one; of more the list of all that carry our mark is asked for."""
+
+# A reservation is made, refused, removed
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A lease's reserving port, and the network that it is on."""
+
+    port: Port
+    network: PodNetwork
+
+    @property
+    def addresses(self) -> tuple[PortAddress, ...]:
+        """The lease's addresses, IPv4 first."""
+        return reserving_port.addresses_of(self.port)
+
+
+def acquire(context: Context, record: Record, wanted: Callable[[], PortWanted]) -> Reserved | None:
+    """The port that reserves the lease's addresses: a new one, or that of an interrupted call.
+
+    `wanted` says what it must be like. None where the lease can't have one, which is then `failed`
+    with the reason, or where a DEL came. Raises CniError where a port may have been made and can't
+    be found now: the lease stays `intended`.
+    """
+    interrupted = record.state is State.INTENDED
+    try:
+        like = wanted()
+    except CniError as error:
+        if interrupted:
+            raise
+        context.store.fail({record.id: error})
+        return None
+    if not context.store.intend({record.id: record.addresses}):
+        return None
+    try:
+        return Reserved(reserving_port.create_or_find(context, record, like), like.network)
+    except CniError as error:
+        if interrupted or isinstance(error, AnswerLost):
+            raise
+        context.store.return_to_wanted([record.id])
+        context.store.fail({record.id: error})
+        return None
+
+
+def refuse(
+    context: Context, record: Record, port_ids: Iterable[str], error: CniError | None
+) -> None:
+    """Delete the ports of a lease that can't have their addresses.
+
+    It waits for others, or fails with `error`. First it is written that it has none.
+    """
+    context.store.intend({record.id: ()})
+    for port_id in dict.fromkeys(port_ids):
+        context.neutron.delete_port(port_id)
+    context.store.return_to_wanted([record.id])
+    if error is not None:
+        context.store.fail({record.id: error})
+
+
+def remove(
+    context: Context, record: Record, before: Callable[[Port], None] = lambda port: None
+) -> bool:
+    """Delete the port of a released lease, after `before` was done to it, and then the lease.
+
+    False where Neutron refuses for now. The lease stays until no creation of its port whose answer
+    was lost can arrive any more. Raises CniError.
+    """
+    port = reserving_port.find(context, record)
+    if port is not None:
+        try:
+            before(port)
+            context.neutron.delete_port(port.id)
+        except ObjectInUse:
+            return False
+    if record.until <= time.time():
+        context.store.forget([record.id])
+    return True
+
+
+# A crash, or the loss of the store
+
+
+def read_interrupted(context: Context) -> None:
+    """Write down which addresses the leases have that a dead process left `intended`.
+
+    Somebody may have deleted a port since: Neutron could give its address to another port while
+    our pod uses it.
+    """
+    for record in context.records():
+        if record.state is State.INTENDED and record.addresses:
+            port = reserving_port.find(context, record)
+            addresses = () if port is None else reserving_port.addresses_of(port)
+            context.store.intend({record.id: addresses})
+
+
+def lost(ports: Iterable[Port], nonces: Collection[str]) -> list[Port]:
+    """Of these ports, which are ours, those that no lease knows. Pure.
+
+    A lease is written before its port is made: `nonces` must be read from the store after the
+    ports were read from Neutron, or a port that is just being made would count as lost.
+    """
+    return [port for port in ports if port.device_id not in nonces]
+
+
+def recover(context: Context, port: Port, network: PodNetwork, carrier_id: str) -> None:
+    """Give a lease to a port that was lost. `carrier_id`: the port that carries its traffic."""
+    config = reserving_port.config_of(context, port)
+    record = recovered_lease(
+        context,
+        reserving_port.tag_value(port, "token"),
+        reserving_port.addresses_of(port),
+        network,
+        carrier_id,
+        announce=True,
+        nonce=port.device_id,
+        config=config,
+    )
+    context.store.add_recovered(record)
+
+
+def of_this_node(context: Context) -> list[Port]:
+    """The reserving ports of this installation and node, of all modes, as Neutron lists them."""
+    ports = reserving_port.marked_ports(context)
+    return [port for port in ports if reserving_port.is_of_node(context, port)]
+
+
+# What Neutron has, compared with the leases
+
+
+def look(context: Context, leases: Sequence[Record]) -> dict[str, Port]:
+    """The ports that these leases name, by id; those that are gone are not there."""
+    ids = {item.port_id for record in leases for item in record.addresses}
+    found: dict[str, Port] = {}
+    if len(ids) > FEW:
+        ports = reserving_port.marked_ports(context)
+        found = {port.id: port for port in ports if port.id in ids}
+    for port_id in sorted(ids - found.keys()):
+        with suppress(NotFound):
+            found[port_id] = context.neutron.port(port_id)
+    return found
+
+
+def judge(leases: Sequence[Record], seen: Seen) -> list[Finding]:
+    """Each address of a held lease must be on the port that the lease names. Pure."""
+    return [
+        Finding(
+            Kind.MISSING,
+            (item.address,),
+            f"{record}: no port reserves the address, so it may be given to another",
+            f"port {item.port_id}, which reserved {item.address}, has it no more",
+            record.id,
+        )
+        for record in leases
+        for item in record.addresses
+        if (port := seen.reserving.get(item.port_id)) is None or item.address not in port.addresses
+    ]
+
+
+def look_for_strays(context: Context, is_of_mode: Callable[[Port], bool]) -> Strays:
+    """This node's reserving ports of a mode, and those of other installations for its name."""
+    mine = tuple(port for port in of_this_node(context) if is_of_mode(port))
+    return Strays(context.install, reserving=mine, foreign=tuple(_foreign(context)))
+
+
+def judge_strays(known: Known, strays: Strays) -> list[Finding]:
+    """Every port with our mark must belong to a lease; other installations' are named. Pure."""
+    found = [
+        Finding(
+            Kind.FOREIGN,
+            _addresses(item.port),
+            f"port {item.port.id} ({item.port.name}) was made by installation {item.install} of a "
+            f"node of this name; if that is no more: neutron-cni gc --node {item.node} "
+            f"--install {item.install} --node-is-gone",
+        )
+        for item in strays.foreign
+    ]
+    return found + [
+        Finding(Kind.UNKNOWN, _addresses(port), f"port {port.id} ({port.name}) has no lease here")
+        for port in lost(strays.reserving, known.nonces)
+    ]
+
+
+def _foreign(context: Context) -> Iterable[ForeignPort]:
+    """Ports for a node of this name and cluster whose installation's store is no more."""
+    for name, cluster in dict.fromkeys((node.name(c), c.cluster) for c in context.configs):
+        for port in reserving_port.ports_of_node(context.neutron, name):
+            install = reserving_port.tag_value(port, "install")
+            if install != context.install and reserving_port.tag_value(port, "cluster") == cluster:
+                yield ForeignPort(port, install, name)
+
+
+def _addresses(port: Port) -> tuple[IPAddress, ...]:
+    return tuple(item.address for item in port.fixed_ips)
