@@ -17,9 +17,9 @@ import msgspec
 import typer
 
 from neutron_cni.cli import gc as gc_command
-from neutron_cni.ipam import node, service, settling, sweeper
+from neutron_cni.hosts.in_process import own_ipam
+from neutron_cni.ipam import node, pauses, settling, sweeper
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.service import NeutronIpam
 from neutron_cni.store import store as store_module
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -92,12 +92,11 @@ def arrange(job: Job) -> None:
     replace(time, "sleep", lambda seconds: really_sleep(seconds / HASTE))
     replace(node, "namespace_with", Namespaces(Path(job.namespaces)).with_address)
     replace(store_module, "BOOT_ID", Path(job.boot_id))
-    replace(service, "start_sweeper", _nobody)
     replace(sweeper, "start_sweeper", _nobody)
     # What is chosen at random is the same when a job is run again.
     random.seed(job.seed)
     replace(settling, "Random", lambda: random.Random(job.seed))
-    replace(service, "Random", lambda: random.Random(job.seed))
+    replace(pauses, "Random", lambda: random.Random(job.seed))
 
 
 def replace(module: ModuleType, name: str, value: object) -> None:
@@ -131,7 +130,7 @@ def request(job: Job) -> IpamRequest:
 
 def _add(job: Job) -> Outcome:
     about = request(job)
-    lease = NeutronIpam().acquire(about)
+    lease = own_ipam().acquire(about)
     addresses = [item.address.ip for item in lease.addresses]
     configure(about.attachment.netns, addresses)
     return Outcome(addresses=[str(item) for item in addresses])
@@ -141,18 +140,18 @@ def _del(job: Job) -> Outcome:
     about = request(job)
     if job.kernel_first:
         configure(about.attachment.netns, ())
-    NeutronIpam().release(about)
+    own_ipam().release(about)
     configure(about.attachment.netns, ())
     return Outcome()
 
 
 def _check(job: Job) -> Outcome:
-    return Outcome(differences=NeutronIpam().verify(request(job)))
+    return Outcome(differences=own_ipam().verify(request(job)))
 
 
 def _gc(job: Job) -> Outcome:
     keep = [Attachment(container, INTERFACE) for container in job.keep]
-    NeutronIpam().collect(job.network, job.ipam(), keep, Deadline.after(job.timeout))
+    own_ipam().collect(job.network, job.ipam(), keep, Deadline.after(job.timeout))
     return Outcome()
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from neutron_cni.ipam import locate, node, service
+from neutron_cni.hosts.in_process import own_ipam
+from neutron_cni.ipam import locate, node, service, sweeper
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.service import NeutronIpam
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
@@ -44,11 +44,11 @@ class Vm:
         return neutron.port(self.port_id)
 
     def add(self, container: str) -> IPAddress:
-        lease = NeutronIpam().acquire(self._about(container))
+        lease = own_ipam().acquire(self._about(container))
         return lease.addresses[0].address.ip
 
     def delete(self, container: str) -> None:
-        NeutronIpam().release(self._about(container))
+        own_ipam().release(self._about(container))
 
     def settle(self) -> None:
         with Store(self.config.state_dir) as store:
@@ -94,7 +94,7 @@ def vm(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Vm:
 def make(scene: Scene, mode: Mode, monkeypatch: pytest.MonkeyPatch) -> Vm:
     made = Vm(scene, mode)
     monkeypatch.setattr(locate, "vm_port", made.port)
-    monkeypatch.setattr(service, "start_sweeper", lambda config: None)
+    monkeypatch.setattr(sweeper, "start_sweeper", lambda config: None)
     monkeypatch.setattr(node, "namespace_with", lambda address: "")
     return made
 

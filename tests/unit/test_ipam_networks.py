@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from neutron_cni.ipam import locate, node, service
+from neutron_cni.hosts.in_process import own_ipam
+from neutron_cni.ipam import locate, node, service, sweeper
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
-from neutron_cni.ipam.service import NeutronIpam
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.openstack.neutron import Neutron
@@ -38,7 +38,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 @pytest.fixture
 def host(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A node whose IPAM runs in this process; no namespace of it has any address."""
-    monkeypatch.setattr(service, "start_sweeper", lambda state_dir: None)
+    monkeypatch.setattr(sweeper, "start_sweeper", lambda state_dir: None)
     monkeypatch.setattr(node, "namespace_with", lambda address: "")
     return Host(scene, "node")
 
@@ -167,7 +167,7 @@ def test_of_two_adds_of_one_container_the_first_to_fail_leaves_the_lease_to_the_
 
     def add(name: str, seconds: float) -> None:
         try:
-            outcomes[name] = NeutronIpam().acquire(request("n", "c1", chosen, seconds))
+            outcomes[name] = own_ipam().acquire(request("n", "c1", chosen, seconds))
         except CniError as error:
             outcomes[name] = error
 

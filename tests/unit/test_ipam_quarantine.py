@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam.api import IpamRequest
-from neutron_cni.ipam.service import NeutronIpam
 from neutron_cni.store import Store
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -95,10 +95,10 @@ class RealNode:
         return IpamRequest("net", Attachment(container, "eth0"), self.config, Deadline.after(20))
 
     def add(self, container: str) -> str:
-        return str(NeutronIpam().acquire(self.request(container)).addresses[0].address.ip)
+        return str(own_ipam().acquire(self.request(container)).addresses[0].address.ip)
 
     def delete(self, container: str) -> None:
-        NeutronIpam().release(self.request(container))
+        own_ipam().release(self.request(container))
 
     def sweepers(self) -> list[int]:
         """Processes that sweep for this node."""

@@ -16,13 +16,16 @@ from neutron_cni.plugins import RECIPES
 
 def local_engine(note: Callable[[str], None]) -> Engine:
     """The engine over both; `note` takes what the operator should read on standard error."""
-    return Engine(Parts(_own_ipam, lambda request: _data_plane(request, note), note))
+    return Engine(Parts(own_ipam, lambda request: _data_plane(request, note), note))
 
 
-def _own_ipam() -> Ipam:
+def own_ipam() -> Ipam:
+    """Our IPAM for a process of its own, which polls, and leaves what rests to a sweeper."""
+    from neutron_cni.ipam.pauses import Polling
     from neutron_cni.ipam.service import NeutronIpam
+    from neutron_cni.ipam.sweeper import start_sweeper
 
-    return NeutronIpam()
+    return NeutronIpam(Polling, start_sweeper)
 
 
 def _data_plane(request: Request, note: Callable[[str], None]) -> DataPlane:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from random import Random
 from uuid import uuid4
 
 from neutron_cni.ipam import settling
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
-from neutron_cni.ipam.sweeper import start_sweeper
+from neutron_cni.ipam.pauses import Pauses
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.store.record import owner_of_call
 from neutron_cni.store.sandbox import inode_of, is_gone
@@ -29,13 +28,20 @@ from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease
 
-FIRST_POLL, LAST_POLL = 0.01, 0.15
-"""How long a waiting process sleeps between looks at its request: seconds, growing, so that fifty
-who wait for one leave it the processor."""
-
 
 class NeutronIpam:
-    """The in-process host of IPAM: no daemon, many processes, one store."""
+    """See `Ipam`. The two things that differ between hosts are given to it.
+
+    `pauses` makes the pauses of one call that waits for another process to serve its request.
+    `give_back_later` sees to it that what is due in the store of a state folder (a path) is given
+    back to Neutron by somebody; it never raises.
+    """
+
+    def __init__(
+        self, pauses: Callable[[], Pauses], give_back_later: Callable[[str], None]
+    ) -> None:
+        self._pauses = pauses
+        self._give_back_later = give_back_later
 
     def acquire(self, request: IpamRequest) -> Lease:
         """See `Ipam.acquire`."""
@@ -45,13 +51,15 @@ class NeutronIpam:
             try:
                 if record.state is State.HELD and record.lease is not None:
                     return record.lease
-                return _served(store, record, request)
+                return _served(store, record, request, self._pauses())
             except BaseException:
                 _give_up(store, record.id, wish.owner)
                 raise
             finally:
-                # Also after success: the last sweeper may have been killed.
-                _sweep_if_due(store, request.config)
+                # Also after success: whoever should have done it may have been killed.
+                with suppress(CniError):
+                    if store.due(time.time()):
+                        self._give_back_later(request.config.state_dir)
 
     def lookup(self, request: IpamRequest) -> Lease | None:
         """See `Ipam.lookup`."""
@@ -67,7 +75,7 @@ class NeutronIpam:
                 store.release(record.id, record.config.quarantine)
             waiting = bool(store.due(time.time()))
         if waiting:
-            start_sweeper(request.config.state_dir)
+            self._give_back_later(request.config.state_dir)
 
     def verify(self, request: IpamRequest) -> list[str]:
         """See `Ipam.verify`."""
@@ -96,14 +104,7 @@ class NeutronIpam:
                     store.release(record.id, record.config.quarantine)
             waiting = bool(store.due(time.time()))
         if waiting:
-            start_sweeper(config.state_dir)
-
-
-def _sweep_if_due(store: Store, config: IpamConfig) -> None:
-    """Have a sweeper run where there is work for it; the call's own outcome is not its matter."""
-    with suppress(CniError):
-        if store.due(time.time()):
-            start_sweeper(config.state_dir)
+            self._give_back_later(config.state_dir)
 
 
 def _adopted_and_gone(record: Record) -> bool:
@@ -131,10 +132,10 @@ def _wish(request: IpamRequest) -> Record:
     )
 
 
-def _served(store: Store, wish: Record, request: IpamRequest) -> Lease:
+def _served(store: Store, wish: Record, request: IpamRequest, pauses: Pauses) -> Lease:
     """Wait until somebody, perhaps we, has served the request."""
     lock = anchor_lock(request.config.state_dir, wish.anchor)
-    random, pause, seen = Random(), FIRST_POLL, -1
+    seen = -1
     while True:
         version = store.version()
         lease = _outcome(store.get(wish.id)) if version != seen else None
@@ -148,9 +149,7 @@ def _served(store: Store, wish: Record, request: IpamRequest) -> Lease:
             seen = -1
             continue
         seen = version
-        left = request.deadline.require(f"waiting for the address of {wish}")
-        time.sleep(min(left, random.uniform(pause / 2, pause)))
-        pause = min(LAST_POLL, pause * 1.5)
+        pauses.wait(request.deadline.require(f"waiting for the address of {wish}"))
 
 
 def _settled(store: Store, wish: Record, deadline: Deadline) -> Lease | None:
