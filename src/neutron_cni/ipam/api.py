@@ -35,7 +35,10 @@ class Ipam(Protocol):
         """The lease as the store has it, without asking Neutron; None where there is none."""
 
     def release(self, request: IpamRequest) -> None:
-        """Give the addresses back. Of the unknown: nothing. Succeeds while Neutron is down."""
+        """Release the attachment's lease, if it has one; succeeds while Neutron is down.
+
+        The addresses rest, still reserved in Neutron, and leave it later.
+        """
 
     def verify(self, request: IpamRequest) -> list[str]:
         """Sentences that name what differs between store and Neutron; none when all is well."""

@@ -59,7 +59,7 @@ class FileLock:
             return 0, 0.0
 
     def release(self) -> None:
-        """Give it back; without it: nothing."""
+        """Free the lock; does nothing where we do not have it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,9 +1,9 @@
 """`cni-ipam-neutron` itself: requests are written ahead, whoever has the lock serves them all.
 
-Sequence of ADD: write the wish; until it is served, try the anchor's lock; whoever gets it settles
-the whole queue in one go (modes/). Sequence of DEL: one local transaction; Neutron is asked later,
-by the next holder of the lock or by the sweeper. So a DEL never waits for a cloud, and of fifty
-ADDs one talks to Neutron.
+Sequence of ADD: write the request into the store; until it is served, try the anchor's lock;
+whoever gets it settles the whole queue in one go (modes/). Sequence of DEL: one local transaction;
+Neutron is asked later, by the next holder of the lock or by the sweeper. So a DEL never waits for a
+cloud, and of fifty ADDs one talks to Neutron.
 """
 
 from __future__ import annotations
@@ -100,15 +100,18 @@ class NeutronIpam:
             for record in store.all():
                 if record.token in tokens or not record.abandoned_or_held:
                     continue
-                if record.network == network or _adopted_and_gone(record):
+                if record.network == network or _recovered_and_gone(record):
                     store.release(record.id, record.config.quarantine)
             waiting = bool(store.due(time.time()))
         if waiting:
             self._give_back_later(config.state_dir)
 
 
-def _adopted_and_gone(record: Record) -> bool:
-    """A lease whose network a lost store knew: another's unless its namespace has ended."""
+def _recovered_and_gone(record: Record) -> bool:
+    """Whether it is a recovered lease, whose network is not known, of a namespace that ended.
+
+    While its namespace lives it may be of another network, whose GC is to judge it.
+    """
     return not record.network and is_gone(record.attachment.netns, record.netns_inode)
 
 

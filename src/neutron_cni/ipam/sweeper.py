@@ -67,12 +67,11 @@ def _lock(state_dir: str) -> FileLock:
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
-    """What could not be given back: when to try it again, and how long to wait after that.
+    """Leases that could not be given back: when to try again, and how long to wait after that.
 
-    By the monotonic clock, as the other may be set back by hours.
-
-    What becomes due meanwhile does not wait for it: the one may be an address that a floating IP
-    points at, which nobody takes away for days.
+    `at` is by the monotonic clock, as the other may be set back by hours. Leases that become due
+    meanwhile do not wait for these (`tried`): one of them may have an address that a floating IP
+    points at, for days.
     """
 
     at: float = 0.0

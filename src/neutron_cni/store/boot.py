@@ -9,7 +9,7 @@ from neutron_cni.store.record import from_row
 
 
 def release_all(db: sqlite3.Connection, late_answer_seconds: float) -> None:
-    """What was held rests, as after a DEL, then goes back. Inside of a transaction."""
+    """Held leases go into quarantine, as by DEL; requests go. Called inside of a transaction."""
     now = time.time()
     for row in db.execute("SELECT * FROM lease WHERE state = 'held'").fetchall():
         rest = from_row(row, ()).config.quarantine

@@ -50,7 +50,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class PortAddress:
-    """One address of a lease, its subnet, and the Neutron port that reserves it."""
+    """One address of a lease, its subnet, and the Neutron port that has it as a fixed IP."""
 
     address: IPAddress
     subnet_id: str
@@ -59,7 +59,7 @@ class PortAddress:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One address, and whose it is: the lease's row, attachment (`token`) and state."""
+    """One address of a lease: the lease's row, attachment (`token`) and state."""
 
     record_id: int
     token: str
@@ -111,7 +111,7 @@ class Record:
 
     @property
     def owner_alive(self) -> bool:
-        """Whether the process that asked is still there to take the answer."""
+        """Whether the process whose call waits is still there to take the answer."""
         pid, _, rest = self.owner.partition(":")
         return bool(pid) and process_identity(int(pid)) == f"{pid}:{rest.partition(':')[0]}"
 
@@ -123,7 +123,7 @@ class Record:
         return self.state is State.HELD
 
     def may_be_of(self, network: str, attachment: Attachment) -> bool:
-        """Whether the lease is this attachment's. Of an adopted one only the token is known."""
+        """Whether the lease is this attachment's. Of a recovered one only the token is known."""
         if not self.attachment.container_id:
             return True
         ours = (self.network, self.attachment.container_id, self.attachment.ifname)

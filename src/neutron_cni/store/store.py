@@ -169,9 +169,10 @@ class Store(Database):
                     self._write_addresses(record_id, ())
 
     def return_to_wanted_and_watch(self, record_ids: Iterable[int], until: float) -> None:
-        """Other addresses shall be had, though these may have been made: intended -> wanted.
+        """Have others chosen, though Neutron may have the present addresses: intended -> wanted.
 
-        The old ones stay behind in a lease of their own, released and watched until `until`.
+        These move to a lease of their own, which is released, and watched until `until` (Unix
+        seconds).
         """
         with self._transaction():
             for record_id in record_ids:
@@ -194,7 +195,7 @@ class Store(Database):
     def release(self, record_id: int, quarantine: float, owner: str = "") -> None:
         """DEL: whatever the lease's state, its attachment has none from now on.
 
-        With `owner` only if that process is the one that waits for it.
+        With `owner` only if that call is the one that waits for it (`Record.owner`).
         """
         now = time.time()
         with self._transaction():
@@ -212,9 +213,9 @@ class Store(Database):
                 self._move(record_id, (State.HELD,), State.COOLING, until=now + quarantine)
 
     def hold_again(self, record_id: int, netns: str, inode: int) -> None:
-        """A namespace has the address after all: cooling -> held.
+        """A namespace has a recovered lease's address after all: cooling -> held.
 
-        Where the attachment has another lease by now, this one rests on.
+        Where the attachment has another lease by now, this one's quarantine begins anew.
         """
         with self._transaction():
             record = self.get(record_id)
@@ -231,7 +232,7 @@ class Store(Database):
                 self._move(record_id, (State.COOLING,), State.COOLING, until=until)
 
     def end_quarantine(self, record_ids: Iterable[int]) -> None:
-        """The rest is over: cooling -> released, written before Neutron is asked."""
+        """The quarantine is over: cooling -> released, written before Neutron is asked."""
         with self._transaction():
             for record_id in record_ids:
                 self._move(record_id, (State.COOLING,), State.RELEASED, until=0.0)
@@ -242,7 +243,7 @@ class Store(Database):
             self._forget(record_ids)
 
     def drop(self, records: Iterable[Record]) -> None:
-        """Nothing was done for these and nobody waits. Who has asked again meanwhile, stays."""
+        """Remove requests for which nothing was done, except where a new call waits for one."""
         with self._transaction():
             self._db.executemany(
                 "DELETE FROM lease WHERE id = ? AND owner = ? AND state IN ('wanted', 'failed')",
@@ -250,7 +251,7 @@ class Store(Database):
             )
 
     def add_recovered(self, record: Record) -> None:
-        """A lease found in Neutron that this store lost (or never had the time to write)."""
+        """A new row for what was found in Neutron with our mark, and no lease: it was lost."""
         with self._transaction():
             self._insert(record)
 
@@ -273,8 +274,7 @@ class Store(Database):
             raise machine.CopiedStore
 
     def _note_clock(self) -> None:
-        """After the clock was set back, a rest would last until it is that late again: it begins
-        anew."""
+        """Begin quarantines anew which a clock that was set back would make last for hours."""
         latest = time.time() + CLOCK_TOLERANCE
         with self._errors():
             ahead = self._db.execute("SELECT 1 FROM lease WHERE changed > ?", (latest,)).fetchone()
@@ -293,7 +293,7 @@ class Store(Database):
             )
 
     def _note_boot(self) -> None:
-        """After a reboot no sandbox of before exists: their addresses rest, then go back."""
+        """After a reboot no sandbox of before exists: what was held goes into quarantine."""
         boot = BOOT_ID.read_text().strip()
         if self.fact("boot") == boot:
             return
@@ -310,11 +310,11 @@ class Store(Database):
 def _may_be_asked_for(existing: Record, record: Record) -> bool:
     """Whether the request is the lease's attachment's own, as far as tokens and namespaces tell.
 
-    Of an adopted lease only the token is known, and the namespace that has its address: if that
+    Of a recovered lease only the token is known, and the namespace that has its address: if that
     lives and is another than the request's, the token is the same by chance.
     """
     if not existing.may_be_of(record.network, record.attachment):
         return False
-    adopted = not existing.attachment.container_id
+    recovered = not existing.attachment.container_id
     in_use = existing.netns_inode and inode_of(existing.attachment.netns) == existing.netns_inode
-    return not (adopted and in_use and existing.netns_inode != record.netns_inode)
+    return not (recovered and in_use and existing.netns_inode != record.netns_inode)

@@ -47,7 +47,7 @@ def settle(context: Context) -> None:
         port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     except CniError as error:
         if error.code == Code.PORT_NOT_FOUND:
-            context.store.end_quarantine(context.quarantines_over())
+            context.store.end_quarantine(context.over_quarantine())
             _remove_reservations(context, None, _Progress())
         raise
     network = read_pod_network(context.neutron, port.network_id)
@@ -181,7 +181,7 @@ def _reserve(
 
 
 def _paired_already(made: Port, port: Port, record: Record) -> CniError | None:
-    """Neutron thought the address free, but a pair lets it through: somebody's virtual address.
+    """The address was free for Neutron, but a pair lets it through: somebody's virtual address.
 
     An error only where just this address was asked for; otherwise another is tried.
     """
@@ -198,8 +198,8 @@ def _paired_already(made: Port, port: Port, record: Record) -> CniError | None:
 def _wanted_pairs(
     context: Context, port: Port, progress: _Progress
 ) -> tuple[list[AddressPair] | None, list[Record]]:
-    """The list as it should be (None: it is), and the leases that join with it."""
-    context.store.end_quarantine(context.quarantines_over())
+    """The list of pairs as it should be (None: as it is), and the leases that join with it."""
+    context.store.end_quarantine(context.over_quarantine())
     records = context.records()
     leaving = _leaving(context, [r for r in records if r.state is State.RELEASED])
     joining = [r for r in records if r.state is State.INTENDED and r.addresses]
@@ -242,7 +242,7 @@ def _turn_away(
     error: PairLimit,
     progress: _Progress,
 ) -> None:
-    """Neutron refused the whole list: the latest comers go, their reserving ports too."""
+    """Neutron refused the list as too long: the latest requests fail, their reserving ports go."""
     if error.limit is not None:
         pair_limit.learn(context, error.limit)
     newcomers = _addresses(joining) - own_pairs(port)
@@ -258,7 +258,10 @@ def _turn_away(
 
 
 def _remove_reservations(context: Context, port: Port | None, progress: _Progress) -> None:
-    """The pairs are gone, so the reserving ports may go: nobody can use the address here."""
+    """Delete the reserving ports of released leases whose pairs are gone: no pod can use them.
+
+    `port`: the VM's, None where it can't be found.
+    """
     present = set() if port is None else own_pairs(port)
     for record in context.records():
         if record.state is not State.RELEASED or record.id in progress.blocked:
@@ -279,7 +282,7 @@ def _pairs_go_first(context: Context, port: Port | None) -> Callable[[Port], Non
 
 
 def _leaving(context: Context, records: list[Record]) -> set[IPAddress]:
-    """What these leases had and no other has now: of all queues."""
+    """The addresses of these leases that no live lease, of any queue, has now."""
     live = live_addresses(context)
     return {
         item.address

@@ -1,4 +1,4 @@
-"""What every mode needs to settle one anchor."""
+"""What the page of a mode works with: store, Neutron, node, and the anchor that it serves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ NamespaceWith = Callable[[IPAddress], str]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts, and the anchor in question. `install` marks what is ours in Neutron.
+    """One anchor, and all that is needed to serve it.
+
+    `install`: this installation's id in Neutron's tags (6 hex digits).
 
     `configs`: those of the networks that share the anchor, the newest last. What concerns one
     lease follows the configuration in its own record; what concerns all, such as finding the VM's
@@ -43,11 +45,12 @@ class Context:
         """The newest configuration."""
         return self.configs[-1]
 
-    def quarantines_over(self) -> list[int]:
-        """The anchor's leases of this mode whose rest is over now.
+    def over_quarantine(self) -> list[int]:
+        """Rows of the anchor's leases of this mode whose quarantine is over.
 
-        One that was adopted rests on suspicion: its namespace was not seen to have the address,
-        perhaps because it did not have it yet. If it has now, the lease is held after all.
+        A recovered lease was put into quarantine because no namespace had its address, perhaps
+        because the main plugin had not given it one yet. If a namespace has the address now, the
+        lease is held again, and not returned.
         """
         over: list[int] = []
         for record in self.records():
@@ -65,13 +68,15 @@ class Context:
         return next((path for path in found if path), "")
 
     def records(self) -> list[Record]:
-        """The anchor's leases of this mode, without requests that nobody waits for any more."""
+        """The anchor's leases of this mode, oldest first.
+
+        Requests for which nothing was done yet, and whose process is gone, are dropped first.
+        """
         mine: list[Record] = []
         orphaned: list[Record] = []
         for record in self.store.queue(self.anchor):
             if record.config.mode is not self.config.mode:
                 continue
-            # The process that asked is gone and nothing was done for it yet: nothing to undo.
             if record.state in (State.WANTED, State.FAILED) and not record.owner_alive:
                 orphaned.append(record)
             else:

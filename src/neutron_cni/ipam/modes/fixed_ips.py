@@ -16,8 +16,8 @@ from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
 from neutron_cni.ipam.modes.fixed_ips_recording import (
     Progress,
-    begin,
     contested,
+    first_progress,
     is_vms_own,
     record_vm_port,
 )
@@ -43,8 +43,8 @@ def settle(context: Context) -> None:
             previous_port.release_on_previous_ports(context)
         raise
     network = read_pod_network(context.neutron, port.network_id)
-    context.store.end_quarantine(context.quarantines_over())
-    progress = begin(context, port)
+    context.store.end_quarantine(context.over_quarantine())
+    progress = first_progress(context, port)
     previous_port.empty_previous_ports(context, port, progress)
     for _ in range(MAX_ROUNDS):
         port = record_vm_port(context, port, network, progress)

@@ -1,4 +1,4 @@
-"""Taking stock in mode `fixed-ips`: what the VM's port shows is written into the store.
+"""Mode `fixed-ips`: what the VM's port shows is written into the store.
 
 Whose is an address on the port? A lease that was held once had it confirmed. Before that our
 claim says so: it is written before the update, so an address that was there earlier has none. But
@@ -25,7 +25,7 @@ class Progress:
     """What one `settle` has learnt so far."""
 
     made: set[int] = field(default_factory=set)
-    """Leases whose addresses Neutron said that it had added."""
+    """Leases whose addresses are on the port by Neutron's own answer."""
     uncertain: set[int] = field(default_factory=set)
     """Leases whose addresses may have been added: the answer was lost, or the process died."""
     used: set[IPAddress] | None = None
@@ -37,16 +37,20 @@ class Progress:
     lost: set[IPAddress] = field(default_factory=set)
     """Addresses of live pods that went from the port and can't be had back."""
     elsewhere: set[int] = field(default_factory=set)
-    """Released leases that a port which the VM had before still carries."""
+    """Released leases whose addresses are still on a port that the VM had before."""
     limit: int | None = None
-    """A whole update was refused for one of its parts: so many parts at most in the next."""
+    """How many parts the next update may have, as Neutron refused a larger one; None: any."""
     races: int = 0
+    """Updates that were lost to other writers of the port."""
     unanswered: int = 0
+    """Updates whose answer was lost."""
 
 
-def begin(context: Context, port: Port) -> Progress:
-    """What a predecessor may have done: an update follows the claim, so without one there was
-    none."""
+def first_progress(context: Context, port: Port) -> Progress:
+    """The progress that `settle` begins with: leases that a dead process may have served already.
+
+    A process claims addresses before it updates the port: without its claims none was served.
+    """
     return Progress(
         uncertain={
             record.id
@@ -59,11 +63,15 @@ def begin(context: Context, port: Port) -> Progress:
 
 
 def record_vm_port(context: Context, port: Port, network: PodNetwork, progress: Progress) -> Port:
-    """Record what the port shows: ours but unknown, confirmed, and gone. The port as it then is."""
-    port = _adopt(context, port, network)
-    port = _reclaim(context, port, progress)
+    """Write into the store what the VM's port shows; returns the port as it then is.
+
+    Addresses with our claim and no lease get one again. Intended leases are held once the port has
+    their addresses, and released ones are forgotten once it has not.
+    """
+    port = _recover_lost(context, port, network)
+    port = _write_missing_claims(context, port, progress)
     records = context.records()
-    _note_arrivals(context, port, records)
+    _note_moved(context, port, records)
     certain = progress.made | progress.uncertain
     confirmed = {
         record.id: (record.addresses, network.lease(record.addresses, port.id, announce=False))
@@ -87,7 +95,7 @@ def record_vm_port(context: Context, port: Port, network: PodNetwork, progress: 
 
 
 def tags_of(record: Record, context: Context) -> list[str]:
-    """The claims of a lease, as tags."""
+    """The claims of a lease, as tags of the VM's port."""
     return [Claim(item.address, context.install, record.token).tag for item in record.addresses]
 
 
@@ -99,7 +107,7 @@ def contested(record: Record, context: Context, port: Port) -> bool:
 
 
 def live_addresses(context: Context) -> set[tuple[str, IPAddress]]:
-    """Subnet and address of every lease that is, or may soon be, used: of all queues."""
+    """(subnet id, address) of every lease, of all queues, that a pod uses or may soon use."""
     return {
         (entry.subnet_id, entry.address)
         for entry in context.store.entries()
@@ -110,7 +118,11 @@ def live_addresses(context: Context) -> set[tuple[str, IPAddress]]:
 def removable(
     record: Record, context: Context, port: Port, live: set[tuple[str, IPAddress]]
 ) -> set[IPAddress]:
-    """What of a released lease is on the port by our doing, so that we may take it off."""
+    """A released lease's addresses that are on the port because we put them there: we may take them
+    off.
+
+    `live`: what `live_addresses` returned; another lease may have got the address since.
+    """
     was_held = record.lease is not None
     if not was_held and contested(record, context, port):
         return set()
@@ -127,16 +139,17 @@ def removable(
 
 
 def is_vms_own(item: PortAddress, token: str, install: str, port: Port) -> bool:
-    """Whether the port has a lease's address, but not by our doing: as its own, for example."""
+    """Whether the port has the address although we did not put it there: it is the VM's own."""
     claimed = Claim(item.address, install, token).tag in port.tags
     return item.address in port.addresses and item.port_id != port.id and not claimed
 
 
-def _reclaim(context: Context, port: Port, progress: Progress) -> Port:
-    """Claims that are missing, written again: who rewrites a port's tags may lose them.
+def _write_missing_claims(context: Context, port: Port, progress: Progress) -> Port:
+    """Write claims again that the port's tags lack: whoever replaces all tags of a port loses them.
 
-    And those of live pods whose address is not on the port, before it is put there. Not of what
-    the port has as its own: a VM that is made anew may get an address that was a pod's.
+    Held leases whose address is not on the port get their claim before the address is put back. An
+    address that the port has as its own gets none: a VM that is made anew may be given one that was
+    a pod's.
     """
     wanted = {
         Claim(item.address, context.install, record.token).tag
@@ -156,8 +169,8 @@ def _reclaim(context: Context, port: Port, progress: Progress) -> Port:
     return context.neutron.port(port.id)
 
 
-def _note_arrivals(context: Context, port: Port, records: list[Record]) -> None:
-    """Live pods' addresses that came to this port from one that the VM had before."""
+def _note_moved(context: Context, port: Port, records: list[Record]) -> None:
+    """Have the store name this port for held leases that came to it from one that the VM had."""
     for record in records:
         if record.state is not State.HELD or not _is_there(record, context, port):
             continue
@@ -175,13 +188,13 @@ def _is_there(record: Record, context: Context, port: Port) -> bool:
     )
 
 
-def _adopt(context: Context, port: Port, network: PodNetwork) -> Port:
-    """Take over what carries our claim and has no row: the store was lost."""
-    if not _unknown(context, port):
+def _recover_lost(context: Context, port: Port, network: PodNetwork) -> Port:
+    """Give leases to our claims that have none: the store was lost."""
+    if not _claims_without_lease(context, port):
         return port
     # Another queue may have removed claim and row since the port was read; then it is not lost.
     port = context.neutron.port(port.id)
-    for token, claims in _unknown(context, port).items():
+    for token, claims in _claims_without_lease(context, port).items():
         there = [claim for claim in claims if claim.address in port.addresses]
         coming = [claim for claim in claims if claim.address not in port.addresses]
         if there:
@@ -191,7 +204,7 @@ def _adopt(context: Context, port: Port, network: PodNetwork) -> Port:
     return port
 
 
-def _unknown(context: Context, port: Port) -> dict[str, list[Claim]]:
+def _claims_without_lease(context: Context, port: Port) -> dict[str, list[Claim]]:
     ours = [claim for claim in claims_in(port.tags) if claim.install == context.install]
     if not ours:
         return {}

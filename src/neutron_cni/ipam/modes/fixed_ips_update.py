@@ -37,6 +37,7 @@ from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
 
 MAX_UNANSWERED = 5
+"""Updates whose answer was lost, after which `settle` gives up."""
 BLOCKED_SECONDS = 60.0
 """An address that could not leave is not tried again so soon in an update that serves an ADD."""
 
@@ -59,7 +60,7 @@ class Change:
 
     @property
     def size(self) -> int:
-        """How many parts it has, each of which Neutron may refuse it for."""
+        """How many parts it has: Neutron may refuse the whole update because of each."""
         return len(self.picks) + len(self.missing) + len(self.leaving)
 
 
@@ -110,7 +111,7 @@ def _picks(
     records: list[Record],
     progress: Progress,
 ) -> dict[int, tuple[PortAddress, ...]]:
-    """Addresses for those who wait; an intention that was interrupted is taken up as it was."""
+    """Addresses for those who wait; what a dead process had intended stays as it was written."""
     intended = {r.id: r.addresses for r in records if r.state is State.INTENDED and r.addresses}
     waiting = [
         r
@@ -134,7 +135,7 @@ def _choose(
     waiting: list[Record],
     progress: Progress,
 ) -> Choice:
-    """For each from the subnets of its own configuration: several networks share a queue."""
+    """Choose for each from its own configuration's subnets: several networks share a queue."""
     if progress.used is None:
         progress.used = context.neutron.addresses_in_use(port.network_id)
     everybody = context.store.entries()
@@ -160,7 +161,10 @@ def _choose(
 
 
 def make(context: Context, port: Port, change: Change, progress: Progress) -> Port:
-    """Claim, update, and return the port as it then is; what a retry mends is not raised."""
+    """Claim the new addresses, update the port, and return it as it then is.
+
+    Raises CniError; not where another round of `settle` may mend it.
+    """
     port = _claim(context, port, change)
     others = _taken_by_others(context, port, change, progress)
     if others:
@@ -194,12 +198,12 @@ def make(context: Context, port: Port, change: Change, progress: Progress) -> Po
 
 
 def _pause(context: Context) -> None:
-    """Another writer is given way, with jitter."""
+    """Let another writer of the port go first; for a random time, as that one may do the same."""
     time.sleep(min(context.deadline.left, context.random.uniform(0.02, 0.2)))
 
 
 def _claim(context: Context, port: Port, change: Change) -> Port:
-    """Write our claims and read everybody's: the port as it is after that."""
+    """Write our claims; returns the port as it is after that, with everybody's claims."""
     records = [context.store.get(record_id) for record_id in change.picks]
     tags = [tag for record in records if record is not None for tag in tags_of(record, context)]
     missing = [tag for tag in tags if tag not in port.tags]
@@ -230,7 +234,11 @@ def _taken_by_others(context: Context, port: Port, change: Change, progress: Pro
 
 
 def _choose_again(context: Context, port: Port, record_ids: list[int], progress: Progress) -> None:
-    """Another address for these. What may have been made for them is watched, and undone."""
+    """Have other addresses chosen for these leases.
+
+    Addresses that may be on the port already stay behind in released leases: these are watched, and
+    their addresses taken off.
+    """
     perhaps_made = progress.uncertain | progress.made
     watched = [item for item in record_ids if item in perhaps_made]
     context.store.return_to_wanted_and_watch(watched, time.time() + LATE_ANSWER_SECONDS)
@@ -252,7 +260,8 @@ def _avoid_taken(
     progress.used = context.neutron.addresses_in_use(port.network_id)
     taken = (change.joining.keys() & progress.used) - port.addresses
     if not taken:
-        # That port is hidden from us.
+        # The address belongs to a port in a project that we can't list, so we don't know which of
+        # ours it is: halve the update.
         _halve(context, port, change, progress, error)
         return
     progress.lost |= taken & change.missing.keys()
@@ -267,7 +276,10 @@ def _avoid_taken(
 def _halve(
     context: Context, port: Port, change: Change, progress: Progress, error: CniError
 ) -> None:
-    """Something in the update is wrong: halve it until that is found, and do without it."""
+    """Neutron refuses the update for one of its parts and does not say which.
+
+    The next update has half of the parts. Once it has one only, that part is the one: do without.
+    """
     if change.size > 1:
         progress.limit = max(1, change.size // 2)
         return

@@ -17,12 +17,12 @@ def known(context: Context) -> int | None:
 
 
 def learn(context: Context, limit: int) -> None:
-    """Neutron refused a pair and said so."""
+    """Remember the limit that Neutron told when it refused a list of pairs."""
     context.store.remember(_fact(context), str(limit))
 
 
 def exceeded(context: Context, count: int) -> None:
-    """Neutron took so many pairs: a smaller limit than that is no more."""
+    """Neutron accepted `count` pairs: forget a remembered limit that is smaller."""
     limit = known(context)
     if limit is not None and count > limit:
         context.store.remember(_fact(context), None)

@@ -33,7 +33,7 @@ of bare metal, which answers for itself. Both may be set by any member of the pr
 def settle(context: Context) -> None:
     """See `ModePage`. Makes and removes ports until store and Neutron agree."""
     _recover_lost_once(context)
-    context.store.end_quarantine(context.quarantines_over())
+    context.store.end_quarantine(context.over_quarantine())
     for record in context.records():
         if record.state in (State.WANTED, State.INTENDED):
             _acquire(context, record)

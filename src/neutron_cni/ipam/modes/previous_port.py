@@ -2,7 +2,8 @@
 
 A VM that is made anew with its disks, or gets another NIC, has another port. The old one may live
 on (if a user made it, Nova leaves it), with the pods' addresses on it, and Neutron lets nobody
-else have them. Which port has an address is in the store; which has a pair, in a tag.
+else have them. The store says which port has an address, and a tag of the reserving port which
+port has its pair.
 """
 
 from __future__ import annotations
@@ -27,26 +28,29 @@ from neutron_cni.store import Record, State
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 
-_TRIES = 10
+MAX_TRIES = 10
 
 
 def empty_previous_ports(context: Context, port: Port, progress: Progress) -> None:
-    """Take what is ours off every port that is the VM's no more; its pods' go to `port` then.
+    """Take pods' addresses off the ports that the VM had before; those of live pods go to `port`.
+
+    `port` is the one that it has now. Here they are only taken off; `settle` then adds them.
 
     A port that the VM still has as another NIC keeps what live pods use: the default route may
     have changed for a moment only.
     """
-    for port_id in _ports(context.records()) - {port.id}:
-        former = _read(context, port_id)
-        if former is None:
+    for port_id in _port_ids(context.records()) - {port.id}:
+        previous = _read(context, port_id)
+        if previous is None:
             continue
-        # An update that was under way may still reach it: watched, as a released lease.
-        interrupted = [r.id for r in _of(context, port_id) if r.state is State.INTENDED]
+        # An update that a dead process sent may still arrive at the old port: its addresses are
+        # watched there, in a released lease.
+        interrupted = [r.id for r in _leases_on(context, port_id) if r.state is State.INTENDED]
         context.store.return_to_wanted_and_watch(interrupted, time.time() + LATE_ANSWER_SECONDS)
-        records = _of(context, port_id)
-        still_here = former.device_id and former.device_id == port.device_id
+        records = _leases_on(context, port_id)
+        still_here = previous.device_id and previous.device_id == port.device_id
         leaving = [r for r in records if not (still_here and r.state is State.HELD)]
-        kept = _take_off(context, former, leaving)
+        kept = _take_off(context, previous, leaving)
         progress.elsewhere |= kept
         progress.lost |= {
             item.address
@@ -57,43 +61,48 @@ def empty_previous_ports(context: Context, port: Port, progress: Progress) -> No
 
 
 def release_on_previous_ports(context: Context) -> None:
-    """For a VM whose port can't be found: released leases are given back, and then forgotten."""
-    context.store.end_quarantine(context.quarantines_over())
-    for port_id in _ports(context.records()):
-        released = [r for r in _of(context, port_id) if r.state is State.RELEASED]
-        former = _read(context, port_id)
-        kept = set() if former is None else _take_off(context, former, released)
+    """Take released leases' addresses off the ports that the store names, and forget the leases.
+
+    For a VM whose present port can't be found, so that `settle` can do no more.
+    """
+    context.store.end_quarantine(context.over_quarantine())
+    for port_id in _port_ids(context.records()):
+        released = [r for r in _leases_on(context, port_id) if r.state is State.RELEASED]
+        previous = _read(context, port_id)
+        kept = set() if previous is None else _take_off(context, previous, released)
         now = time.time()
         context.store.forget([r.id for r in released if r.id not in kept and r.until <= now])
 
 
-def remove_pairs_elsewhere(context: Context, reserved: Port, port: Port | None) -> None:
-    """The pair goes from a port that the VM had when the lease was made, if that lives on.
+def remove_pairs_elsewhere(context: Context, reserving: Port, port: Port | None) -> None:
+    """Remove a reserving port's pairs from ports that the VM had before, where these still exist.
 
     `port`: the one that it has now, None where it can't be found.
     """
-    for parent in reserving_port.parents(reserved):
+    for parent in reserving_port.parents(reserving):
         if port is not None and parent == port.id:
             continue
         with suppress(NotFound, Forbidden):
-            former = context.neutron.port(parent)
-            pairs = [p for p in former.address_pairs if p.single not in reserved.addresses]
-            if len(pairs) < len(former.address_pairs):
-                context.neutron.set_address_pairs(former, pairs)
+            previous = context.neutron.port(parent)
+            pairs = [p for p in previous.address_pairs if p.single not in reserving.addresses]
+            if len(pairs) < len(previous.address_pairs):
+                context.neutron.set_address_pairs(previous, pairs)
 
 
-def move_pair(context: Context, reserved: Port, port: Port) -> None:
-    """A live pod's pair comes to the VM's port: that is written down before, and undone where it
-    was."""
-    parents = reserving_port.parents(reserved)
+def move_pair(context: Context, reserving: Port, port: Port) -> None:
+    """Prepare that a live pod's pair is on the VM's present port, and on none that it had before.
+
+    The new parent is written in a tag first; `settle` then adds the pair.
+    """
+    parents = reserving_port.parents(reserving)
     if parents == [port.id] or not any(is_or_was_vm_port(context, item, port) for item in parents):
         return
-    context.neutron.add_tags(reserved.id, [f"ncni-parent={port.id}"])
+    context.neutron.add_tags(reserving.id, [f"ncni-parent={port.id}"])
     with suppress(ObjectInUse, Refused, StaleRevision, AnswerLost):  # then at the next call
-        remove_pairs_elsewhere(context, reserved, port)
+        remove_pairs_elsewhere(context, reserving, port)
         for parent in parents:
             if parent != port.id:
-                context.neutron.remove_tag(reserved.id, f"ncni-parent={parent}")
+                context.neutron.remove_tag(reserving.id, f"ncni-parent={parent}")
 
 
 def is_or_was_vm_port(context: Context, parent: str, port: Port) -> bool:
@@ -107,11 +116,11 @@ def is_or_was_vm_port(context: Context, parent: str, port: Port) -> bool:
     return before.device_id == "" or before.device_id != port.device_id
 
 
-def _ports(records: Iterable[Record]) -> set[str]:
+def _port_ids(records: Iterable[Record]) -> set[str]:
     return {item.port_id for record in records for item in record.addresses} - {""}
 
 
-def _of(context: Context, port_id: str) -> list[Record]:
+def _leases_on(context: Context, port_id: str) -> list[Record]:
     return [
         record
         for record in context.records()
@@ -126,31 +135,34 @@ def _read(context: Context, port_id: str) -> Port | None:
         return None
 
 
-def _take_off(context: Context, former: Port, records: list[Record]) -> set[int]:
-    """Addresses, then claims, of the released and the live; the leases that it still carries."""
+def _take_off(context: Context, previous: Port, records: list[Record]) -> set[int]:
+    """Take the addresses of released and held leases off a port, then their claims.
+
+    Returns the rows of the leases whose addresses it still has.
+    """
     records = [r for r in records if r.state in (State.RELEASED, State.HELD)]
-    for _ in range(_TRIES):
-        leaving = _ours(context, former, records)
+    for _ in range(MAX_TRIES):
+        leaving = _addresses_put_on(context, previous, records)
         if not leaving:
             break
-        left = [item for item in former.fixed_ips if item.address not in leaving]
+        left = [item for item in previous.fixed_ips if item.address not in leaving]
         try:
-            former = context.neutron.set_fixed_ips(former, left)
+            previous = context.neutron.set_fixed_ips(previous, left)
         except (StaleRevision, AnswerLost):
-            former = context.neutron.port(former.id)
+            previous = context.neutron.port(previous.id)
         except (ObjectInUse, Refused, Forbidden, NotFound):
             # A floating IP points there, or the port is not ours to change: later, then.
             break
-    there = _ours(context, former, records)
+    there = _addresses_put_on(context, previous, records)
     kept = {r.id for r in records if any(item.address in there for item in r.addresses)}
     gone = [record for record in records if record.id not in kept]
-    for tag in {tag for record in gone for tag in tags_of(record, context)} & former.tags:
-        context.neutron.remove_tag(former.id, tag)
+    for tag in {tag for record in gone for tag in tags_of(record, context)} & previous.tags:
+        context.neutron.remove_tag(previous.id, tag)
     return kept
 
 
-def _ours(context: Context, former: Port, records: list[Record]) -> set[IPAddress]:
-    """What these leases have on that port by our doing."""
+def _addresses_put_on(context: Context, previous: Port, records: list[Record]) -> set[IPAddress]:
+    """The addresses of these leases that are on that port because we put them there."""
     moving = {
         (item.subnet_id, item.address)
         for record in records
@@ -158,4 +170,4 @@ def _ours(context: Context, former: Port, records: list[Record]) -> set[IPAddres
         for item in record.addresses
     }
     live = live_addresses(context) - moving
-    return set().union(*(removable(record, context, former, live) for record in records))
+    return set().union(*(removable(record, context, previous, live) for record in records))

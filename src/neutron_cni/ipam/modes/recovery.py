@@ -1,8 +1,9 @@
 """Leases that Neutron shows to be ours but the store does not know.
 
 They come from a store that was lost or damaged, or from an update that reached Neutron after its
-lease was forgotten. An address that a namespace of this node has is held for it; any other rests
-and is then given back. Neutron's tags tell them from what an operator or another tool added.
+lease was forgotten. An address that a namespace of this node has is held for it; any other goes
+into quarantine and is then released. Neutron's tags tell them from what an operator or another tool
+added.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def recovered_lease(
 def recovered_fixed_ips(
     context: Context, token: str, claims: Sequence[Claim], port: Port, network: PodNetwork
 ) -> Record:
-    """The record for addresses of the VM's port that carry our claims for one attachment."""
+    """The record for addresses that the VM's port has with our claims for one attachment."""
     subnets = {item.address: item.subnet_id for item in port.fixed_ips}
     items = sorted(claims, key=lambda claim: claim.address.version)
     held = tuple(PortAddress(claim.address, subnets[claim.address], port.id) for claim in items)

@@ -31,7 +31,7 @@ _NAME_LENGTH = 50
 
 
 def tags_of(context: Context, record: Record, parent: str) -> list[str]:
-    """What lets others judge the port when this node is gone. At most 60 characters each."""
+    """The port's tags, by which others can judge it when this node is gone; 60 characters each."""
     tags = [TAG, node_tag(node.name(record.config)), f"ncni-install={context.install}"]
     tags.append(f"ncni-token={record.token}")
     if record.config.cluster:
@@ -157,7 +157,7 @@ def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port
 
 
 def _why_taken(context: Context, record: Record, error: AddressTaken) -> CniError:
-    """A requested address is another's, or rests: its port of before is still there."""
+    """The error for a requested address that another port has, perhaps that of a resting lease."""
     resting = {
         item.address
         for other in context.store.all()
@@ -173,7 +173,10 @@ def _why_taken(context: Context, record: Record, error: AddressTaken) -> CniErro
 def _tagged(
     context: Context, record: Record, port: Port, parent: str, why: AnswerLost | None = None
 ) -> Port:
-    """The port with all of its tags, by which a lost store finds it. Raises AnswerLost."""
+    """The port, with all tags by which a store that was lost finds it again.
+
+    Raises AnswerLost (`why`, where one is given) when it can't be tagged: it exists all the same.
+    """
     tags = tags_of(context, record, parent)
     if set(tags) <= port.tags:
         return port
