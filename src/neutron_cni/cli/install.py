@@ -9,6 +9,7 @@ import typer
 
 from neutron_cni.cli import node_files
 from neutron_cni.cli.leases import StateDir
+from neutron_cni.ipam.modes import MODES
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR, Mode
 
@@ -45,10 +46,10 @@ def install(
     Run it again after an upgrade. The network's file is written last: from then on the runtime
     gives it to pods.
     """
-    if conf_dir is not None and mode is Mode.PORT and not neutron_network:
+    if conf_dir is not None and MODES[mode].needs_network and not neutron_network:
         raise CniError(
             Code.INVALID_CONFIG,
-            "mode port needs to know the Neutron network",
+            f"mode {mode} needs to know the Neutron network",
             "name it with --neutron-network",
         )
     for path in node_files.install_launchers(bin_dir):

@@ -29,6 +29,8 @@ class ModeEntry:
     """The page's name in this package."""
     anchor: Callable[[IpamConfig, str], str]
     """The anchor (see anchors.py) of a request with this configuration and attachment token."""
+    needs_network: bool = False
+    """Whether the configuration must name a Neutron network (`network`)."""
 
     @property
     def page(self) -> ModePage:
@@ -39,5 +41,5 @@ class ModeEntry:
 MODES: Mapping[Mode, ModeEntry] = {
     Mode.FIXED_IPS: ModeEntry("fixed_ips", vm_port_anchor),
     Mode.ADDRESS_PAIRS: ModeEntry("address_pairs", vm_port_anchor),
-    Mode.PORT: ModeEntry("port", attachment_anchor),
+    Mode.PORT: ModeEntry("port", attachment_anchor, needs_network=True),
 }
