@@ -1,4 +1,4 @@
-"""What every floor speaks of: addresses, attachments, results, leases, configuration, errors.
+"""Values that all other packages use: addresses, attachments, results, leases, options, errors.
 
-Nothing here does I/O or imports anything else of ours.
+Nothing here does I/O or imports another package of neutron-cni.
 """

@@ -1,4 +1,4 @@
-"""IP addresses of either version, as the standard library has them."""
+"""IP addresses of either version: names for the types of the standard library's `ipaddress`."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 """An address with the prefix length of its subnet, "10.0.0.5/24"."""
 IPNetwork = IPv4Network | IPv6Network
-"""A range of addresses, "10.0.0.0/24"."""
+"""A network without host bits, "10.0.0.0/24"."""

@@ -1,4 +1,4 @@
-"""Who a CNI call is about: the container, the interface, and the pod behind them."""
+"""What a CNI call is about: one interface of one container, and the pod that it belongs to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from hashlib import sha256
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One interface of one container: what a lease and a link belong to.
+    """One interface of one container (sandbox): what a lease and a link belong to.
 
-    `netns` is a path, and empty where the runtime no longer has one (DEL after a crash).
+    `netns` is a path, and empty where the runtime no longer has one (DEL after a crash). Two
+    attachments are equal only if their `netns` are; those of GC and of link aliases have none.
     """
 
     container_id: str
@@ -18,16 +19,17 @@ class Attachment:
     netns: str = ""
 
     def token(self, network: str) -> str:
-        """Eight hex digits that name this attachment to `network` in Neutron tags and ports.
+        """Eight hex digits that stand for this attachment in Neutron tags and ports.
 
-        Length: a Neutron tag had 60 characters until 2023, and an IPv6 address takes 39.
+        `network` is the name of the CNI network. The token is short because a Neutron tag had at
+        most 60 characters until 2023, and an IPv6 address takes 39 of them.
         """
         return sha256(f"{network}\0{self.container_id}\0{self.ifname}".encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class PodRef:
-    """The pod as the runtime names it in CNI_ARGS (K8S_POD_*); empty outside Kubernetes."""
+    """The pod as the runtime names it in CNI_ARGS (K8S_POD_*); all empty outside Kubernetes."""
 
     namespace: str = ""
     name: str = ""

@@ -1,4 +1,4 @@
-"""A point in time that travels with a request, so that time-outs nest."""
+"""A point in time that is handed on with a request, so that no inner time-out outlasts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from neutron_cni.values.errors import CniError, Code
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When a request must be answered, on the monotonic clock (seconds)."""
+    """When a request must be answered. `at` is in seconds, as `time.monotonic` counts them."""
 
     at: float
 
@@ -21,11 +21,14 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds left; 0 when it has passed."""
+        """Seconds until the deadline; 0 once it has passed."""
         return max(0.0, self.at - time.monotonic())
 
     def require(self, doing: str) -> float:
-        """Seconds left; raises CniError TRY_AGAIN naming what we were `doing` when it passed."""
+        """Seconds until the deadline; raises CniError TRY_AGAIN once it has passed.
+
+        `doing` completes the message: "the deadline of this request passed while ...".
+        """
         left = self.left
         if left <= 0:
             raise CniError(
@@ -36,5 +39,5 @@ class Deadline:
         return left
 
     def at_most(self, seconds: float) -> Deadline:
-        """The earlier of this deadline and `seconds` from now."""
+        """This deadline, or the one `seconds` from now if that is earlier."""
         return Deadline(min(self.at, time.monotonic() + seconds))

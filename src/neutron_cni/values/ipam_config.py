@@ -12,7 +12,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class Mode(StrEnum):
-    """How an address is had from Neutron: docs/how-to has a page of each."""
+    """How a pod's address is reserved in Neutron; docs/how-to has a page for each mode."""
 
     PORT = "port"
     FIXED_IPS = "fixed-ips"
@@ -20,7 +20,10 @@ class Mode(StrEnum):
 
 
 class PortLookup(StrEnum):
-    """How the VM's own port is found."""
+    """How the Neutron port of the VM's NIC is found.
+
+    By its id, by an address of the NIC, or by the VM's metadata; AUTO tries them in this order.
+    """
 
     AUTO = "auto"
     ID = "id"
@@ -29,38 +32,40 @@ class PortLookup(StrEnum):
 
 
 class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Options of `cni-ipam-neutron`; keys are camelCase in JSON (`hostInterface`)."""
+    """Options of `cni-ipam-neutron`. In JSON the keys are in camelCase (`hostInterface`)."""
 
     type: str
     mode: Mode = Mode.FIXED_IPS
     cloud: Name | None = None
-    """Name in clouds.yaml; without it OS_CLOUD, or the only cloud there."""
+    """Name of the cloud in clouds.yaml; default: OS_CLOUD, else the only cloud of the file."""
     clouds_file: Name | None = None
-    """Path of clouds.yaml; without it openstacksdk's search path (/etc/openstack, ...)."""
+    """Path of clouds.yaml; default: openstacksdk's search path (/etc/openstack, ...)."""
     port_lookup: PortLookup = PortLookup.AUTO
     port_id: Name | None = None
-    """The VM's Neutron port, for lookup `id` (or `auto`, where it comes first)."""
+    """Id of the VM's Neutron port, for lookup `id` (lookup `auto` uses it first)."""
     host_interface: Annotated[str, msgspec.Meta(min_length=1, max_length=15)] | None = None
-    """The VM's NIC whose port carries the addresses; default: that of the default route."""
+    """The VM's NIC whose Neutron port carries the addresses; default: that of the default route."""
     metadata_url: Name = "http://169.254.169.254"
     network: Name | None = None
-    """Neutron network, id or name (mode `port`; elsewhere it is that of the VM's port)."""
+    """Neutron network, id or name, for mode `port`; other modes use that of the VM's port."""
     subnets: tuple[Name, ...] = ()
-    """Subnets, ids or names, in the order to try; default: those of the VM's port."""
+    """Subnets, ids or names, in the order to try them; default: those of the VM's port."""
     security_groups: tuple[Name, ...] | None = None
-    """Security groups of the pod's port, ids or names (mode `port`)."""
+    """Security groups of the pod's Neutron port, ids or names (mode `port`)."""
     quarantine: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 30.0
-    """Seconds that an address rests, still reserved in Neutron, before it is given back."""
+    """Seconds that a released address stays reserved in Neutron before it is given back."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
-    """Seconds that ADD may take in all."""
+    """Seconds that a call such as ADD may take in all; CHECK and STATUS have lower limits too."""
     max_address_pairs: Annotated[int, msgspec.Meta(ge=1, le=100000)] | None = None
-    """Neutron's max_allowed_address_pair, for STATUS: the API tells it only when it refuses."""
+    """The value of Neutron's option max_allowed_address_pair, for STATUS: the API tells it only
+    when it refuses a pair."""
     capacity_in_status: bool = True
-    """Whether STATUS answers 50 also when addresses, ports or pairs are used up, and not only when
-    Neutron can't be asked. Runtimes take a node whose STATUS fails for not ready."""
+    """Whether STATUS fails with 50 also when addresses, ports or pairs are used up, and not only
+    when Neutron can't be asked. Runtimes take a node whose STATUS fails for not ready."""
     cluster: Annotated[str, msgspec.Meta(max_length=40, pattern="^[A-Za-z0-9._-]*$")] = ""
-    """Name of the Kubernetes cluster, for the tags of what we make in Neutron."""
+    """Name of the Kubernetes cluster, for the tags of what neutron-cni makes in Neutron."""
     node: Annotated[str, msgspec.Meta(max_length=50, pattern="^[A-Za-z0-9._-]*$")] = ""
-    """Name of this node for the tags; default: the host name."""
+    """Name of this node, for the tags of what neutron-cni makes in Neutron; default: the host
+    name."""
     state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = DEFAULT_STATE_DIR
-    """Where the store and its locks are: must survive a reboot."""
+    """Folder of the store and its locks. It must survive a reboot."""

@@ -1,4 +1,4 @@
-"""What IPAM gives to a main plugin: addresses, and all that the subnet knows about them."""
+"""What IPAM gives to a main plugin: addresses, and what their Neutron subnet says about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from neutron_cni.values.result import Dns, IPConfig, Result, Route
 
 @dataclass(frozen=True, slots=True)
 class LeasedAddress:
-    """One address with its subnet's prefix ("10.10.0.19/20") and gateway."""
+    """One address with its subnet's prefix length ("10.10.0.19/20"), gateway and Neutron id."""
 
     address: IPInterface
     gateway: IPAddress | None = None
@@ -22,8 +22,8 @@ class Lease:
     """The addresses of one attachment.
 
     `mtu` is the Neutron network's, in bytes. `port_id` is the Neutron port that carries the
-    addresses (empty for a third-party IPAM). `announce`: the data plane only learns where the
-    address is from a gratuitous ARP or unsolicited NA, so the main plugin must send one.
+    addresses (empty for a third-party IPAM). `announce`: the main plugin must send a gratuitous
+    ARP or unsolicited NA, because Neutron's data plane learns only from it where the address is.
     """
 
     addresses: tuple[LeasedAddress, ...]
@@ -35,7 +35,7 @@ class Lease:
 
     @classmethod
     def from_result(cls, result: Result) -> Lease:
-        """The lease in a third-party IPAM plugin's result."""
+        """The lease in a result of a third-party IPAM plugin or of an earlier plugin in a chain."""
         return cls(
             addresses=tuple(LeasedAddress(ip.address, ip.gateway) for ip in result.ips),
             routes=result.routes,
@@ -43,7 +43,7 @@ class Lease:
         )
 
     def to_result(self) -> Result:
-        """This lease as an IPAM result."""
+        """This lease as the result of an IPAM plugin: without interfaces."""
         return Result(
             ips=tuple(IPConfig(item.address, item.gateway) for item in self.addresses),
             routes=self.routes,

@@ -1,7 +1,7 @@
-"""What a plugin answers: the CNI result, read from and written in every supported version.
+"""What a plugin answers to ADD: the CNI result.
 
 Shapes follow "Section 5: Result Types" of the CNI specification. Inside the program there is
-one shape, that of 1.1.0; older ones exist only at the edge, in `to_json` and `from_json`.
+one shape, that of 1.1.0; `cni.codec` reads and writes the older ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A link that a plugin made; `sandbox` is a netns path, empty for the host's."""
+    """A link that a plugin made. `sandbox` is the path of its netns, empty for a link of the node.
+
+    `mtu` is in bytes.
+    """
 
     name: str
     mac: str = ""
@@ -23,7 +26,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class IPConfig:
-    """An address ("10.0.0.5/24"), its gateway, and the index of its link in `interfaces`."""
+    """An address ("10.0.0.5/24"), its gateway, and the index of its link in `Result.interfaces`."""
 
     address: IPInterface
     gateway: IPAddress | None = None
@@ -32,7 +35,10 @@ class IPConfig:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the sandbox; without `gateway` the plugin's default gateway is meant."""
+    """A route of the sandbox; without `gateway` it goes by the plugin's default gateway.
+
+    `mtu` is in bytes.
+    """
 
     destination: IPNetwork
     gateway: IPAddress | None = None
