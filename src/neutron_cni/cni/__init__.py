@@ -1,1 +1,1 @@
-"""The CNI protocol: requests, results, versions, delegation. No policy, no cloud, no kernel."""
+"""The CNI protocol: requests, results, versions, delegation. It knows no cloud and no kernel."""

@@ -1,7 +1,7 @@
 """Results and errors as JSON, in every supported version (CNI SPEC, section 5).
 
 The versions differ little: before 1.0.0 each of `ips` carries `version` ("4" or "6"), and the
-`mtu` of interfaces and routes exists from 1.1.0.
+`mtu` of interfaces and routes exists from 1.1.0 on.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from neutron_cni.values.result import Dns, Interface, IPConfig, Result, Route
 
 
 def result_to_json(result: Result, version: str) -> bytes:
-    """`result` in the shape of `version`, one of `versions.SUPPORTED`."""
+    """`result` as JSON in the shape of `version`, one of `versions.SUPPORTED`."""
     return msgspec.json.encode(result_to_document(result, version))
 
 
 def result_to_document(result: Result, version: str) -> dict[str, Any]:
-    """`result` as plain values, in the shape of `version`."""
+    """`result` as a dict that JSON can hold, in the shape of `version`."""
     mtu = at_least(version, "1.1.0")
     tagged = not at_least(version, "1.0.0")
     document: dict[str, Any] = {"cniVersion": version}
@@ -45,19 +45,19 @@ def result_to_document(result: Result, version: str) -> dict[str, Any]:
 
 
 def error_to_json(error: CniError, version: str = NEWEST) -> bytes:
-    """The error answer (CNI SPEC, section 5: "Error")."""
+    """The answer to a call that failed, as JSON (CNI SPEC, section 5: "Error")."""
     document: dict[str, Any] = {"cniVersion": version, "code": error.code, "msg": error.message}
     if error.details:
         document["details"] = error.details
-    # A file name that is not UTF-8 reaches Python with lone surrogates; they are no JSON.
+    # A file name that is not UTF-8 reaches Python with lone surrogates, which JSON can't hold.
     return msgspec.json.encode(_printable(document))
 
 
 def result_from_document(value: object, at: str = "prevResult") -> Result:
-    """A result that a runtime or another plugin gave, of any supported version.
+    """A result that a runtime or another plugin gave, in the shape of any supported version.
 
-    Raises CniError INVALID_CONFIG naming the key under `at`. Keys that no plugin of ours uses
-    are left out.
+    `at` is the key that the result stands under, for error messages. Keys that neutron-cni does
+    not use are left out. Raises CniError INVALID_CONFIG naming the wrong key.
     """
     given = convert(value, _ResultIn, at)
     interfaces = tuple(_interface_in(item) for item in given.interfaces or ())
@@ -71,7 +71,7 @@ def result_from_document(value: object, at: str = "prevResult") -> Result:
     return Result(interfaces, ips, routes, _dns_in(given.dns))
 
 
-# Go programs write an absent list or string as null, so null is taken everywhere.
+# Go programs write an absent list or string as null, so null is accepted for each of them.
 class _InterfaceIn(msgspec.Struct):
     name: str
     mac: str | None = None

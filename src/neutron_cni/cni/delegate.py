@@ -1,6 +1,6 @@
-"""Calling another CNI plugin: IPAM that is not ours (CNI SPEC, section 4: "Plugin Delegation").
+"""Executes a third party's IPAM plugin (CNI SPEC, section 4: "Plugin Delegation").
 
-The one place of the product that starts a process, as the specification asks for it.
+The specification asks for a process here. Apart from this module only `ipam.sweeper` starts one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 
 OUTPUT_LIMIT = 1 << 20
-"""Bytes that a plugin may answer; a result is a few hundred."""
+"""The most bytes that a plugin may answer; a result has a few hundred."""
 
 _BUSY_PAUSE = 0.1
-"""Seconds between tries while the executable is being written (ETXTBSY), as upstream waits."""
+"""Seconds between tries to start an executable that is open for writing (ETXTBSY).
+
+Upstream's libcni waits and tries again, too.
+"""
 
 
 def find_plugin(plugin: str, path: Iterable[str]) -> str:
-    """The executable `plugin` in the folders `path`; raises CniError where there is none."""
+    """The path of the executable `plugin`, from the first folder of `path` that has it.
+
+    Raises CniError INVALID_ENVIRONMENT if `path` (CNI_PATH) is empty, PLUGIN_NOT_AVAILABLE if no
+    folder has the executable.
+    """
     folders = list(path)
     if not folders:
         raise CniError(
@@ -55,7 +62,12 @@ def find_plugin(plugin: str, path: Iterable[str]) -> str:
 
 
 def delegate_add(plugin: str, path: Iterable[str], call: Invocation, deadline: Deadline) -> Result:
-    """The result of ADD; raises CniError: the plugin's own, DELEGATE, or TRY_AGAIN when late."""
+    """Execute `plugin` with ADD, with the environment and input of `call`, and return its result.
+
+    Raises CniError: the plugin's own error with its code; DELEGATE if the plugin does not start,
+    fails without a CNI error or answers no result; TRY_AGAIN if `deadline` passes; and what
+    `find_plugin` raises.
+    """
     output = _run(plugin, find_plugin(plugin, path), Command.ADD, call, deadline)
     try:
         return result_from_document(decode(output, "the result"), "result")
@@ -70,16 +82,17 @@ def delegate_add(plugin: str, path: Iterable[str], call: Invocation, deadline: D
 def delegate(
     command: Command, plugin: str, path: Iterable[str], call: Invocation, deadline: Deadline
 ) -> None:
-    """Any other command, which answers nothing; raises CniError as `delegate_add` does."""
+    """Execute `plugin` with a command without result; raises CniError as `delegate_add` does."""
     _run(plugin, find_plugin(plugin, path), command, call, deadline)
 
 
 def _run(
     plugin: str, executable: str, command: Command, call: Invocation, deadline: Deadline
 ) -> bytes:
-    """What the plugin printed; raises CniError when it failed, hung or could not be started."""
+    """Execute the plugin and return what it printed; raises CniError as `delegate_add` does."""
     variables = {**call.variables, "CNI_COMMAND": command.value}
-    # A file as standard input: nothing to feed while reading, so neither side can block the other.
+    # Standard input is a file, not a pipe: nothing has to be written to the plugin while its
+    # output is read, so neither process can block the other.
     with os.fdopen(os.memfd_create("cni-stdin"), "w+b") as stdin:
         stdin.write(call.stdin)
         stdin.seek(0)
@@ -100,8 +113,8 @@ def _start(
     while True:
         deadline.require(f"starting the IPAM plugin {plugin}")
         try:
-            # A session of its own, so that `_end` reaches what the plugin itself started.
-            # Its standard error stays ours, as the specification asks.
+            # A session of its own, so that `_end` can kill what the plugin itself started.
+            # The plugin inherits our standard error, as the specification asks.
             return subprocess.Popen(
                 [executable],
                 stdin=stdin,
@@ -119,7 +132,10 @@ def _start(
 
 
 def _die_with(parent: int) -> None:
-    """In the child: be killed when we are. An address that it took then would be nobody's."""
+    """Runs in the child: have the kernel kill it when `parent`, this process, dies.
+
+    An address that the plugin took after that would belong to no attachment.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -128,7 +144,7 @@ def _die_with(parent: int) -> None:
 def _read(
     plugin: str, command: Command, child: subprocess.Popen[bytes], deadline: Deadline
 ) -> bytes:
-    """Standard output to its end."""
+    """All that the plugin prints on standard output, until it closes it."""
     assert child.stdout is not None
     pipe = child.stdout.fileno()
     output = b""
@@ -156,9 +172,10 @@ def _wait(plugin: str, command: Command, child: subprocess.Popen[bytes], deadlin
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """No process and no descriptor stays behind, whatever happened."""
+    """Kill the plugin if it still runs, and close the pipe: nothing of the call stays behind."""
     if child.returncode is None:
-        # Nobody has waited for it, so the group's number can't be another's by now; and what it
+        # The kernel gives a process id to another process only after the first one was waited
+        # for, so this group is still the plugin's. The whole group, because what the plugin
         # started may outlive it and hold the pipe.
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
@@ -167,7 +184,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(plugin: str, command: Command, status: int, output: bytes) -> CniError:
-    """The plugin's own error with its code; DELEGATE where it gave none."""
+    """The plugin's own error with its code; DELEGATE if it printed none."""
     answer: dict[str, Any] = {}
     lacks = "its answer has no code and msg"
     try:

@@ -1,4 +1,4 @@
-"""JSON from outside, made into typed values or into an error that names the key."""
+"""Converts JSON from outside to typed values, or to an error that names the wrong key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from neutron_cni.values.errors import CniError, Code
 T = TypeVar("T")
 
 DEPTH = 64
-"""How deep a configuration may nest; a real one needs about 6."""
+"""How many levels deep a configuration may nest; a real one needs about 6."""
 
 
 def decode(
     data: bytes, what: str = "the network configuration", *, forgiving: bool = False
 ) -> dict[str, Any]:
-    """The JSON object in `data`; raises CniError DECODING_FAILURE (malformed, not an object).
+    """The JSON object in `data`. `what` names the document in messages.
 
+    Raises CniError DECODING_FAILURE (malformed, no object, or nested deeper than DEPTH) and
+    INVALID_CONFIG (a NUL character in a string).
     `forgiving` (DEL): entries that would be refused are left out instead, so that a pod that was
     made before the configuration went wrong can still be deleted.
     """
@@ -53,9 +55,9 @@ def _parsed(data: bytes, forgiving: bool) -> Any:
 
 
 def convert(value: object, wanted: type[T], at: str = "") -> T:
-    """`value` as `wanted` (a msgspec type); raises CniError INVALID_CONFIG naming the key.
+    """`value` as a `wanted` (a msgspec type); raises CniError INVALID_CONFIG naming the key.
 
-    `at` is the key of `value` itself in the configuration ("ipam"), empty for all of it.
+    `at` is the key of `value` itself in the configuration ("ipam"), empty for the whole of it.
     """
     try:
         return typed.convert(value, wanted)
@@ -64,7 +66,7 @@ def convert(value: object, wanted: type[T], at: str = "") -> T:
 
 
 def invalid(key: str, problem: str, allowed: str = "") -> CniError:
-    """The error for a key of the configuration (code 7), with what would be right."""
+    """The CniError INVALID_CONFIG (7) for a wrong `key`; `allowed` says what would be right."""
     return CniError(
         Code.INVALID_CONFIG, f"invalid network configuration: {key}: {problem}", allowed
     )
@@ -81,7 +83,7 @@ def parse_address(text: str, key: str) -> IPAddress:
 
 
 def parse_interface(text: str, key: str) -> IPInterface:
-    """An address with its prefix, "10.0.0.5/24"; raises CniError INVALID_CONFIG naming `key`."""
+    """An address and prefix length, "10.0.0.5/24"; raises CniError INVALID_CONFIG naming `key`."""
     try:
         _require_prefix(text)
         return ip_interface(text)
@@ -94,7 +96,10 @@ def parse_interface(text: str, key: str) -> IPInterface:
 
 
 def parse_network(text: str, key: str) -> IPNetwork:
-    """A CIDR, "10.0.0.0/8"; host bits are cut off, as upstream's plugins do."""
+    """A CIDR, "10.0.0.0/8"; host bits are cut off, as upstream's plugins do.
+
+    Raises CniError INVALID_CONFIG naming `key`.
+    """
     try:
         _require_prefix(text)
         return ip_network(text, strict=False)
@@ -105,12 +110,20 @@ def parse_network(text: str, key: str) -> IPNetwork:
 
 
 def parse_requested(text: str, key: str) -> IPAddress:
-    """An address that a user asks for: with or without a prefix, which is the subnet's to say."""
+    """An address that a user asks for, "10.0.0.5" or "10.0.0.5/24".
+
+    A prefix length is dropped, as the subnet decides it. Raises CniError INVALID_CONFIG naming
+    `key`.
+    """
     return parse_interface(text, key).ip if "/" in text else parse_address(text, key)
 
 
 def _require_prefix(text: str) -> None:
-    """ipaddress would also take a bare address and a netmask, which no CNI peer understands."""
+    """Raise ValueError unless `text` has a prefix length.
+
+    `ipaddress` would also accept a bare address and a netmask, which no other CNI program
+    understands.
+    """
     if not re.fullmatch(r"[^/]+/[0-9]{1,3}", text, re.ASCII):
         raise ValueError(text)
 
@@ -123,7 +136,7 @@ def _kind(value: object) -> str:
 
 
 def _refuse_hostile(value: object, key: str, depth: int) -> None:
-    """No NUL (it ends paths and names early in the kernel) and no bottomless nesting."""
+    """Refuse NUL characters, as the kernel ends paths and names at one, and nesting below DEPTH."""
     if depth > DEPTH:
         raise CniError(
             Code.DECODING_FAILURE,
@@ -165,7 +178,7 @@ _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
 
 
 def _explain(message: str, value: object, wanted: object, at: str) -> tuple[str, str, str]:
-    """Key, problem and what is allowed, out of what msgspec says."""
+    """(key, problem, what is allowed), taken from the message of a msgspec.ValidationError."""
     found = _PATH.search(message)
     path = found["path"] if found else ""
     said = message[: found.start()] if found else message
@@ -176,14 +189,14 @@ def _explain(message: str, value: object, wanted: object, at: str) -> tuple[str,
     steps = [step["name"] or step["index"] for step in _STEP.finditer(path)]
     choices = _choices(wanted, steps)
     if not choices and not said.startswith(("Expected `", "Invalid ")):
-        return key, said, ""  # A rule of the schema's own, in its own words.
+        return key, said, ""  # From `__post_init__` of the schema, which words its rules itself.
     given = _follow_value(value, steps)
     allowed = f"one of {', '.join(choices)}" if choices else said.replace("`", "")
     return key, f"{given} is not allowed", allowed
 
 
 def _follow_value(value: Any, steps: list[str]) -> str:
-    """The offending value, short enough for an error message."""
+    """The value that `steps` lead to, short enough for an error message."""
     for step in steps:
         if isinstance(value, dict) and step in value:
             value = value[step]
@@ -198,7 +211,7 @@ def _follow_value(value: Any, steps: list[str]) -> str:
 
 
 def _choices(wanted: object, steps: list[str]) -> list[str]:
-    """The allowed values where `steps` lead to an enumeration."""
+    """The allowed values if `steps` lead to an enumeration, else none."""
     import msgspec.inspect as shape
 
     node = shape.type_info(wanted)
@@ -211,7 +224,7 @@ def _choices(wanted: object, steps: list[str]) -> list[str]:
 
 
 def _descend(node: Any, step: str) -> Any:
-    """The type of field or item `step` of `node`."""
+    """The type of the field or item `step` in a value of the type `node`."""
     for inner in getattr(node, "types", (node,)):
         for entry in getattr(inner, "fields", ()):
             if entry.encode_name == step:

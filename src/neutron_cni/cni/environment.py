@@ -1,4 +1,4 @@
-"""The CNI_* environment variables, checked (CNI SPEC, section 2: "Parameters")."""
+"""Parses and checks the CNI_* environment variables (CNI SPEC, section 2: "Parameters")."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-"""Container ids and network names (SPEC, sections 1 and 2); match the whole of the text."""
+"""Container ids and network names (SPEC, sections 1 and 2), for `fullmatch`."""
 
 IFNAME_LENGTH = 15
-"""The kernel's IFNAMSIZ less its closing NUL (include/uapi/linux/if.h)."""
+"""Bytes in an interface name: the kernel's IFNAMSIZ less the closing NUL (uapi/linux/if.h)."""
 
 _RESERVED = (".", "..", "all", "default")
 
@@ -51,7 +51,8 @@ class Environment:
 
     `attachment` is empty for STATUS, GC and VERSION. `path`: the folders of CNI_PATH, in order.
     `address` is the IP of CNI_ARGS as given ("10.0.0.5" or "10.0.0.5/24"), or empty. `arguments`
-    are the names in CNI_ARGS, none where unknown ones are to be ignored.
+    are the names in CNI_ARGS; none if CNI_ARGS says IgnoreUnknown. `variables` is the whole
+    environment.
     """
 
     command: Command
@@ -64,7 +65,7 @@ class Environment:
 
 
 def parse_environment(environ: Mapping[str, str]) -> Environment:
-    """`environ`, checked; raises CniError INVALID_ENVIRONMENT that names the variables."""
+    """`environ`, parsed and checked; raises CniError INVALID_ENVIRONMENT naming the variables."""
     command = _command(environ)
     path = tuple(folder for folder in environ.get("CNI_PATH", "").split(":") if folder)
     if not command.about_an_attachment:
@@ -103,7 +104,7 @@ def _command(environ: Mapping[str, str]) -> Command:
 def _require(command: Command, environ: Mapping[str, str]) -> None:
     required = ["CNI_CONTAINERID", "CNI_IFNAME"]
     if command is not Command.DEL:
-        # A runtime that lost the namespace (reboot) still has to be able to say DEL.
+        # A runtime whose namespace is gone (after a reboot) must still be able to send DEL.
         required.append("CNI_NETNS")
     missing = [name for name in required if not environ.get(name)]
     if missing:
@@ -120,9 +121,12 @@ def _container_id(value: str) -> str:
 
 
 def _ifname(value: str) -> str:
-    """The kernel's own rules: dev_valid_name (net/core/dev.c), and sysctl_dev_name_is_allowed
-    (include/net/ip.h), as /proc/sys/net has folders of the reserved names. And no '%', in which
-    the kernel would put a number."""
+    """`value`, if it is an interface name by the kernel's own rules.
+
+    These are dev_valid_name (net/core/dev.c), and sysctl_dev_name_is_allowed (include/net/ip.h),
+    as /proc/sys/net has folders of the reserved names. '%' is refused too, because the kernel
+    would put a number in its place.
+    """
     if len(value.encode(errors="surrogateescape")) > IFNAME_LENGTH:
         raise _invalid(
             f"CNI_IFNAME: {value[:80]!r} is too long for an interface name",
@@ -140,7 +144,7 @@ def _ifname(value: str) -> str:
 
 def _netns(value: str) -> str:
     if "\0" in value or not _is_utf8(value):
-        # It has to be told in the answer, which is JSON.
+        # The answer to ADD repeats the path, and is JSON.
         raise _invalid(f"CNI_NETNS: {value[:80]!r} is not a path, or not in UTF-8")
     try:
         # The store keeps it for processes that are in other folders.
@@ -158,8 +162,11 @@ def _is_utf8(value: str) -> bool:
 
 
 def _arguments(text: str, *, strict: bool) -> dict[str, str]:
-    """CNI_ARGS, "K=V;K2=V2" (CONVENTIONS.md). Not `strict` (DEL): what can't be read is left
-    out, as an argument that made ADD fail must not keep a pod from being deleted."""
+    """CNI_ARGS, "K=V;K2=V2" (CONVENTIONS.md), as a dict.
+
+    Not `strict` (DEL): a pair that can't be parsed is left out, as an argument that made ADD fail
+    must not keep a pod from being deleted.
+    """
     pairs = [pair for pair in text.split(";") if pair]
     args: dict[str, str] = {}
     for pair in pairs:
@@ -172,9 +179,10 @@ def _arguments(text: str, *, strict: bool) -> dict[str, str]:
 
 
 def require_known_arguments(environment: Environment) -> None:
-    """Raises CniError INVALID_ENVIRONMENT for an argument that is not ours, unless IgnoreUnknown.
+    """Raise CniError INVALID_ENVIRONMENT if CNI_ARGS has an argument unknown to neutron-cni.
 
-    For ADD and CHECK with our own IPAM: another's has arguments of its own.
+    Not if CNI_ARGS says IgnoreUnknown. For ADD and CHECK with our own IPAM only: a third party's
+    IPAM plugin has arguments of its own.
     """
     unknown = sorted(environment.arguments - _KNOWN_ARGS)
     if unknown:

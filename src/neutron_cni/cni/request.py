@@ -1,4 +1,4 @@
-"""One CNI call, parsed and validated once: after this, nothing looks at raw JSON."""
+"""Parses and validates a CNI call once: no code after this looks at raw JSON."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.result import Result
 
 OWN_IPAM = "cni-ipam-neutron"
-"""The value of `ipam.type` that means our own IPAM."""
+"""The value of `ipam.type` that means neutron-cni's own IPAM."""
 
 DEFAULT_TIMEOUT = 60.0
-"""Seconds that a call may take where the configuration says nothing else."""
+"""Seconds that a call may take if there is no `timeout` of our own IPAM."""
 
 _SINCE = {Command.CHECK: "0.4.0", Command.STATUS: "1.1.0", Command.GC: "1.1.0"}
 _EXECUTABLE = re.compile(r"[^/\\\0]{1,128}")
 """The name of an IPAM plugin: of a file in one of the folders of CNI_PATH (255 bytes at most)."""
 _VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
-"""The key of SPEC 1.1.0, and the one that early implementations had (cni issue 1101)."""
+"""The key of GC's list in SPEC 1.1.0, and in early implementations (cni issue 1101)."""
 
 C = TypeVar("C", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What the runtime handed over, byte for byte: what a delegated plugin gets too."""
+    """Environment and standard input of a call, byte for byte, as a delegated plugin gets them."""
 
     variables: Mapping[str, str]
     stdin: bytes
@@ -50,9 +50,10 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class IpamChoice:
-    """Who gives addresses: `own` is set when it is `cni-ipam-neutron`, without an exec.
+    """Which IPAM plugin gives the addresses.
 
-    Any other `type` is the name of an executable in CNI_PATH.
+    `own` is set if it is `cni-ipam-neutron`, which runs in this process. Any other `type` is the
+    name of an executable in CNI_PATH.
     """
 
     type: str
@@ -61,15 +62,13 @@ class IpamChoice:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of `plugin` ("veth-route"). `configs` are its own options, one value for each
-    schema that `parse` was given. `ipam` is None for a plugin that takes over the addresses in
-    prevResult.
+    """One call of `plugin` ("veth-route"), of the CNI network `network`.
 
-    `attachment` is empty for STATUS and GC. `requested`: addresses asked for by name, from
-    runtimeConfig.ips, the pod's annotation, args.cni.ips or the IP of CNI_ARGS, the first of these
-    that is there.
-    `mac`: from runtimeConfig, lower case, or empty. `valid`: for GC, what must stay.
-    `path`: the folders of CNI_PATH.
+    `attachment` is empty for STATUS and GC. `configs` are the plugin's own options, one value for
+    each schema that `parse` was given. `ipam` is None for a chained plugin, which takes over the
+    addresses in prevResult. `requested`: the addresses that the pod asks for, see
+    `runtime_config.requested_addresses`. `mac`: from runtimeConfig, in lower case, or empty.
+    `valid`: the attachments that GC must keep. `path`: the folders of CNI_PATH.
     """
 
     plugin: str
@@ -89,7 +88,7 @@ class Request:
 
     @property
     def own_ipam(self) -> IpamConfig | None:
-        """The options of our own IPAM, None where the addresses are another's."""
+        """The options of our own IPAM, None if another IPAM or prevResult gives the addresses."""
         return self.ipam.own if self.ipam else None
 
     @property
@@ -106,14 +105,15 @@ def parse(
     *,
     with_ipam: bool = True,
 ) -> Request:
-    """The request to `plugin` in `environ` and `stdin`, its own options read by each of `schemas`.
+    """The request to `plugin` that `environ` and `stdin` make.
 
-    `with_ipam`: whether the configuration must have an `ipam` section.
+    Each of `schemas` reads options of the plugin. `with_ipam`: whether the configuration must
+    have an `ipam` section.
 
     Raises CniError: INVALID_ENVIRONMENT (4), DECODING_FAILURE (6), INVALID_CONFIG (7),
-    INCOMPATIBLE_VERSION (1), in this order, which is that of upstream's pkg/skel. DEL forgives
-    what it does not need (CNI_ARGS, runtimeConfig, prevResult, options): a mistake there must not
-    keep a pod from being deleted.
+    INCOMPATIBLE_VERSION (1), in this order, which is that of upstream's pkg/skel. DEL tolerates
+    mistakes in what it does not need (CNI_ARGS, runtimeConfig, prevResult, options): they must
+    not keep a pod from being deleted.
     """
     environment = parse_environment(environ)
     forgiving = environment.command is Command.DEL
@@ -143,7 +143,7 @@ def parse(
 
 
 def version_of(stdin: bytes) -> str | None:
-    """The supported version that `stdin` names, if any: for the answer to a call that failed."""
+    """The supported version that `stdin` names, else None: for the answer to a call that failed."""
     try:
         version = decode(stdin).get("cniVersion")
     except CniError:
@@ -186,7 +186,7 @@ def _version(document: Mapping[str, Any], command: Command) -> str:
 
 
 def _own_part(document: Mapping[str, Any], schema: type[C], forgiving: bool) -> C:
-    """The plugin's own options; of DEL the defaults where they are wrong."""
+    """The plugin's own options; if DEL (`forgiving`) finds them wrong, the defaults."""
     try:
         return convert(document, schema)
     except CniError:
@@ -215,16 +215,16 @@ def _ipam(document: Mapping[str, Any], forgiving: bool) -> IpamChoice:
     except CniError:
         if not forgiving:
             raise
-    # The store, where it is not elsewhere, has the configuration that the lease was made with.
+    # DEL needs only the place of the store, which has the configuration that ADD was given.
     needed = {key: section[key] for key in ("type", "stateDir") if key in section}
     return IpamChoice(kind, convert(needed, IpamConfig, "ipam"))
 
 
 def own_ipam(plugin: Mapping[str, Any], section: Mapping[str, Any]) -> IpamConfig:
-    """Our IPAM's options, out of the `ipam` section of a plugin's object.
+    """The options of our IPAM, from `section`, the `ipam` section of the object `plugin`.
 
-    A `hostInterface` of the main plugin is IPAM's too, unless it has one: pods' addresses belong
-    on the port of the NIC that they are routed by. Raises CniError INVALID_CONFIG.
+    If the section has no `hostInterface`, the one of the main plugin counts: pods' addresses
+    belong on the port of the NIC that routes them. Raises CniError INVALID_CONFIG.
     """
     config = convert(section, IpamConfig, "ipam")
     interface = plugin.get("hostInterface")
@@ -248,8 +248,11 @@ def _prev_result(document: Mapping[str, Any], command: Command) -> Result | None
 
 
 def _valid_attachments(document: Mapping[str, Any]) -> frozenset[Attachment]:
-    """What GC must keep. No list means that nothing is valid: so `cnitool gc` has it, for which
-    libcni has sent a DEL for each attachment that it knew. Go writes an empty list as null."""
+    """The attachments that GC must keep. Raises CniError INVALID_CONFIG.
+
+    No list means that no attachment is valid: `cnitool gc` sends none, after libcni has sent a
+    DEL for each attachment that it knew. Go writes an empty list as null.
+    """
     key = next((key for key in _VALID_ATTACHMENTS if key in document), None)
     if key is None:
         return frozenset()

@@ -1,4 +1,4 @@
-"""What a runtime adds to the configuration for one pod: addresses and a MAC that it asks for.
+"""What a runtime adds to the configuration for one pod: requested addresses, a requested MAC.
 
 Source: CONVENTIONS.md of the CNI specification ("Dynamic Plugin specific fields").
 """
@@ -15,7 +15,7 @@ from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
 
 ADDRESSES_ANNOTATION = "neutron-cni/ips"
-"""Annotation of a pod: the addresses that it asks for, separated by commas."""
+"""Annotation of a pod with the addresses that the pod asks for, separated by commas."""
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
@@ -26,7 +26,7 @@ class _RuntimeConfig(msgspec.Struct):
     annotations: dict[str, str] | None = msgspec.field(
         name="io.kubernetes.cri.pod-annotations", default=None
     )
-    """The pod's: a capability of containerd (1.5 and later) and CRI-O."""
+    """The pod's annotations: a capability of containerd (1.5 and later) and CRI-O."""
 
 
 class _CniArgs(msgspec.Struct):
@@ -38,18 +38,18 @@ class _Args(msgspec.Struct):
 
 
 class FromRuntime(msgspec.Struct, rename="camel"):
-    """What a runtime adds to the configuration (CONVENTIONS.md); all else in there is ignored."""
+    """The keys that a runtime adds to the configuration (CONVENTIONS.md); others are ignored."""
 
     runtime_config: _RuntimeConfig | None = None
     args: _Args | None = None
 
 
 def requested_addresses(runtime: FromRuntime, environment: Environment) -> tuple[IPAddress, ...]:
-    """The addresses that the pod shall have: what the runtime says for it, then what the
-    configuration says, then CNI_ARGS.
+    """The addresses that the pod asks for, from the first source that names any.
 
-    CONVENTIONS.md: what `args` says, CNI_ARGS no longer does. Raises CniError INVALID_CONFIG or
-    INVALID_ENVIRONMENT.
+    The sources in order: runtimeConfig.ips, the pod's annotation, args.cni.ips, and the IP of
+    CNI_ARGS (CONVENTIONS.md: `args` goes before CNI_ARGS). Raises CniError INVALID_CONFIG or,
+    for CNI_ARGS, INVALID_ENVIRONMENT.
     """
     config = runtime.runtime_config
     if config and config.ips:
@@ -80,7 +80,7 @@ def _addresses(texts: list[str], key: str) -> tuple[IPAddress, ...]:
 
 
 def requested_mac(runtime: FromRuntime) -> str:
-    """The MAC that the pod shall have, in lower case; empty where none is asked for.
+    """The MAC that the runtime asks for ("02:00:00:00:00:01"), in lower case; empty if none.
 
     Raises CniError INVALID_CONFIG.
     """

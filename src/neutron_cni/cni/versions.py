@@ -1,11 +1,11 @@
-"""Which versions of the CNI specification we speak, and the answer to VERSION.
+"""Which versions of the CNI specification neutron-cni supports, and the answer to VERSION.
 
-This module imports nothing: a runtime asks for VERSION before every other call it makes, and
-importing `json` alone would double what that costs.
+This module imports nothing: a runtime asks for VERSION before every other call that it makes, and
+importing `json` alone would double the time of VERSION.
 """
 
 SUPPORTED = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
-"""Oldest first. A configuration without `cniVersion` means 0.1.0, which is not among them."""
+"""Oldest first. A configuration without `cniVersion` means 0.1.0, which is not supported."""
 
 NEWEST = SUPPORTED[-1]
 
@@ -16,7 +16,7 @@ def at_least(version: str, minimum: str) -> bool:
 
 
 def version_answer(stdin: bytes) -> str:
-    """The VERSION result: "cniVersion: the value specified on input" (CNI SPEC, section 5).
+    """The answer to VERSION, as JSON: "cniVersion: the value specified on input" (SPEC, section 5).
 
     Input that names no supported version (upstream's runtimes send none at all) gets NEWEST.
     """
@@ -27,9 +27,10 @@ def version_answer(stdin: bytes) -> str:
 
 
 def quoted_value(document: bytes, key: bytes) -> str:
-    """What stands in quotes after `key` and a colon; "" where nothing does.
+    """The quoted text after the first `key` and a colon; "" if there is none.
 
-    For callers that have not imported a parser of JSON yet, and who check what they get.
+    This is a search and no parser, for callers that have not imported a JSON parser yet. They
+    must check the text that they get.
     """
     after = document.partition(key)[2].lstrip()
     if not after.startswith(b":"):

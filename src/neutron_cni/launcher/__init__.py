@@ -1,7 +1,7 @@
 """What a container runtime executes as /opt/cni/bin/<plugin>.
 
-Every import here is paid by every pod: VERSION and the error for a forgotten command need none
-beyond the interpreter's own. The rest is in `call`.
+Every pod pays for every import here. VERSION, and the notice for a user who starts a plugin in a
+terminal, need no more than these; all other calls go on to `hosts.client` and `hosts.call`.
 """
 
 import os
@@ -34,15 +34,16 @@ def main() -> None:
 
 
 def _fill_standard_descriptors() -> None:
-    """Whatever the caller closed leads nowhere; else the next file or socket would take its number.
+    """Open /dev/null as each of the descriptors 0, 1 and 2 that the caller closed.
 
-    Only for writing: reading standard input then fails as it would if it were closed.
+    Otherwise the next file or socket would get that number. /dev/null is opened for writing
+    only: reading standard input then fails, as it would if it were closed.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number, as all below it are taken by now.
+            # open(2) takes the lowest free number: this one, as all below it are open by now.
             os.open(os.devnull, os.O_WRONLY)
 
 
