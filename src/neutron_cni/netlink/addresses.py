@@ -1,4 +1,4 @@
-"""Addresses of links."""
+"""Addresses of links: the requests that add and delete them, and a list of them."""
 
 from __future__ import annotations
 
@@ -35,19 +35,22 @@ def _address(kind: int, flags: int, wanted: LinkAddress, index: int) -> Message:
 
 
 def add(wanted: LinkAddress, index: int) -> Request:
-    """Add an address; that it is there already is fine."""
+    """The request to add an address to the link `index`; one that is there already is fine."""
     message = _address(_NEWADDR, EXCL_CREATE, wanted, index)
     return Request(message, f"add {wanted.address} to {wanted.link} ({wanted.side})", EXISTS)
 
 
 def delete(wanted: LinkAddress, index: int) -> Request:
-    """Take an address off."""
+    """The request to delete an address from the link `index`; one that is gone is fine."""
     message = _address(_DELADDR, 0, wanted, index)
     return Request(message, f"take {wanted.address} off {wanted.link} ({wanted.side})", GONE)
 
 
 def list_all(rtnl: Rtnl, index: int | None = None) -> list[tuple[int, IPInterface]]:
-    """(link index, address) of one link or all; link-local IPv6 ones too."""
+    """(link index, address) of each address on the link `index`, or on all links.
+
+    IPv6 link-local addresses are listed too. Raises CniError KERNEL.
+    """
     request = new(ifaddrmsg, _GETADDR, index=index or 0)
     found = []
     for item in rtnl.dump(request, "list the addresses"):

@@ -1,8 +1,8 @@
-"""Tells the neighbours on a link where an address is: gratuitous ARP, unsolicited NA.
+"""Tells the hosts on a link where an address is: gratuitous ARP, unsolicited NA.
 
-Sent as whole Ethernet frames (AF_PACKET), since the address need not be one of the link's own:
-the node announces the pods' addresses that it answers for. RFC 5227 section 3 and RFC 4861
-sections 4.4 and 7.2.6.
+The announcements are sent as whole Ethernet frames (AF_PACKET), because the address need not be
+one of the link's own: the node announces addresses of pods that it answers for. RFC 5227 section
+3 and RFC 4861 sections 4.4 and 7.2.6.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _ROUTER, _OVERRIDE = 0x80000000, 0x20000000
 def send(link: str, mac: str, addresses: Iterable[IPAddress], *, router: bool) -> None:
     """Send two frames for each address from `link` of the calling thread's namespace.
 
-    Two, because nothing acknowledges them. CniError KERNEL if a frame can't be sent.
+    `mac` is the one to announce, "02:00:00:00:00:01"; `router` as for `announcement`. Two frames,
+    because receivers acknowledge none. Raises CniError KERNEL if a frame can't be sent.
     """
     try:
-        # Protocol 0: a socket that receives nothing.
+        # Protocol 0: the socket receives nothing.
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
             sock.bind((link, 0))
@@ -38,17 +39,20 @@ def send(link: str, mac: str, addresses: Iterable[IPAddress], *, router: bool) -
                 for frame in announcement(mac, address, router=router):
                     sock.send(frame)
         finally:
-            # Closing a packet socket takes 12 ms (packet_release waits for RCU): not ours to wait.
+            # Closing a packet socket takes 12 ms (packet_release waits for RCU), so a thread does.
             threading.Thread(target=sock.close, name="close announcer", daemon=True).start()
     except OSError as error:
         raise CniError(Code.KERNEL, f"cannot announce on {link}: {error.strerror}") from error
 
 
 def announcement(mac: str, address: IPAddress, *, router: bool) -> tuple[bytes, bytes]:
-    """The two frames. `router`: the sender forwards for the address (the NA's R flag)."""
+    """The frames that say: `address` is at `mac`.
+
+    `router`: the sender forwards for the address (the NA's R flag).
+    """
     source = bytes.fromhex(mac.replace(":", ""))
     if isinstance(address, IPv4Address):
-        # Once as request and once as reply: there are stacks and switches that take only one.
+        # Once as request and once as reply, as some stacks and switches take only one of them.
         return _arp(source, address, 1), _arp(source, address, 2)
     frame = _advertisement(source, address, router=router)
     return frame, frame
@@ -68,7 +72,7 @@ def _advertisement(mac: bytes, address: IPv6Address, *, router: bool) -> bytes:
     body = struct.pack("!BBHI", 136, 0, 0, flags) + address.packed + option
     pseudo = address.packed + _ALL_NODES.packed + struct.pack("!I3xB", len(body), _ICMPV6)
     body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
-    # Hop limit 255: receivers drop anything else as forwarded.
+    # Hop limit 255: receivers drop an NA with any other, as a router has forwarded it.
     header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255)
     ethernet = _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6)
     return ethernet + header + address.packed + _ALL_NODES.packed + body

@@ -1,6 +1,7 @@
-"""Makes a plan true. With `undo`, the only code that changes the kernel.
+"""Makes in the kernel what a plan names. Only this module and `undo` change the kernel.
 
-The node's side is the calling thread's own network namespace, the pod's side is given by path.
+The node's side of a plan is made in the calling thread's network namespace, the pod's side in
+the namespace at a path.
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ __all__ = ["apply", "undo"]
 
 
 _IN_TURN = threading.Lock()
-"""One `apply` at a time per process. The kernel has one lock for all this anyway (RTNL), and side
-by side they only fight for Python's: 50 pods took 0.13 s in turn, 0.56 s in 50 threads. `undo`
-takes no turn: its time is spent waiting in the kernel (50 pods 0.8 s in turn, 0.11 s in threads).
+"""Held by the one thread of the process that is in `apply`.
+
+The kernel has one lock for all this work anyway (RTNL), and threads side by side only compete for
+Python's lock: 50 pods took 0.13 s one after another, 0.56 s in 50 threads. `undo` does not take
+this lock: its time is spent waiting in the kernel (50 pods: 0.8 s one after another, 0.11 s in
+threads).
 """
 
 
 def apply(plan: Plan, netns: str, deadline: Deadline) -> None:
-    """Make `plan` true between the caller's namespace and the pod's at the path `netns`.
+    """Make what `plan` names, in the caller's namespace and in the pod's at the path `netns`.
 
     May be repeated: after a crash half-way the rest is added. On an error, what this call made
-    is taken back (but not the sysctls and dummy links that pods share, which do no harm).
-    Raises CniError: INVALID_ENVIRONMENT (no namespace, or the node's own), CONFLICT (an
-    interface or route of someone else is in the way), TRY_AGAIN (`deadline` passed), KERNEL
-    (anything else, with the kernel's words).
+    is removed again (but not the sysctls and dummy links that pods share, which do no harm).
+    Raises CniError: INVALID_ENVIRONMENT (`netns` is no network namespace, or the node's own),
+    CONFLICT (an interface or route of another owner is in the way), TRY_AGAIN (`deadline`
+    passed), KERNEL (anything else, with the kernel's words).
     """
     with Namespace.open_pod(netns) as pod, Rtnl.here() as host, _turn(deadline):
         work = _Application(plan, pod, host, deadline)
@@ -65,7 +69,7 @@ def _turn(deadline: Deadline) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A request, how to take it back, and the route that it adds (if it adds one)."""
+    """A request, what makes the request that takes it back, and the route that it adds, if any."""
 
     request: Request
     inverse: Callable[[], Request] | None = None
@@ -73,7 +77,10 @@ class _Step:
 
 
 class _Application:
-    """One `apply` under way: its sockets, the link indexes learned, and how to take it back."""
+    """One call of `apply`: its sockets, the link indexes that it learned, and what it made.
+
+    `made` has, for each thing made, the request that removes it.
+    """
 
     def __init__(self, plan: Plan, pod: Namespace, host: Rtnl, deadline: Deadline) -> None:
         self.plan = plan
@@ -88,14 +95,14 @@ class _Application:
             self.deadline.require("making the pod's interface")
             self._make(link)
         self._enter_pod()
-        # A link's own settings before it comes up: accept_dad, accept_ra and disable_ipv6 act
+        # A link gets its sysctls before it comes up: accept_dad, accept_ra and disable_ipv6 act
         # on what the kernel does at that moment.
         for setting in self._sysctls(Side.HOST, own=True):
             sysctl.write(setting)
-        # The node's end first: the pod's then has a carrier as soon as it is up.
+        # The node's end first, so that the pod's end has a carrier as soon as it is up.
         self._configure(Side.HOST)
         self._configure(Side.POD)
-        # Shared settings and the uplink last, when nothing can be in conflict any more.
+        # The sysctls and proxy entries of shared links last, when no conflict can stop us any more.
         for setting in self._sysctls(Side.HOST, own=False):
             sysctl.write(setting)
         self._add_proxies()
@@ -104,7 +111,7 @@ class _Application:
     def _make(self, link: WantedLink) -> None:
         host, kind = self.rtnl[Side.HOST], kind_of(link)
         (outcome,) = host.attempt([kind.create(link, self.pod)])
-        # Names are looked at only now: in the usual case the creation itself is the test.
+        # Links are looked up only if the kernel says that the name is taken: usually it is free.
         exists = outcome.errno == errno.EEXIST
         before = exists and not outcome.ok
         if before and not kind.made_before(link, host, self._rtnl(Side.POD), self.pod.path):
@@ -124,7 +131,7 @@ class _Application:
         return self.rtnl[side]
 
     def _enter_pod(self) -> None:
-        """One visit to the pod's namespace for its socket, settings and link indexes."""
+        """Enter the pod's namespace once: open its socket, write sysctls, learn link indexes."""
         names = self.plan.names(Side.POD)
 
         def body() -> None:
@@ -143,13 +150,13 @@ class _Application:
                 yield item
 
     def _link(self, side: Side, name: str) -> int:
-        # The pod's are all known from `_enter_pod`: here the name would be looked up on the node.
+        # This thread is on the node: it can't look up links of the pod, but `_enter_pod` has.
         if side is Side.HOST and (side, name) not in self.indexes:
             self.indexes[side, name] = _index(name, side)
         return self.indexes[side, name]
 
     def _configure(self, side: Side) -> None:
-        """Links up, addresses, neighbours and routes of one side, in one send."""
+        """Bring links up, add addresses, neighbours, routes and rules: one side, in one send."""
         plan = self.plan
         shared_links = {link.name for link in plan.links if isinstance(link, Dummy)}
         steps: list[_Step] = [_Step(request) for request in self._ups(side)]
@@ -187,7 +194,7 @@ class _Application:
                 yield kind_of(link).bring_up(link, side, self._link(side, name))
 
     def _accept_route(self, wanted: LinkRoute) -> None:
-        """A route that is there already: fine if it is this very one, else a conflict."""
+        """Raise CniError CONFLICT unless the existing route has the wanted link and gateway."""
         rtnl = self._rtnl(wanted.side)
         found = routes.find(rtnl, wanted.destination, wanted.table)
         index = self._link(wanted.side, wanted.link)
@@ -207,7 +214,8 @@ class _Application:
     def _add_proxies(self) -> None:
         for proxy in self.plan.proxies:
             rtnl, index = self._rtnl(proxy.side), self._link(proxy.side, proxy.link)
-            # The kernel takes a second one silently, so ask first: taking back must spare it.
+            # The kernel accepts an entry that exists without EEXIST. So look first: an entry that
+            # was there before must not be taken back.
             known = neighbours.has_proxy(rtnl, proxy.address, index)
             rtnl.run([neighbours.add_proxy(proxy, index)])
             if not known:
@@ -221,7 +229,7 @@ class _Application:
             link = links.get(self._rtnl(side), name)
             if link is None:
                 raise CniError(Code.KERNEL, f"cannot announce on {name} ({side}): no such link")
-            # The node forwards for the pod; the pod itself does not forward.
+            # The node is a router for the pod's address; the pod itself is none.
             router = side is Side.HOST
             send = partial(announce.send, name, link.mac, announced, router=router)
             if side is Side.HOST:
@@ -230,19 +238,19 @@ class _Application:
                 self.pod.call(send)
 
     def take_back(self) -> None:
-        """Undo what was made, last first; the first error is the one to report, not these."""
+        """Remove what was made, last first. Errors are dropped: the caller has one to report."""
         for side, request in reversed(self.made):
             with contextlib.suppress(CniError, OSError):
                 self._rtnl(side).attempt([request])
 
     def close(self) -> None:
-        """Close the pod's socket (the node's is the caller's)."""
+        """Close the pod's socket; the caller closes the node's."""
         if Side.POD in self.rtnl:
             self.rtnl[Side.POD].close()
 
 
 _LOOPBACK_INDEX = 1
-"""The kernel makes lo first in every namespace (net/core/dev.c)."""
+"""The index of lo: the kernel makes lo first in every network namespace (net/core/dev.c)."""
 
 
 def _index(name: str, side: Side) -> int:

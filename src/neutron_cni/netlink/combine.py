@@ -1,8 +1,8 @@
-"""Several plans made one: what two want is wanted once, and what they want differently is refused.
+"""Adds up the plans of a plugin's parts to one plan.
 
-A combined plugin is the sum of its parts' plans. Two parts may well want the same (a setting of
-the uplink), but not the same thing in two ways: whichever came second would win, and which that is
-nobody had decided.
+What two parts want alike, such as a sysctl of the uplink, is in the sum once. What two parts want
+differently, such as two values of it, is refused: else the part that comes second would win,
+although nobody has decided that it should.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ T = TypeVar("T", bound=Hashable)
 
 
 def combined(*plans: Plan) -> Plan:
-    """Everything of all plans, in their order; of none: the empty plan.
+    """One plan with everything of `plans`, in their order; the empty plan if there are none.
 
-    Raises CniError CONFLICT where two want the same link, address, route, rule, neighbour or
-    setting differently.
+    Raises CniError CONFLICT if two plans want the same link, address, route, rule, neighbour or
+    sysctl differently.
     """
     return reduce(_both, plans, Plan())
 
@@ -50,7 +50,10 @@ def _both(first: Plan, second: Plan) -> Plan:
 
 
 def _once(items: Iterable[T], claims: Callable[[T], Iterable[Hashable]]) -> tuple[T, ...]:
-    """Each item once; refused if another one claims the same. `claims` says what an item claims."""
+    """`items` without repetitions. `claims` names what an item wants for itself alone.
+
+    Raises CniError CONFLICT if two different items claim the same.
+    """
     kept: dict[T, None] = {}
     claimed: dict[Hashable, T] = {}
     for item in items:
@@ -69,12 +72,12 @@ def _once(items: Iterable[T], claims: Callable[[T], Iterable[Hashable]]) -> tupl
 
 
 def _ends(link: WantedLink) -> Iterable[Hashable]:
-    """A link claims its name on each side."""
+    """A link claims its name on each side that has it."""
     return [(side, name) for side in Side if (name := link.name_on(side)) is not None]
 
 
 def _held_address(item: LinkAddress) -> Iterable[Hashable]:
-    """A namespace has an address on one link only; link-local ones are each link's own matter."""
+    """An address may be on one link of a namespace only; a link-local one may be on every link."""
     link = item.link if item.address.is_link_local else ""
     return [(item.side, link, item.address.ip)]
 

@@ -1,6 +1,6 @@
-"""Names every difference between a plan and the kernel: CHECK, doctor and the repair loop.
+"""Names every difference between a plan and the kernel: for CHECK, later a doctor and repairs.
 
-`observe_plan` looks (I/O), `compare` judges (pure).
+`observe_plan` reads the kernel, `compare` is a pure function of what it has read.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from neutron_cni.values.errors import CniError
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One namespace, in the places that a plan names; what is not there is not in the maps.
+    """What one namespace has of all that a plan names; what it lacks is not in the maps.
 
-    `holders` are the names of the links that routes go by. Routes are by table and destination.
-    A neighbour is (MAC, whether permanent).
+    `links` and `addresses` are by the name of the link. `holders` are the names, by index, of the
+    links that the routes go by. `routes` are by table number and destination, `neighbours` by
+    link and address; a neighbour is (MAC, whether permanent). `sysctls` are values by key.
     """
 
     links: Mapping[str, Link] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Both namespaces. Without `pod`, `unreachable` says why it could not be looked at."""
+    """What both namespaces have. If `pod` is None, `unreachable` says why it could not be read."""
 
     host: View
     pod: View | None
@@ -47,12 +48,15 @@ class Observed:
 
 
 def diff(plan: Plan, netns: str) -> list[str]:
-    """A sentence for each difference between `plan` and the kernel; none when all is well."""
+    """A sentence for each difference between `plan` and the kernel; raises CniError KERNEL.
+
+    `netns` is the path of the pod's namespace. If it can't be read, that is a difference.
+    """
     return compare(plan, observe_plan(plan, netns))
 
 
 def observe_plan(plan: Plan, netns: str) -> Observed:
-    """Look at all that `plan` names, in the caller's namespace and in the pod's at `netns`."""
+    """Look up all that `plan` names, in the caller's namespace and in the pod's at `netns`."""
     host = _view(plan, Side.HOST)
     try:
         with Namespace.open_pod(netns) as namespace:
@@ -63,7 +67,7 @@ def observe_plan(plan: Plan, netns: str) -> Observed:
 
 
 def compare(plan: Plan, observed: Observed) -> list[str]:
-    """The differences as sentences: the node's side first, links before what hangs on them."""
+    """The differences as sentences: the node's first, and links before what depends on them."""
     sentences = list(_differences(plan, Side.HOST, observed.host))
     if observed.pod is None:
         return [*sentences, f"the pod can't be looked at: {observed.unreachable}"]
@@ -71,7 +75,7 @@ def compare(plan: Plan, observed: Observed) -> list[str]:
 
 
 def _view(plan: Plan, side: Side) -> View:
-    """The view of the calling thread's namespace."""
+    """What the calling thread's namespace, which is that of `side`, has of the plan."""
     with Rtnl.here() as rtnl:
         named = {name: links.get(rtnl, name) for name in sorted(plan.names(side))}
         there = {name: link for name, link in named.items() if link is not None}
@@ -125,7 +129,7 @@ def _differences(plan: Plan, side: Side, view: View) -> Iterator[str]:
     yield from _neighbours(plan, side, view)
     for setting in (item for item in plan.sysctls if item.side is side):
         value = view.sysctls.get(setting.key)
-        # Settings of a missing link are missing with it: one sentence for the link is enough.
+        # A missing link has no sysctls either: the sentence about the link is enough.
         gone = setting.link in plan.names(side) and setting.link not in view.links
         right = value in (setting.value, *setting.as_good)
         if not (gone or right) and (value is not None or setting.required):

@@ -1,4 +1,4 @@
-"""What a plan builder may know about the node: read by `observe`, passed on as plain values."""
+"""The facts about the node that plans are made from: plain values, which `observe` reads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from neutron_cni.values.address import IPInterface, IPNetwork
 class Uplink:
     """The node's NIC towards the Neutron network.
 
-    `onlink` are the subnets that are reached on the link itself, by the node's routes (with
-    DHCPv6 the address is a /128 and the subnet comes from a router advertisement, so the
-    addresses alone do not tell). `accept_ra` is that sysctl, None without IPv6.
+    `mtu` is in bytes. `onlink` are the subnets that the node's routes reach on the link, without
+    a gateway. The addresses alone do not tell: with DHCPv6 the address is a /128, and the subnet
+    comes from a router advertisement. `accept_ra` is the sysctl of that name, None without IPv6.
     """
 
     name: str
@@ -26,11 +26,11 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """The node as it is now.
+    """The node as it is now. `uplink` is None if the node has no default route.
 
-    `dummy`: the kernel can make (or already has) the dummy link. `ipv6`: not switched off at
-    boot. `force_forwarding`: IPv6 forwarding can be set for one link (kernel 6.17 and later).
-    `ipv6_forwarding`: net.ipv6.conf.all.forwarding.
+    `dummy`: the kernel has the dummy link already, or can make it. `ipv6`: IPv6 was not switched
+    off at boot. `force_forwarding`: the kernel can forward IPv6 for a single link (6.17 and
+    later). `ipv6_forwarding`: net.ipv6.conf.all.forwarding is 1.
     """
 
     uplink: Uplink | None = None

@@ -1,4 +1,4 @@
-"""Links of any kind: brought up, deleted, looked at. How each kind is made: `netlink.kinds`."""
+"""Requests and look-ups for links of any kind. How each kind is made: `netlink.kinds`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _IFF_UP = 0x1
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel shows it; `peer` is the index of its other end (veth)."""
+    """A link as the kernel shows it. `mtu` is in bytes, `peer` the index of a veth's other end.
+
+    `alias` and `kind` are empty if the link has none.
+    """
 
     index: int
     name: str
@@ -29,11 +32,12 @@ class Link:
 
 
 def probe(kind: str) -> Request:
-    """A creation that must fail: EOPNOTSUPP without that kind of link, else EADDRNOTAVAIL.
+    """A request to make a link, which must fail: it finds out whether the kernel has that kind.
 
-    The kernel looks for the kind (and loads its module) before it looks at the address, which
-    is a multicast one and never valid; so nothing is ever made. For kinds whose driver
-    validates the address: dummy, veth, ifb.
+    The kernel answers EOPNOTSUPP if it does not have the kind, else EADDRNOTAVAIL. It looks for
+    the kind (and loads its module) before it checks the address, which is a multicast one and
+    never valid; so no link is ever made. For kinds whose driver validates the address: dummy,
+    veth, ifb.
     """
     info = {"attrs": [("IFLA_INFO_KIND", kind)]}
     attributes = [("IFLA_ADDRESS", "01:00:00:00:00:00"), ("IFLA_LINKINFO", info)]
@@ -43,7 +47,7 @@ def probe(kind: str) -> Request:
 
 
 def set_up(index: int, name: str, alias: str | None = None, mtu: int | None = None) -> Request:
-    """Bring a link up, with its alias and MTU where given."""
+    """The request to bring a link up, and to set its alias and MTU (bytes) if they are given."""
     attributes: list[tuple[str, object]] = []
     if alias is not None:
         attributes.append(("IFLA_IFALIAS", alias))
@@ -54,25 +58,28 @@ def set_up(index: int, name: str, alias: str | None = None, mtu: int | None = No
 
 
 def delete(index: int, name: str) -> Request:
-    """Delete a link by index (a name could be another's by now); gone already is fine."""
+    """The request to delete a link; one that is gone is fine.
+
+    The link is deleted by its index, as another link may have its name by now.
+    """
     return Request(new(ifinfmsg, _DELLINK, index=index), f"delete the link {name}", GONE)
 
 
 def get(rtnl: Rtnl, name: str) -> Link | None:
-    """The link of that name."""
+    """The link of that name, None if the namespace has none; raises CniError KERNEL."""
     message = new(ifinfmsg, _GETLINK, attrs=[("IFLA_IFNAME", name)])
     answer = rtnl.get(message, f"look at the link {name}", GONE)
     return None if answer is None else _link(answer)
 
 
 def by_index(rtnl: Rtnl, index: int) -> Link | None:
-    """The link of that index."""
+    """The link of that index, None if the namespace has none; raises CniError KERNEL."""
     answer = rtnl.get(new(ifinfmsg, _GETLINK, index=index), f"look at link {index}", GONE)
     return None if answer is None else _link(answer)
 
 
 def list_all(rtnl: Rtnl) -> list[Link]:
-    """All links of the namespace."""
+    """All links of the namespace; raises CniError KERNEL."""
     return [_link(item) for item in rtnl.dump(new(ifinfmsg, _GETLINK), "list the links")]
 
 

@@ -1,10 +1,10 @@
-"""Network namespaces by path: held open, told apart, entered for the length of one call.
+"""Network namespaces by path: held open, compared, and entered for the length of one call.
 
 pyroute2's own `IPRoute(netns=...)` forks a child per socket (6-9 ms here, and a fork of a
-process with threads); a thread that enters the namespace, opens a socket and ends costs 0.15 ms.
-The trap of that way (a library may open its socket in another thread, and so serve the host's
-namespace without a word: seen with pyroute2's own) is shut
-by asking each socket which namespace it serves, see `socket_identity`.
+process with threads). A thread that enters the namespace, opens a socket and ends costs 0.15 ms.
+Threads have a trap: a library may open its socket in another thread, which is in the host's
+namespace, without an error (seen with pyroute2's own sockets). So each socket is asked which
+namespace it is in, see `socket_identity`.
 """
 
 from __future__ import annotations
@@ -33,25 +33,28 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Identity(NamedTuple):
-    """What makes a namespace the same one under two paths: device and inode."""
+    """Device and inode number: equal if two paths lead to the same namespace."""
 
     device: int
     inode: int
 
 
 def own_identity() -> Identity:
-    """The calling thread's own network namespace."""
+    """The identity of the calling thread's network namespace."""
     return _identity(_OWN.stat())
 
 
 def namespace_identity(path: str) -> Identity:
-    """The network namespace at `path`. CniError INVALID_ENVIRONMENT if it isn't one."""
+    """The identity of the network namespace at `path`.
+
+    Raises CniError INVALID_ENVIRONMENT if `path` is no network namespace.
+    """
     with Namespace.open(path) as namespace:
         return namespace.identity
 
 
 def is_netns(path: str) -> bool:
-    """Whether `path` is a network namespace (and not a leftover file, or another kind)."""
+    """Whether `path` is a network namespace, not a leftover file or a namespace of another kind."""
     try:
         Namespace.open(path).close()
     except CniError:
@@ -60,7 +63,7 @@ def is_netns(path: str) -> bool:
 
 
 def socket_identity(sock: socket.socket) -> Identity:
-    """The namespace that `sock` serves, whoever opened it (SIOCGSKNS, kernel 4.10)."""
+    """The namespace that `sock` is in, whichever thread opened it (SIOCGSKNS, kernel 4.10)."""
     descriptor = fcntl.ioctl(sock.fileno(), _SIOCGSKNS)
     try:
         return _identity(os.fstat(descriptor))
@@ -69,7 +72,7 @@ def socket_identity(sock: socket.socket) -> Identity:
 
 
 class Namespace:
-    """A network namespace held open, so that its path may vanish and another not take over."""
+    """A network namespace, held open: it stays the same if its path vanishes or names another."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
@@ -78,7 +81,7 @@ class Namespace:
 
     @classmethod
     def open(cls, path: str) -> Namespace:
-        """Open `path`; CniError INVALID_ENVIRONMENT if it is no network namespace."""
+        """Open `path`. Raises CniError INVALID_ENVIRONMENT if it is no network namespace."""
         try:
             # O_NONBLOCK: a path that names a FIFO must not hang the call.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -103,7 +106,10 @@ class Namespace:
 
     @classmethod
     def open_pod(cls, path: str) -> Namespace:
-        """Like `open`, and refuses the caller's own namespace: that one is the node's."""
+        """Like `open`, but raises CniError INVALID_ENVIRONMENT also for the caller's own namespace.
+
+        That one is the node's, and not a pod's.
+        """
         namespace = cls.open(path)
         if namespace.identity == own_identity():
             namespace.close()
@@ -115,11 +121,11 @@ class Namespace:
         return namespace
 
     def call(self, function: Callable[[], T]) -> T:
-        """What `function` returns when called inside the namespace (also its exceptions).
+        """Call `function` inside the namespace; return what it returns, raise what it raises.
 
-        It runs in a thread of its own that ends with it: no other code can ever run in the
-        wrong namespace, not even when going back would fail. /proc/sys/net and new sockets
-        follow the thread. Costs 0.14 ms.
+        A thread of its own enters the namespace, runs `function` and ends. So no other code can
+        ever run in the wrong namespace, as none has to go back. /proc/sys/net and new sockets
+        follow the thread. Costs 0.14 ms. Raises CniError KERNEL if the thread can't enter.
         """
         results: list[T] = []
         errors: list[BaseException] = []
@@ -150,7 +156,7 @@ class Namespace:
             raise CniError(Code.KERNEL, f"entered another network namespace than {self.path!r}")
 
     def close(self) -> None:
-        """Let the namespace go; repeated calls are fine."""
+        """Close the descriptor; repeated calls are fine."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -172,7 +178,7 @@ def _identity(status: os.stat_result) -> Identity:
 
 
 def _is_network_namespace(descriptor: int) -> bool:
-    # The device first: the ioctl number could mean anything to a file of another kind.
+    # The device first: for a file of another kind, the ioctl number could mean anything.
     if os.fstat(descriptor).st_dev != own_identity().device:
         return False
     try:

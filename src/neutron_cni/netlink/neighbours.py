@@ -1,4 +1,4 @@
-"""Neighbour entries, permanent ones and proxies."""
+"""Requests and look-ups for neighbour entries: permanent ones and proxies."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 from neutron_cni.values.address import IPAddress
 
 PROTOCOL = 110
-"""Marks our proxy entries (`ip neigh show proxy` prints "proto 110"). None of the kernel's or of
-any routing daemon's (linux/rtnetlink.h, iproute2 rt_protos)."""
+"""The protocol number that marks neutron-cni's proxy entries (`ip neigh show proxy` prints "proto
+110"). Neither the kernel nor a routing daemon has it (linux/rtnetlink.h, iproute2 rt_protos)."""
 
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _NUD_PERMANENT = 0x80
@@ -23,7 +23,7 @@ _NTF_PROXY = 0x08
 
 
 def set_permanent(wanted: Neighbour, index: int) -> Request:
-    """A permanent neighbour, in place of whatever the link had for that address."""
+    """The request to set a permanent neighbour; it replaces the link's entry for that address."""
     message = new(
         ndmsg,
         _NEWNEIGH,
@@ -38,7 +38,7 @@ def set_permanent(wanted: Neighbour, index: int) -> Request:
 
 
 def find(rtnl: Rtnl, address: IPAddress, index: int) -> tuple[str, bool] | None:
-    """(MAC, whether permanent) of a neighbour entry."""
+    """(MAC, whether permanent) of the neighbour `address` on the link `index`, None without one."""
     message = new(
         ndmsg,
         _GETNEIGH,
@@ -68,19 +68,22 @@ def _proxy(kind: int, flags: int, address: IPAddress, index: int) -> Message:
 
 
 def add_proxy(wanted: ProxyNeighbour, index: int) -> Request:
-    """Have the link answer for an address; the kernel takes a repetition silently."""
+    """The request to have a link answer ARP or ND for an address.
+
+    If the link does so already, the kernel answers success and not EEXIST.
+    """
     message = _proxy(_NEWNEIGH, EXCL_CREATE, wanted.address, index)
     return Request(message, f"have {wanted.link} ({wanted.side}) answer for {wanted.address}")
 
 
 def delete_proxy(address: IPAddress, index: int) -> Request:
-    """Have the link no longer answer for an address; gone already is fine."""
+    """The request to have a link no longer answer for an address; an entry that is gone is fine."""
     message = _proxy(_DELNEIGH, 0, address, index)
     return Request(message, f"stop link {index} answering for {address}", GONE)
 
 
 def has_proxy(rtnl: Rtnl, address: IPAddress, index: int) -> bool:
-    """Whether the link answers for an address."""
+    """Whether the link `index` answers ARP or ND for an address."""
     message = _proxy(_GETNEIGH, 0, address, index)
     return rtnl.get(message, f"look up the proxy neighbour {address}", GONE) is not None
 
@@ -88,7 +91,7 @@ def has_proxy(rtnl: Rtnl, address: IPAddress, index: int) -> bool:
 def list_proxies(rtnl: Rtnl, addresses: AbstractSet[IPAddress]) -> list[tuple[int, IPAddress]]:
     """(link index, address) of every proxy neighbour entry for one of `addresses`.
 
-    Others are passed over undecoded: a node has one entry for each of its pods' addresses.
+    Other entries are not decoded: a node has one for each of its pods' addresses.
     """
     found = []
     for version in {address.version for address in addresses}:
@@ -97,14 +100,14 @@ def list_proxies(rtnl: Rtnl, addresses: AbstractSet[IPAddress]) -> list[tuple[in
         def wanted(payload: bytes, packed: AbstractSet[bytes] = packed) -> bool:
             return any(item in payload for item in packed)
 
-        # The bytes could have been found elsewhere in the message: look again.
+        # The bytes may stand elsewhere in the message, so the decoded addresses are compared.
         entries = _proxies(rtnl, version, wanted)
         found += [(index, address) for index, address, _ in entries if address in addresses]
     return found
 
 
 def own_proxies(rtnl: Rtnl) -> list[tuple[int, IPAddress]]:
-    """(link index, address) of every proxy neighbour entry that we made."""
+    """(link index, address) of every proxy neighbour entry that neutron-cni made (PROTOCOL)."""
     return [
         (index, address)
         for version in FAMILY

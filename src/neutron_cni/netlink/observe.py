@@ -1,4 +1,4 @@
-"""Read-only facts about the node and about pods. Leaves no trace in the kernel."""
+"""Reads facts about the node and about pods. Changes nothing, but see `kind_possible`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
 
 
 def host_facts(host_interface: str | None = None, dummy_name: str = "dummy0") -> HostFacts:
-    """The facts about the caller's namespace that plans are built from.
+    """The facts about the caller's namespace that plans are made from.
 
-    `host_interface` names the uplink; None: the link of the default route. `dummy_name` is empty
-    where nobody needs to know about dummy links.
-    Raises CniError INVALID_CONFIG if the named link does not exist.
+    `host_interface` names the uplink; None: the link of the default route. `dummy_name` names
+    the dummy link to ask about; it is empty if no plan needs one.
+    Raises CniError INVALID_CONFIG if the link `host_interface` does not exist.
     """
     with Rtnl.here() as rtnl:
         return HostFacts(
@@ -45,25 +45,39 @@ def host_facts(host_interface: str | None = None, dummy_name: str = "dummy0") ->
 
 
 def find_uplink(host_interface: str | None = None) -> Uplink | None:
-    """The named link, or that of the default route (IPv4 before IPv6); None without one."""
+    """The link `host_interface`, or the link of the default route, IPv4's before IPv6's.
+
+    None if it is not named and there is no default route. Raises CniError INVALID_CONFIG if it is
+    named and does not exist.
+    """
     with Rtnl.here() as rtnl:
         return _uplink(rtnl, host_interface)
 
 
 def link_exists(netns: str, ifname: str) -> bool:
-    """Whether the namespace at the path `netns` has a link of that name."""
+    """Whether the namespace at the path `netns` has a link `ifname`.
+
+    Raises CniError INVALID_ENVIRONMENT if `netns` is no network namespace.
+    """
     with Namespace.open(netns) as namespace, Rtnl.inside(namespace) as rtnl:
         return links.get(rtnl, ifname) is not None
 
 
 def pod_links(netns: str) -> list[Link]:
-    """All links of the namespace at the path `netns`."""
+    """All links of the namespace at the path `netns`.
+
+    Raises CniError INVALID_ENVIRONMENT if `netns` is no network namespace.
+    """
     with Namespace.open(netns) as namespace, Rtnl.inside(namespace) as rtnl:
         return links.list_all(rtnl)
 
 
 def pod_addresses(netns: str) -> dict[str, tuple[IPInterface, ...]]:
-    """The addresses of each link (but `lo`) of the namespace; IPv6 link-local ones left out."""
+    """The addresses of each link but `lo` of the namespace at the path `netns`, by link name.
+
+    Link-local addresses are left out. Raises CniError INVALID_ENVIRONMENT if `netns` is no
+    network namespace.
+    """
     with Namespace.open(netns) as namespace, Rtnl.inside(namespace) as rtnl:
         found = addresses.list_all(rtnl)
         return {
@@ -78,23 +92,23 @@ def pod_addresses(netns: str) -> dict[str, tuple[IPInterface, ...]]:
 
 
 def inspect(plan: Plan, netns: str) -> bool:
-    """Whether all links of `plan` are there already, made by an earlier `apply` of it.
+    """Whether all links of `plan` exist already, made by an earlier `apply` of it.
 
-    Raises CniError INVALID_ENVIRONMENT (`netns` is no namespace, or the node's own) and CONFLICT
-    (someone else's interface has a name that the plan needs).
+    Raises CniError INVALID_ENVIRONMENT (`netns` is no network namespace, or the node's own) and
+    CONFLICT (an interface of another owner has a name that the plan needs).
     """
     with (
         Namespace.open_pod(netns) as namespace,
         Rtnl.here() as host,
         Rtnl.inside(namespace) as pod,
     ):
-        # A list, so that a conflict of the second is found though the first is missing.
+        # A list, so that a conflict of the second link is found even if the first is missing.
         found = [kind_of(link).made_before(link, host, pod, netns) for link in plan.links]
         return bool(found) and all(found)
 
 
 def links_with_alias(prefix: str) -> list[Link]:
-    """The node's links whose alias begins with `prefix`: what GC looks through."""
+    """The node's links whose alias begins with `prefix`; GC goes through them."""
     with Rtnl.here() as rtnl:
         return [link for link in links.list_all(rtnl) if link.alias.startswith(prefix)]
 
@@ -140,7 +154,10 @@ def _describe(rtnl: Rtnl, link: Link) -> Uplink:
 
 
 def _onlink(rtnl: Rtnl, index: int) -> tuple[IPNetwork, ...]:
-    """Subnets on the link: routes by it without gateway; not single hosts, nor link-local."""
+    """The subnets on the link: what routes by it reach without a gateway.
+
+    Single hosts, link-local and multicast destinations and the default are left out.
+    """
     return tuple(
         route.destination
         for version in (4, 6)
@@ -160,9 +177,10 @@ def _dummy_possible(rtnl: Rtnl, name: str) -> bool:
 
 
 def kind_possible(rtnl: Rtnl, kind: str) -> bool:
-    """Whether the kernel can make links of that kind (dummy, veth); makes none in asking.
+    """Whether the kernel can make links of that kind (dummy, veth). Makes no link itself.
 
-    The first question may load the module, and `dummy` makes a dummy0 of its own when loaded.
+    But the kernel may load the module of the kind to answer, and the module `dummy` makes a link
+    dummy0 when it is loaded.
     """
     (outcome,) = rtnl.run([links.probe(kind)])
     return outcome.errno == errno.EADDRNOTAVAIL

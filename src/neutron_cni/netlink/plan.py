@@ -1,4 +1,4 @@
-"""What a plugin wants of the kernel, as data: built by `plugins`, made true by `netlink.apply`.
+"""What a plugin wants of the kernel, as data: `plugins` makes it, `netlink.apply` carries it out.
 
 Everything here is a frozen value, so that a plan can be compared, printed and tested without
 root. This module must stay free of pyroute2 (160 ms to import) and of I/O.
@@ -13,7 +13,7 @@ from typing import Literal
 from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
 
 MAX_LINK_NAME = 15
-"""Characters in a link name: IFNAMSIZ less the closing NUL."""
+"""Bytes in a link name: IFNAMSIZ less the closing NUL."""
 
 MAIN_TABLE = 254
 """The routing table that `ip route` shows (RT_TABLE_MAIN)."""
@@ -22,7 +22,7 @@ Scope = Literal["global", "link"]
 
 
 class Side(Enum):
-    """In which network namespace something is: the node's or the pod's."""
+    """Which network namespace something is in: the node's or the pod's."""
 
     HOST = "node"
     POD = "pod"
@@ -35,9 +35,9 @@ class Side(Enum):
 class VethPair:
     """A veth pair with one end in each namespace.
 
-    `alias` is written to the host end (IFLA_IFALIAS, 254 bytes at most). It says whose link it
-    is, and is what `undo` goes by before it deletes anything: a name alone proves nothing.
-    `earlier_aliases` are those that earlier versions of this program wrote for the same link.
+    `alias` is written to the host end (IFLA_IFALIAS, 254 bytes at most). It names the owner of
+    the link, and `undo` compares it before it deletes the link: a name alone proves nothing.
+    `earlier_aliases` are those that earlier versions of neutron-cni wrote for the same link.
     MACs are "02:00:00:00:00:01", `mtu` is in bytes (None: the kernel's default, 1500).
     """
 
@@ -50,7 +50,7 @@ class VethPair:
     earlier_aliases: tuple[str, ...] = ()
 
     def name_on(self, side: Side) -> str:
-        """The name of its end on one side."""
+        """The name of the pair's end on `side`."""
         return self.host_name if side is Side.HOST else self.pod_name
 
 
@@ -61,20 +61,20 @@ class Dummy:
     name: str
 
     def name_on(self, side: Side) -> str | None:
-        """Its name on the node; None in the pod, where it is not."""
+        """The link's name on the node; None for the pod, which does not have it."""
         return self.name if side is Side.HOST else None
 
 
 WantedLink = VethPair | Dummy
-"""Every kind of link that a plan can ask for; `netlink.kinds` has a page of each."""
+"""Every kind of link that a plan can ask for; `netlink.kinds` has a module for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
     """An address of a link. Without `prefix_route` the kernel adds no route to its subnet.
 
-    IPv6 addresses are always added without duplicate address detection: Neutron is the one
-    who decides whose they are, and DAD would hold a pod's first second back.
+    IPv6 addresses are always added without duplicate address detection (DAD): Neutron decides
+    which pod has an address, and DAD would make every new pod wait for a second.
     """
 
     side: Side
@@ -85,10 +85,10 @@ class LinkAddress:
 
 @dataclass(frozen=True, slots=True)
 class LinkRoute:
-    """A route. `source` is the preferred one, `mtu` is in bytes, `table` a routing table's number.
+    """A route by `link`. `source` is the preferred source address, `mtu` is in bytes.
 
-    `scope` means something for IPv4 only. `onlink`: the gateway is taken to be on the link
-    although no route says so.
+    `table` is the number of a routing table. `scope` counts for IPv4 only. `onlink`: the kernel
+    shall take the gateway to be on the link, although no route says so.
     """
 
     side: Side
@@ -104,11 +104,11 @@ class LinkRoute:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A policy rule: which routing table is asked for which packets (ip-rule(8)).
+    """A policy rule: which routing table the kernel looks in for which packets (ip-rule(8)).
 
-    `version` is 4 or 6. A packet fits if it is from `source`, carries the firewall mark `mark`
-    and came in by the link `incoming`, of what is set. Of two rules that fit, the one with the
-    lower `priority` is asked first; the kernel's own are at 0, 32766 and 32767.
+    `version` is 4 or 6. A packet matches if it comes from `source`, carries the firewall mark
+    `mark` and came in by the link `incoming`; what is not set matches every packet. The kernel
+    tries rules from the lowest `priority` up; its own are at 0, 32766 and 32767.
     """
 
     side: Side
@@ -122,7 +122,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour entry: nobody has to answer ARP or ND for `address`."""
+    """A permanent neighbour entry: the kernel need not ask by ARP or ND for `address`."""
 
     side: Side
     link: str
@@ -141,10 +141,10 @@ class ProxyNeighbour:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A setting below /proc/sys, as "net/ipv4/conf/eth0/forwarding".
+    """A setting below /proc/sys; `key` is its path there, "net/ipv4/conf/eth0/forwarding".
 
-    Not `required`: a kernel that has no such setting needs none (IPv6 switched off at boot).
-    `as_good`: other values that serve as well, for who compares.
+    Not `required`: the kernel need not have the setting (IPv6 is switched off at boot).
+    `as_good`: other values that `netlink.diff` accepts, because they have the same effect.
     """
 
     side: Side
@@ -155,7 +155,7 @@ class Sysctl:
 
     @property
     def link(self) -> str:
-        """The link that the setting is of ("all" and "default" too); empty for other settings."""
+        """The link in the key ("all" and "default" too); empty if the key names none."""
         parts = self.key.split("/")
         per_link = len(parts) == 5 and parts[0] == "net" and parts[2] in ("conf", "neigh")
         return parts[3] if per_link else ""
@@ -163,7 +163,7 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """Gratuitous ARP or unsolicited neighbour advertisement: `address` is at `link`'s MAC."""
+    """A gratuitous ARP or unsolicited neighbour advertisement: `address` is at `link`'s MAC."""
 
     side: Side
     link: str
@@ -172,7 +172,7 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that one attachment needs of the kernel. `notes` are sentences for stderr."""
+    """All that one attachment needs of the kernel. `notes` are sentences for the operator."""
 
     links: tuple[WantedLink, ...] = ()
     addresses: tuple[LinkAddress, ...] = ()
@@ -185,13 +185,15 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def owns(self, side: Side, name: str) -> bool:
-        """Whether the plan makes a link of that name for this attachment alone, so that it comes
-        and goes with the plan."""
+        """Whether the plan makes a link `name` on `side` for this attachment alone.
+
+        `apply` makes such a link, and `undo` deletes it; a shared link stays.
+        """
         mine = (link for link in self.links if not isinstance(link, Dummy))
         return any(link.name_on(side) == name for link in mine)
 
     def names(self, side: Side) -> frozenset[str]:
-        """The names of all links on one side that the plan makes or needs."""
+        """The names of all links on `side` that the plan makes, or puts something on."""
         needed = {item.link for item in self.addresses if item.side is side}
         needed |= {item.link for item in self.routes if item.side is side}
         needed |= {item.link for item in self.neighbours if item.side is side}
@@ -200,7 +202,7 @@ class Plan:
         return frozenset(needed | {name for name in made if name is not None})
 
     def without_shared_links(self) -> Plan:
-        """The plan less what belongs to all pods of the node: dummy links and their addresses."""
+        """The plan without what all pods of the node share: dummy links and their addresses."""
         shared = {link.name for link in self.links if isinstance(link, Dummy)}
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""Routes, of the main table unless another one is named."""
+"""Requests and look-ups for routes, of the main table unless another one is named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULTS: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _RT_TABLE_COMPAT = 252
-"""What stands in the small field where the table's number does not fit."""
+"""The value of rtm_table for a table whose number does not fit there."""
 _RTPROT_BOOT = 3
 _RT_SCOPE = {"global": 0, "link": 253}
 _RT_SCOPE_NOWHERE = 255
@@ -28,7 +28,11 @@ _RTNH_F_ONLINK = 4
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route as the kernel shows it; `local` if the destination is the namespace's own."""
+    """A route as the kernel shows it. `index` is that of its link, `mtu` is in bytes.
+
+    `local`: the destination is an address of the namespace itself (or the route is of another
+    type than unicast).
+    """
 
     destination: IPNetwork
     index: int | None
@@ -70,12 +74,12 @@ def _route(kind: int, flags: int, wanted: LinkRoute, index: int) -> Message:
 
 
 def add(wanted: LinkRoute, index: int) -> Request:
-    """Add a route. EEXIST is not accepted here: whose route it is must be looked at."""
+    """The request to add a route. EEXIST is an error: the caller must look whose route it is."""
     return Request(_route(_NEWROUTE, EXCL_CREATE, wanted, index), f"add {describe(wanted)}")
 
 
 def delete(wanted: LinkRoute, index: int) -> Request:
-    """Delete a route, only if it is by that link; gone already is fine."""
+    """The request to delete a route if it goes by the link `index`; one that is gone is fine."""
     return Request(_route(_DELROUTE, 0, wanted, index), f"delete {describe(wanted)}", GONE)
 
 
@@ -93,10 +97,11 @@ def host_network(address: IPAddress) -> IPNetwork:
 
 
 def find(rtnl: Rtnl, destination: IPNetwork, table: int = MAIN_TABLE) -> Route | None:
-    """The route of the table to exactly `destination`; for the main table also a local one.
+    """The route of `table` to exactly `destination`, None if there is none.
 
-    There a host route is asked for by lookup, whatever the size of the table; all others are
-    searched in a dump.
+    A host route of the main table is asked for with a lookup, whatever the size of the table;
+    the kernel then answers with a local route, too. Other routes are searched in a dump. Raises
+    CniError KERNEL.
     """
     if table != MAIN_TABLE or destination.prefixlen != destination.max_prefixlen:
         listed = list_all(rtnl, destination, table=table)
@@ -124,10 +129,10 @@ def list_all(
     index: int | None = None,
     table: int = MAIN_TABLE,
 ) -> list[Route]:
-    """Routes of the table: of the prefix length of `like`, or by the link `index`.
+    """The routes of `table`: all, those of the prefix length of `like`, or by the link `index`.
 
-    The kernel sorts by table and link; the prefix length is read off the raw message, because
-    decoding costs 0.1 ms a route and nodes have thousands.
+    The kernel filters by table and link. The prefix length is read in the raw message, because
+    decoding costs 0.1 ms a route and nodes have thousands. Raises CniError KERNEL.
     """
     version = like.version if like is not None else version
     attributes: list[tuple[str, object]] = [("RTA_TABLE", table)]
@@ -145,7 +150,7 @@ def list_all(
 
 
 def _first_hop(message: Message) -> int | None:
-    """The link of the first next hop, where a route has several."""
+    """The link index of the first next hop of a route that has several."""
     hops = message.get_attr("RTA_MULTIPATH") or ()
     return hops[0]["oif"] if hops else None
 

@@ -1,9 +1,9 @@
 """A synchronous rtnetlink socket: many requests in one send, each answer matched to its request.
 
-pyroute2 encodes and decodes the messages (see `messages`); its sockets are not used, because they
-fork for a namespace and run an event loop per socket (IPRoute(): 0.5 ms to open here, 6-9 ms with
-`netns=`; this one 0.01 ms and 0.15 ms). The kernel works off a send of several messages in order
-and within the system call, so a process killed meanwhile leaves all of them done.
+pyroute2 encodes and decodes the messages (see `messages`). Its sockets are not used, because they
+fork for a namespace and run an event loop per socket (IPRoute() takes 0.5 ms to open here, 6-9 ms
+with `netns=`; this class takes 0.01 ms and 0.15 ms). The kernel handles a send of several messages
+in order and within the system call, so all are done even if the process is killed meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from neutron_cni.netlink.namespace import Identity, Namespace, own_identity, soc
 from neutron_cni.values.errors import CniError, Code
 
 Message = Any
-"""A pyroute2 message (nlmsg). pyroute2 has no types."""
+"""A pyroute2 message (nlmsg). pyroute2 has no type annotations."""
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -31,13 +31,16 @@ _HEADER = struct.Struct("=IHHII")
 _TIMEOUT_SECONDS = 10.0
 _RECEIVE_BYTES = 1 << 18
 _BATCH = 64
-"""Requests in one send: the kernel drops answers (ENOBUFS) that the socket has no room for, and
-300 were too many."""
+"""The most requests in one send. The kernel drops answers that the socket's buffer has no room
+for (ENOBUFS), and the answers to 300 were too many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message, `doing` in words ("add the route X to eth0"), and the errors that are fine."""
+    """One message to the kernel, and which errno values count as success (`accept`).
+
+    `doing` says in words what the message does: "add the route X to eth0".
+    """
 
     message: Message
     doing: str
@@ -46,7 +49,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the kernel said to one request: errno (0 is success) and its sentence, if it had one."""
+    """The kernel's answer to a request: errno (0: success), and its explanation, if it gave one."""
 
     request: Request
     errno: int
@@ -54,21 +57,24 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Done, or failed in a way that the request accepts."""
+        """Whether the request succeeded, or failed with an errno that it accepts."""
         return self.errno == 0 or self.errno in self.request.accept
 
     def error(self) -> CniError:
-        """The failure as a CNI error."""
+        """The failure as a CniError KERNEL."""
         reason = os.strerror(self.errno) + (f": {self.text}" if self.text else "")
         hint = "CAP_NET_ADMIN is needed" if self.errno == errno.EPERM else ""
         return CniError(Code.KERNEL, f"cannot {self.request.doing}: {reason}", hint)
 
 
 class Rtnl:
-    """An rtnetlink socket of one network namespace, for one thread at a time."""
+    """An rtnetlink socket in one network namespace, for one thread at a time."""
 
     def __init__(self, expected: Identity) -> None:
-        """Open in the calling thread's namespace; CniError KERNEL unless that is `expected`."""
+        """Open a socket in the calling thread's namespace, which must be `expected`.
+
+        Raises CniError KERNEL if the socket is in another one.
+        """
         self._sock = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
@@ -89,16 +95,20 @@ class Rtnl:
 
     @classmethod
     def here(cls) -> Rtnl:
-        """A socket of the calling thread's own namespace."""
+        """A socket in the calling thread's own namespace."""
         return cls(own_identity())
 
     @classmethod
     def inside(cls, namespace: Namespace) -> Rtnl:
-        """A socket of `namespace`, usable from any thread."""
+        """A socket in `namespace`, usable from any thread."""
         return namespace.call(lambda: cls(namespace.identity))
 
     def attempt(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Send all requests at once and say what became of each; one failing stops none."""
+        """Send all requests and return the outcome of each, in their order.
+
+        A request that fails stops none of the others. Raises CniError KERNEL only if the kernel
+        does not answer.
+        """
         return [
             outcome
             for start in range(0, len(requests), _BATCH)
@@ -118,7 +128,7 @@ class Rtnl:
         return [outcomes[first + index] for index in range(len(requests))]
 
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
-        """`attempt`, raising the first failure that its request does not accept (KERNEL)."""
+        """Like `attempt`; then raises CniError KERNEL for the first outcome that is not `ok`."""
         outcomes = self.attempt(requests)
         for outcome in outcomes:
             if not outcome.ok:
@@ -126,7 +136,10 @@ class Rtnl:
         return outcomes
 
     def get(self, message: Message, doing: str, absent: frozenset[int]) -> Message | None:
-        """The one object asked for, None if the kernel answers one of the `absent` errors."""
+        """The object that `message` asks for, None if the kernel answers with an errno of `absent`.
+
+        Raises CniError KERNEL for any other errno.
+        """
         data = self._encode(message, 0)
         self._send(data)
         while True:
@@ -143,9 +156,11 @@ class Rtnl:
     def dump(
         self, message: Message, doing: str, wanted: Callable[[bytes], bool] | None = None
     ) -> list[Message]:
-        """All objects that match; `wanted` sees each raw payload before it costs a decode.
+        """All objects that `message` asks for.
 
-        A dump that the kernel says was disturbed by a change is taken again (three times).
+        `wanted` says from the raw payload whether an object is to be decoded and returned. A dump
+        that a change disturbed, as the kernel says by NLM_F_DUMP_INTR, is taken again (three
+        times). Raises CniError KERNEL.
         """
         for _ in range(3):
             found, whole = self._dump_once(message, doing, wanted)
@@ -167,7 +182,7 @@ class Rtnl:
                 if kind in (_NLMSG_DONE, _NLMSG_ERROR):
                     number, text = _error(payload, flags) if len(payload) >= 4 else (0, "")
                     # ENOENT: a routing table that has never had a route. ENODEV: the link whose
-                    # objects were asked for went away meanwhile, and they with it.
+                    # objects were asked for is gone by now, and its objects with it.
                     if number not in (0, errno.ENOENT, errno.ENODEV):
                         raise Outcome(Request(message, doing), number, text).error()
                     return found, whole
@@ -228,7 +243,7 @@ def _decode(shape: type[Message], kind: int, flags: int, sequence: int, payload:
 
 
 def _error(payload: bytes, flags: int) -> tuple[int, str]:
-    """(errno, the kernel's sentence) of an NLMSG_ERROR or NLMSG_DONE payload."""
+    """(errno, the kernel's explanation) from the payload of an NLMSG_ERROR or NLMSG_DONE."""
     (negative,) = struct.unpack_from("=i", payload)
     text = ""
     # With NETLINK_CAP_ACK an NLMSG_ERROR carries the request's bare header, then the TLVs.

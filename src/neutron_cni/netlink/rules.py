@@ -1,4 +1,4 @@
-"""Policy rules: which routing table is asked for which packets."""
+"""Requests and look-ups for policy rules: which routing table is for which packets."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def _rule(kind: int, flags: int, wanted: Rule) -> Message:
 
 
 def add(wanted: Rule) -> Request:
-    """Add a rule; that the very same one is there already is fine."""
+    """The request to add a rule; an equal one that is there already is fine."""
     return Request(_rule(_NEWRULE, EXCL_CREATE, wanted), f"add {describe(wanted)}", EXISTS)
 
 
 def delete(wanted: Rule) -> Request:
-    """Delete the rule that is the same in all that `Rule` names; gone already is fine."""
+    """The request to delete the rule that equals `wanted` in every field; a missing one is fine."""
     return Request(_rule(_DELRULE, 0, wanted), f"delete {describe(wanted)}", GONE)
 
 
@@ -60,7 +60,7 @@ def describe(wanted: Rule) -> str:
 
 
 def present(rtnl: Rtnl, wanted: Rule) -> bool:
-    """Whether the namespace has this very rule."""
+    """Whether the namespace has a rule equal to `wanted` in every field; raises CniError KERNEL."""
     message = new(fibmsg, _GETRULE, family=FAMILY[wanted.version])
     found = rtnl.dump(message, "list the policy rules")
     return any(_read(item, wanted) == wanted for item in found)

@@ -1,7 +1,7 @@
 """Settings below /proc/sys/net of the calling thread's network namespace.
 
-The kernel resolves /proc/sys/net by the namespace of the thread that opens the file, so the same
-path serves the node and, inside `Namespace.call`, the pod.
+The kernel resolves /proc/sys/net by the namespace of the thread that opens the file. So the same
+path is the node's setting and, inside `Namespace.call`, the pod's.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def read(key: str) -> str | None:
 
 
 def write(setting: Sysctl) -> None:
-    """Make `setting` true; CniError KERNEL if the kernel refuses.
+    """Write `setting`; raises CniError KERNEL if the kernel refuses.
 
-    A value that is already right is not written again: writing net.ipv6.conf.X.forwarding=1
-    throws away the default routes that *other* links learned from router advertisements, even
-    when nothing changes (kernel: addrconf_fixup_forwarding).
+    A value that is right already is not written again: writing net.ipv6.conf.X.forwarding=1
+    deletes the default routes that *other* links learned from router advertisements, even
+    when the value does not change (kernel: addrconf_fixup_forwarding).
     """
     try:
         current = read(setting.key)

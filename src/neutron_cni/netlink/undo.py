@@ -1,4 +1,4 @@
-"""Takes a plan back: DEL. Works from names and the plan alone, with or without the pod."""
+"""Removes what a plan made (DEL). It needs the plan alone, and works without the pod, too."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from neutron_cni.values.errors import CniError
 def undo(plan: Plan, netns: str | None) -> None:
     """Remove from the kernel what `apply(plan, ...)` made; what is missing is fine.
 
-    `netns` may be None or a path that is gone. What now belongs to someone else stays: a link must
-    carry the plan's alias, a route must be by the plan's link, a rule must be the same in all its
-    parts, and a proxy entry goes only while no other link has a route to its address.
+    `netns` is the pod's path; it may be None or gone. What has another owner by now stays: a link
+    must carry the plan's alias, a route must go by the plan's link, a rule must be equal in every
+    field, and a proxy entry is deleted only while no other link has a route to its address.
     Dummy links and sysctls of shared links stay, as other pods use them.
     Raises CniError KERNEL. Deleting a veth takes the kernel 11-20 ms (it waits for RCU).
     """
@@ -38,11 +38,11 @@ def undo(plan: Plan, netns: str | None) -> None:
 
 
 def remove_stale_proxies() -> list[IPAddress]:
-    """Remove our proxy entries for addresses that no link of the node has a route to.
+    """Remove neutron-cni's proxy entries for addresses that no link of the node has a route to.
 
-    They are left when a sandbox goes without a DEL and its lease is lost, and the node would go
-    on answering for an address that is another node's by now. Needs no record: `apply` adds
-    the host route before the entry, and marks the entry. Returns the addresses.
+    Such entries are left when a sandbox goes without a DEL and its lease is lost; the node would
+    go on answering for an address that is another node's by now. No record is needed: `apply`
+    adds the host route before the entry, and marks the entry. Returns the addresses.
     """
     with Rtnl.here() as host:
         stale = [
@@ -55,10 +55,11 @@ def remove_stale_proxies() -> list[IPAddress]:
 
 
 def _proxies(plan: Plan, host: Rtnl, own: set[int]) -> list[Request]:
-    """Proxy entries to remove, looked up while the routes of the doomed links still stand.
+    """Requests to delete proxy entries, made while the routes by the links `own` still exist.
 
-    Those of the plan, and those on any link for the addresses that are routed to the doomed
-    links: the lease may be lost and the plan empty, or the uplink be another one by now.
+    These are the plan's entries, and the entries on any link for addresses that are routed by
+    the links `own`, which are about to be deleted: the lease may be lost and the plan empty, or
+    the node may have another uplink by now.
     """
     routed = _routed(host, own)
     found = {(index, address) for index, address in neighbours.list_proxies(host, routed)}
@@ -66,15 +67,15 @@ def _proxies(plan: Plan, host: Rtnl, own: set[int]) -> list[Request]:
         link = links.get(host, proxy.link)
         if link is None or proxy.address in routed:
             continue
-        # A route by another link: the address was given to another pod of this node since,
-        # and the entry is that pod's now.
+        # If another link has a route to the address, another pod of this node has got the
+        # address since, and the entry is that pod's now.
         if routes.find(host, routes.host_network(proxy.address)) is None:
             found.add((link.index, proxy.address))
     return [neighbours.delete_proxy(address, index) for index, address in found]
 
 
 def _routed(host: Rtnl, own: set[int]) -> set[IPAddress]:
-    """The single addresses that are routed to the links of the indexes `own`."""
+    """The single addresses with a route by one of the links whose indexes are `own`."""
     return {
         route.destination.network_address
         for index in own
@@ -85,7 +86,7 @@ def _routed(host: Rtnl, own: set[int]) -> set[IPAddress]:
 
 
 def _routes(plan: Plan, host: Rtnl) -> list[Request]:
-    """The node's routes by links that are not the plan's own; the others go with their link."""
+    """Requests to delete the node's routes by shared links; other routes go with their link."""
     requests = []
     for route in plan.routes:
         if route.side is Side.HOST and not plan.owns(Side.HOST, route.link):
@@ -101,10 +102,10 @@ def _is_on_node(wanted: WantedLink, host: Rtnl) -> bool:
 
 
 def _clear_pod(wanted: WantedLink, netns: str) -> None:
-    """Remove the pod's part of a link that is not found on the node (someone renamed it)."""
+    """Remove the pod's end of a link whose end on the node is not found (it was renamed)."""
     try:
         pod = Namespace.open_pod(netns)
     except CniError:
-        return  # The namespace is gone, and its end of the link with it.
+        return  # The namespace is gone, and the end of the link with it.
     with pod, Rtnl.inside(pod) as rtnl:
         kind_of(wanted).clear_pod(wanted, rtnl)

@@ -1,4 +1,4 @@
-"""The kinds of links that a plan can ask for, a module of functions for each (see `contract`)."""
+"""The kinds of links that a plan can ask for: one module of functions each (see `contract`)."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _KINDS: dict[type[WantedLink], LinkKind[Any]] = {VethPair: veth, Dummy: dummy}
 
 
 def kind_of(wanted: WantedLink) -> LinkKind[Any]:
-    """The module that answers for links of that class."""
+    """The module that makes, recognises and compares links of the class of `wanted`."""
     return _KINDS[type(wanted)]

@@ -1,4 +1,4 @@
-"""What `netlink` asks of a kind of link; each module here answers for one."""
+"""The functions that `netlink` needs of each kind of link; every other module here has them."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ L = TypeVar("L", contravariant=True)
 
 
 class LinkKind(Protocol[L]):
-    """One kind of link, by functions of a module. `L` is its class in `netlink.plan`.
+    """One kind of link: the functions of a module. `L` is the kind's class in `netlink.plan`.
 
-    Where they talk to the kernel they raise CniError KERNEL.
+    Functions that talk to the kernel raise CniError KERNEL.
     """
 
     def create(self, wanted: L, pod: Namespace) -> Request:
-        """The request that makes the link; the kernel answers EEXIST where a name is taken."""
+        """The request that makes the link; the kernel answers EEXIST if its name is taken."""
 
     def made_before(self, wanted: L, host: Rtnl, pod: Rtnl, netns: str) -> bool:
-        """Whether the link is there, made by an earlier `apply` of this plan.
+        """Whether the link exists, made by an earlier `apply` of this plan.
 
-        `netns` is the pod's path, for the sentences. Raises CniError CONFLICT where a link of
-        that name is somebody else's.
+        `netns` is the path of the pod's namespace, for messages. Raises CniError CONFLICT if a
+        link of that name has another owner.
         """
 
     def bring_up(self, wanted: L, side: Side, index: int) -> Request:
-        """The request that brings the link's end on `side` up, with all its settings."""
+        """The request that brings the link's end on `side` up, with the settings it still lacks."""
 
     def to_delete(self, wanted: L, host: Rtnl) -> Link | None:
-        """The link of the node whose deletion undoes `create`; None where there is none, or it is
-        somebody else's, or other pods use it too."""
+        """The link of the node whose deletion undoes `create`.
+
+        None if there is none, if it has another owner, or if other pods use it too.
+        """
 
     def clear_pod(self, wanted: L, pod: Rtnl) -> None:
-        """Remove what is left in the pod although `to_delete` found nothing on the node."""
+        """Remove what the pod has of the link, for when `to_delete` found nothing on the node."""
 
     def differences(self, wanted: L, side: Side, found: Link) -> Iterator[str]:
-        """Sentences that name how `found`, the link of that name on `side`, is not as wanted."""
+        """Sentences that say how `found`, the link of that name on `side`, is not as wanted."""

@@ -1,4 +1,4 @@
-"""Dummy links: on the node, shared by all its pods, made when missing and never removed."""
+"""Dummy links: all pods of a node share one; it is made when missing, and never removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neutron_cni.netlink.rtnl import Request, Rtnl
 
 
 def create(wanted: Dummy, pod: Namespace) -> Request:
-    """See `LinkKind`. The link is made down; that it is there already is fine."""
+    """See `LinkKind`. The link is made down; one of that name that is there already is fine."""
     info = {"attrs": [("IFLA_INFO_KIND", "dummy")]}
     attributes = [("IFLA_IFNAME", wanted.name), ("IFLA_LINKINFO", info)]
     message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=attributes)
@@ -23,7 +23,7 @@ def create(wanted: Dummy, pod: Namespace) -> Request:
 
 
 def made_before(wanted: Dummy, host: Rtnl, pod: Rtnl, netns: str) -> bool:
-    """See `LinkKind`. Whose it is does not matter: it is there for everybody."""
+    """See `LinkKind`. Any link of that name counts, as all pods share it."""
     return links.get(host, wanted.name) is not None
 
 
@@ -33,14 +33,14 @@ def bring_up(wanted: Dummy, side: Side, index: int) -> Request:
 
 
 def to_delete(wanted: Dummy, host: Rtnl) -> Link | None:
-    """See `LinkKind`: other pods use it."""
+    """See `LinkKind`. None, as other pods use the link."""
     return None
 
 
 def clear_pod(wanted: Dummy, pod: Rtnl) -> None:
-    """See `LinkKind`: nothing of it is in the pod."""
+    """See `LinkKind`. A dummy link has no end in the pod."""
 
 
 def differences(wanted: Dummy, side: Side, found: Link) -> Iterator[str]:
-    """See `LinkKind`: it has no settings."""
+    """See `LinkKind`. None, as a dummy link has no settings."""
     yield from ()

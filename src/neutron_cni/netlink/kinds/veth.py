@@ -16,9 +16,9 @@ from neutron_cni.values.errors import CniError, Code
 
 
 def create(wanted: VethPair, pod: Namespace) -> Request:
-    """See `LinkKind`. Both ends get name, MAC and MTU in one request, and the pod's end is born
-    in its namespace: a pair that is made first and moved later exists half-made for a while, and
-    its name can collide on the node.
+    """See `LinkKind`. One request gives both ends their name, MAC and MTU, and makes the pod's
+    end in the pod's namespace. A pair that is made first and moved later would be half-made for a
+    while, and the name of its pod end could collide with a link of the node.
     """
     mtu = [("IFLA_MTU", wanted.mtu)] if wanted.mtu is not None else []
     peer = [
@@ -40,7 +40,7 @@ def create(wanted: VethPair, pod: Namespace) -> Request:
 
 
 def made_before(wanted: VethPair, host: Rtnl, pod: Rtnl, netns: str) -> bool:
-    """See `LinkKind`: both ends are there, and are ends of one pair."""
+    """See `LinkKind`. True if both ends are there, and are the ends of one pair."""
     ours = links.get(host, wanted.host_name)
     theirs = links.get(pod, wanted.pod_name)
     if ours is None and theirs is None:
@@ -75,13 +75,13 @@ def bring_up(wanted: VethPair, side: Side, index: int) -> Request:
 
 
 def to_delete(wanted: VethPair, host: Rtnl) -> Link | None:
-    """See `LinkKind`: the node's end, which takes the pod's along."""
+    """See `LinkKind`. The node's end: the kernel deletes the pod's end with it."""
     link = links.get(host, wanted.host_name)
     return link if link is not None and is_host_end(link, wanted) else None
 
 
 def clear_pod(wanted: VethPair, pod: Rtnl) -> None:
-    """See `LinkKind`: somebody renamed the node's end, so the pod's is deleted instead."""
+    """See `LinkKind`. The node's end has been renamed, so the pod's end is deleted instead."""
     link = links.get(pod, wanted.pod_name)
     if link is not None and link.kind == "veth" and link.mac == wanted.pod_mac:
         pod.run([links.delete(link.index, link.name)])
@@ -99,10 +99,10 @@ def differences(wanted: VethPair, side: Side, found: Link) -> Iterator[str]:
 
 
 def is_host_end(link: Link, wanted: VethPair) -> bool:
-    """Whether `link`, which has the host end's name, is the host end of `wanted`.
+    """Whether `link`, which has the name of the host end, is the host end of `wanted`.
 
-    The alias says so. Without an alias it is ours too if kind and MAC are: a pair gets its MAC
-    with its creation and its alias one request later, and a crash may lie between.
+    Its alias tells. A link without an alias counts if its kind and MAC are right: a pair gets its
+    MAC when it is made and its alias one request later, and a crash may come in between.
     """
     if link.alias:
         return link.alias in (wanted.alias, *wanted.earlier_aliases)
@@ -110,5 +110,5 @@ def is_host_end(link: Link, wanted: VethPair) -> bool:
 
 
 def _are_ends(ours: Link, theirs: Link, wanted: VethPair) -> bool:
-    """Whether the two are ends of one pair: each index names the other, and the MAC is right."""
+    """Whether these are ends of one pair: each is the other's peer, and the pod's MAC is right."""
     return theirs.peer == ours.index and ours.peer == theirs.index and theirs.mac == wanted.pod_mac
