@@ -14,18 +14,21 @@ _OF_AN_ATTACHMENT = "|own-port|"
 
 
 def vm_port_anchor(config: IpamConfig, token: str) -> str:
-    """For modes that change the VM's own port: all pods of a NIC are served together."""
+    """The anchor in a mode that changes the VM's own port: all pods of a NIC share it."""
     port = config.port_id or config.host_interface or "default-route"
     return f"{_cloud(config)}|{port}"
 
 
 def attachment_anchor(config: IpamConfig, token: str) -> str:
-    """For modes that make something for each attachment alone: these are served side by side."""
+    """The anchor in a mode that makes a thing of its own for each attachment: none is shared."""
     return f"{_cloud(config)}{_OF_AN_ATTACHMENT}{token}"
 
 
 def lock_name(anchor: str) -> str:
-    """The lock of an anchor: attachments share 256, as the files of locks are never removed."""
+    """The name of an anchor's lock.
+
+    Anchors of attachments share 256 locks, as the file of a lock is never removed.
+    """
     cloud, mark, token = anchor.partition(_OF_AN_ATTACHMENT)
     return f"{cloud}{mark}{token[:2]}"
 

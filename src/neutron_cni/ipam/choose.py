@@ -44,7 +44,9 @@ def choose(
     resting: Collection[IPAddress],
     random: Random,
 ) -> Choice:
-    """Pick for every want. `subnets`: in the order to try, of one or both families.
+    """Choose addresses for every lease in `wants`.
+
+    `subnets`: in the order to try, of one or both families.
 
     `used`: addresses that nobody may be given; `resting` (part of `used`): those of this node
     that wait out their quarantine, for the error's words.
@@ -135,7 +137,7 @@ def exhausted(subnets: Iterable[Subnet], resting: int = 0) -> CniError:
 
 
 def still_resting(address: IPAddress) -> CniError:
-    """The error for a requested address that this node gave back a moment ago."""
+    """The error for a requested address that is in quarantine on this node."""
     return CniError(
         Code.TRY_AGAIN,
         f"the requested address {address} rests after its last use",
@@ -154,8 +156,8 @@ def _free_address(subnet: Subnet, taken: Collection[IPAddress], random: Random) 
     total = sum(sizes)
     if total <= 0:
         return None
-    # Where Neutron itself would hardly choose: who leaves the choice to Neutron, and adds to our
-    # port what we are adding, would get the same address, and both would be told 200.
+    # We choose where Neutron itself hardly would. If another tool had Neutron choose an address for
+    # our port, and Neutron chose the one that we are adding, both updates would be answered 200.
     least = total // 2 if total >= _ROOMY else 0
     for first in (least, 0):
         for _ in range(_RANDOM_TRIES):

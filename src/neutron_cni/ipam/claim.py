@@ -31,7 +31,7 @@ class Claim:
 
     @property
     def tag(self) -> str:
-        """60 characters at most, with the longest IPv6 address: what every release takes."""
+        """At most 60 characters (with the longest IPv6 address): every release takes that."""
         return f"{_PREFIX}:{self.address}:{self.install}:{self.token}"
 
 
@@ -43,13 +43,13 @@ def install_id(node: str, state_dir: str) -> str:
 
 
 def claims_in(tags: Iterable[str]) -> frozenset[Claim]:
-    """The claims among a port's tags; other people's tags are none of ours."""
+    """The claims among a port's tags; tags of others are passed over."""
     return _claims_in(frozenset(tags))
 
 
 @lru_cache(maxsize=4)
 def _claims_in(tags: frozenset[str]) -> frozenset[Claim]:
-    """Of one port they are asked for once per lease."""
+    """Cached, as the claims of one port are asked for once per lease."""
     return frozenset(claim for tag in tags if (claim := _parse(tag)) is not None)
 
 

@@ -42,13 +42,13 @@ def vm_port(config: IpamConfig, store: Store, neutron: Neutron, uplink: UplinkFa
 
 
 def _remembered_as(config: IpamConfig) -> str:
-    """The fact's key: all of the configuration that says where to look, and what for."""
+    """The key of the fact: all options that decide which port is found."""
     where = f"{config.cloud}|{config.clouds_file}|{config.port_lookup.value}"
     return f"port|{where}|{config.port_id}|{config.host_interface}"
 
 
 def _still_ours(known: dict[str, str], neutron: Neutron) -> Port | None:
-    """The remembered port, unless it is gone, another VM's or nobody's, or the NIC has changed.
+    """The remembered port; None if it is gone, has another device or MAC, or the NIC another MAC.
 
     A port that was detached may live on, with the MAC that the VM's new port has on its network:
     only the device tells.
@@ -76,7 +76,7 @@ def _find(config: IpamConfig, neutron: Neutron, uplink: UplinkFacts) -> tuple[st
 
 
 def _by_any(config: IpamConfig, neutron: Neutron, uplink: UplinkFacts) -> tuple[str, Port]:
-    """The first that finds it: the configured id, the address, the metadata."""
+    """The port by the first way that finds it: the configured id, the address, the metadata."""
     tried: list[CniError] = []
     if config.port_id:
         try:
@@ -140,7 +140,7 @@ def _by_id(config: IpamConfig, neutron: Neutron) -> Port:
 
 
 def _by_address(neutron: Neutron, nic: Uplink) -> Port:
-    """By an address of the NIC; addresses repeat across networks, so its MAC decides."""
+    """The port with an address and the MAC of the NIC; networks may have the same addresses."""
     for interface in nic.addresses:
         if interface.ip.is_link_local:
             continue
@@ -164,7 +164,7 @@ def _by_address(neutron: Neutron, nic: Uplink) -> Port:
 
 
 def _by_metadata(config: IpamConfig, neutron: Neutron, nic: Uplink) -> Port:
-    """By `vif_id` of the link with the NIC's MAC in OpenStack's network_data.json."""
+    """The port that the metadata service names for the NIC with this MAC."""
     links = links_of_this_vm(config.metadata_url)
     ids = [link.port_id for link in links if link.mac == nic.mac]
     if len(ids) != 1:

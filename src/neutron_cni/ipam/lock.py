@@ -44,7 +44,7 @@ class FileLock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
-        # For whoever wonders why it waits; nothing depends on it.
+        # So that an operator can see who has the lock; no decision depends on it.
         with suppress(OSError):
             name = f"{os.getpid()} {time.time()}".encode()
             os.ftruncate(descriptor, os.pwrite(descriptor, name, 0))

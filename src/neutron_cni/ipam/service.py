@@ -156,7 +156,11 @@ def _served(store: Store, wish: Record, request: IpamRequest, pauses: Pauses) ->
 
 
 def _settled(store: Store, wish: Record, deadline: Deadline) -> Lease | None:
-    """Serve the queue, ours included; our lease if we have it though something else failed."""
+    """Serve the queue with our request in it.
+
+    Returns the lease where it was had although something else failed, otherwise None: the store
+    tells. Raises CniError.
+    """
     try:
         settling.settle_anchor(store, wish.anchor, deadline)
     except CniError:
@@ -181,7 +185,7 @@ def _outcome(record: Record | None) -> Lease | None:
 
 
 def _give_up(store: Store, record_id: int, owner: str) -> None:
-    """ADD fails, or is being ended: no pod has the address, so it need not rest.
+    """Release the lease of an ADD that fails: no pod had the address, so it needs no quarantine.
 
     Unless the runtime has asked again meanwhile: the lease is that other call's then.
     """

@@ -92,7 +92,7 @@ def _install(store: Store, config: IpamConfig) -> str:
 
 
 def _deliver(store: Store, anchor: str, mode: Mode, error: CniError) -> None:
-    """Those who wait get the error; what may have been changed for them is watched and undone."""
+    """Give the error to those who wait. What may have been changed for them is released."""
     records = [r for r in store.queue(anchor) if r.config.mode is mode and r.owner_alive]
     store.fail({r.id: error for r in records if r.state is State.WANTED})
     store.abandon({r.id: error for r in records if r.state is State.INTENDED})

@@ -32,7 +32,7 @@ def status(config: IpamConfig, deadline: Deadline) -> None:
 
 
 def _require_usable_lock(config: IpamConfig, anchor: str) -> None:
-    """That a process has the lock is everyday; that it does not let go of it is not."""
+    """Raise CniError if a process has held the lock for longer than any call takes."""
     longest = max(LONGEST_HOLD, config.timeout)
     with anchor_lock(config.state_dir, anchor) as lock:
         pid, since = 0, 0.0

@@ -26,7 +26,7 @@ LONGEST_SLEEP = 5.0
 
 
 def start_sweeper(state_dir: str) -> None:
-    """Start it unless one runs. Never raises: what it would do stays in the store."""
+    """Start the node's sweeper unless one runs. Never raises: its work stays in the store."""
     import subprocess  # Slow, and most calls need none.
 
     try:
@@ -49,7 +49,7 @@ def start_sweeper(state_dir: str) -> None:
 
 
 def main(state_dir: str) -> None:
-    """Work until nothing is left to give back."""
+    """Give back what is due, and wait for what becomes due, until nothing is left."""
     while True:
         with _lock(state_dir) as lock:
             if not lock.try_acquire():

@@ -169,7 +169,7 @@ class Client:
         raise refusal(status, response.content, doing)
 
     def _url(self, path: str, doing: str, timeout: float) -> str:
-        """Absolute, so that keystoneauth makes no version discovery (a call per process)."""
+        """The absolute URL, so that keystoneauth needs no call for version discovery."""
         if not self._base:
             endpoint = str(self._login(self._session.get_endpoint, doing, timeout) or "")
             if not _is_http(endpoint):

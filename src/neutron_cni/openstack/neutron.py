@@ -46,7 +46,7 @@ class Neutron:
     # Ports
 
     def port(self, port_id: str) -> Port:
-        """Raises NotFound."""
+        """The port with that id. Raises NotFound."""
         return Port.from_json(self._get(f"/ports/{port_id}", f"reading port {port_id}")["port"])
 
     def ports(self, **query: Any) -> list[Port]:
@@ -86,7 +86,7 @@ class Neutron:
         return port
 
     def delete_port(self, port_id: str) -> None:
-        """Of a port that is gone: nothing."""
+        """Delete the port; does nothing where it is gone."""
         try:
             self._change("DELETE", f"/ports/{port_id}", f"deleting port {port_id}")
         except NotFound:
@@ -112,12 +112,12 @@ class Neutron:
         try:
             self._add_tags(port_id, tags, f"tagging port {port_id}")
         except AnswerLost:
-            # So it seems when the port is gone, too: Neutron 29 answers 500.
+            # Neutron 29 also answers 500, as if the answer were lost, when the port is gone.
             if not set(tags) <= self.port(port_id).tags:
                 raise
 
     def remove_tag(self, port_id: str, tag: str) -> None:
-        """Of a tag, or a port, that is gone: nothing."""
+        """Take the tag off the port; does nothing where tag or port are gone."""
         path = f"/ports/{port_id}/tags/{quote(tag, safe='')}"
         try:
             self._change("DELETE", path, f"untagging port {port_id}")
@@ -130,11 +130,11 @@ class Neutron:
     # What ports hang on
 
     def network(self, name_or_id: str) -> Network:
-        """By id, or by a name that only one has. Raises NotFound or Refused."""
+        """The network with that id, or the only one with that name. Raises NotFound or Refused."""
         return Network.from_json(self._one("networks", name_or_id))
 
     def subnet(self, name_or_id: str, network_id: str = "") -> Subnet:
-        """By id, or by a name that only one (of the network) has."""
+        """The subnet with that id, or the only one (of the network) with that name."""
         more = {"network_id": network_id} if network_id else {}
         return Subnet.from_json(self._one("subnets", name_or_id, **more))
 
@@ -144,7 +144,7 @@ class Neutron:
         return [Subnet.from_json(i) for i in self._list("subnets", doing, network_id=network_id)]
 
     def security_group_id(self, name_or_id: str) -> str:
-        """By id or name. Raises NotFound or Refused."""
+        """The id of the group with that id or name. Raises NotFound or Refused."""
         return str(self._one("security-groups", name_or_id)["id"])
 
     def port_quota(self, project_id: str) -> Quota | None:

@@ -48,7 +48,7 @@ class Database:
             raise
 
     def _opened(self) -> None:
-        """What is looked at each time before anything is done."""
+        """Called each time the database has been opened, before anything is done with it."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class Database:
         self._db.close()
 
     def version(self) -> int:
-        """Another number once another process has changed anything; costs next to nothing."""
+        """A number that changes when another process has changed anything; takes microseconds."""
         with self._errors():
             return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
@@ -91,7 +91,7 @@ class Database:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """As CniError. A file that is damaged is out of the way before the next call comes."""
+        """Raise SQLite's errors as CniError; set a damaged file aside before the next call."""
         try:
             with store_errors(self.path):
                 yield
@@ -121,7 +121,7 @@ class Database:
             return [from_row(row, held.get(row["id"], ())) for row in rows]
 
     def _addresses(self, where: str, values: tuple[Any, ...]) -> dict[int, tuple[PortAddress, ...]]:
-        """By lease; IPv4 first."""
+        """Addresses by the lease's row; IPv4 first."""
         rows = self._db.execute(
             "SELECT lease_id, address, subnet_id, port_id FROM address"
             f" WHERE lease_id IN (SELECT id FROM lease WHERE {where})"

@@ -13,7 +13,7 @@ from neutron_cni.values.result import Dns, Route
 
 
 def lease_to_json(lease: Lease) -> str:
-    """For the store."""
+    """The lease as the text that the store keeps."""
     return msgspec.json.encode(
         {
             "addresses": [

@@ -97,7 +97,7 @@ def store_errors(path: Path) -> Iterator[None]:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """The database, made and migrated where it has to be.
+    """The database, created and migrated where that is needed.
 
     Raises CniError STORE; a file of a newer schema is refused, never touched.
     """
@@ -111,8 +111,10 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def _patiently(open_it: Callable[[Path], sqlite3.Connection], path: Path) -> sqlite3.Connection:
-    """As often as it takes. While the first connection of all is made, or the last one closed,
-    SQLite refuses others without waiting for `timeout` (https://sqlite.org/wal.html, section 9).
+    """Open it, again and again while it is busy.
+
+    While the first connection of all is made, or the last one closed, SQLite refuses
+    others without waiting for `timeout` (https://sqlite.org/wal.html, section 9).
     """
     give_up = time.monotonic() + BUSY_SECONDS
     while True:
@@ -185,7 +187,7 @@ def raw_connection(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    """One that is left open keeps the write-ahead log from being taken in, so that it grows."""
+    """Close it when an error comes: an open one keeps SQLite from emptying its write-ahead log."""
     try:
         yield
     except BaseException:
@@ -195,7 +197,7 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time makes, migrates or sets aside; the kernel frees it on any death."""
+    """The lock to create, migrate or set aside the file; the kernel frees it when we die."""
     descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -56,7 +56,7 @@ class Store(Database):
         return self._records("anchor = ?", anchor)
 
     def entries(self) -> list[Entry]:
-        """Every address of every lease: what `all` tells of them, at a small part of its cost."""
+        """Every address of every lease; takes a small part of the time that `all` takes."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT lease.id, token, state, subnet_id, address FROM address"
@@ -76,7 +76,7 @@ class Store(Database):
     # Changing a lease
 
     def want(self, record: Record) -> Record:
-        """Write a request ahead of any change. Where the attachment has a live one: that one.
+        """The attachment's live lease, or else its request, written before anything is done for it.
 
         Raises CniError where another attachment's token is the same: they are short.
         """
@@ -193,7 +193,7 @@ class Store(Database):
                 self._insert(left)
 
     def release(self, record_id: int, quarantine: float, owner: str = "") -> None:
-        """DEL: whatever the lease's state, its attachment has none from now on.
+        """DEL: whatever the state of the lease, from now on the attachment has none.
 
         With `owner` only if that call is the one that waits for it (`Record.owner`).
         """
@@ -238,7 +238,7 @@ class Store(Database):
                 self._move(record_id, (State.COOLING,), State.RELEASED, until=0.0)
 
     def forget(self, record_ids: Iterable[int]) -> None:
-        """The last trace goes: Neutron has nothing of these leases any more."""
+        """Remove the rows: Neutron has nothing of these leases any more."""
         with self._transaction():
             self._forget(record_ids)
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModeEntry:
-    """A mode, told apart from its page: the page imports what talks to a cloud, the entry nothing.
+    """What is known of a mode without its page, which imports all that talks to a cloud.
 
-    A process whose request another one serves, and most of a burst are such, needs no page.
+    A process whose request another one serves (most processes of a burst) never needs the page.
     """
 
     module: str

@@ -116,7 +116,7 @@ def require_capacity(context: Context) -> None:
 
 
 def _recover_lost(context: Context, port: Port, network: PodNetwork) -> None:
-    """Reserving ports of this VM's port without a lease get one; pairs of live pods follow it."""
+    """Give leases to reserving ports of this VM that have none; have live pods' pairs follow it."""
     marked = reserving_port.marked_ports(context)
     mine = [item for item in marked if reserving_port.is_of_node(context, item)]
     nonces = {record.nonce for record in context.store.all()}
@@ -131,7 +131,7 @@ def _recover_lost(context: Context, port: Port, network: PodNetwork) -> None:
 
 
 def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
-    """intended -> held for those whose every address is among the pairs."""
+    """Hold the intended leases whose every address is let through."""
     present = own_pairs(port)
     context.store.hold(
         {
@@ -277,7 +277,7 @@ def _remove_reservations(context: Context, port: Port | None, progress: _Progres
 
 
 def _pairs_go_first(context: Context, port: Port | None) -> Callable[[Port], None]:
-    """What is done to a reserving port before it is deleted: its pairs elsewhere go."""
+    """What to do before a reserving port is deleted: remove its pairs from the VM's other ports."""
     return lambda reserving: previous_port.remove_pairs_elsewhere(context, reserving, port)
 
 

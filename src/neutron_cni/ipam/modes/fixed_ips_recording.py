@@ -29,13 +29,13 @@ class Progress:
     uncertain: set[int] = field(default_factory=set)
     """Leases whose addresses may have been added: the answer was lost, or the process died."""
     used: set[IPAddress] | None = None
-    """Addresses that others have on the network; None: not asked since the last surprise."""
+    """Addresses that ports of the network have; None: not asked, or no longer true."""
     refused: set[IPAddress] = field(default_factory=set)
     """Addresses that belong to a port which this project can't see."""
     blocked: set[IPAddress] = field(default_factory=set)
     """Addresses that Neutron won't take off now (a floating IP points at them)."""
     lost: set[IPAddress] = field(default_factory=set)
-    """Addresses of live pods that went from the port and can't be had back."""
+    """Addresses of live pods that somebody took off the port and that can't be put back."""
     elsewhere: set[int] = field(default_factory=set)
     """Released leases whose addresses are still on a port that the VM had before."""
     limit: int | None = None
@@ -208,7 +208,7 @@ def _claims_without_lease(context: Context, port: Port) -> dict[str, list[Claim]
     ours = [claim for claim in claims_in(port.tags) if claim.install == context.install]
     if not ours:
         return {}
-    # Of all queues. A row is written before its claim, and goes after it.
+    # The leases of all queues: one is written before its claim, and forgotten after it.
     known = {(entry.token, entry.address) for entry in context.store.entries()}
     found: dict[str, list[Claim]] = {}
     for claim in sorted(ours, key=lambda item: item.tag):
@@ -218,7 +218,7 @@ def _claims_without_lease(context: Context, port: Port) -> dict[str, list[Claim]
 
 
 def _forget(context: Context, port: Port, gone: list[Record]) -> Port:
-    """First the claims go, then the rows: what is interrupted here is begun again."""
+    """Remove the claims, then the leases; after a crash in between it is done again."""
     ids = {record.id for record in gone}
     needed = {
         Claim(entry.address, context.install, entry.token).tag

@@ -44,7 +44,11 @@ BLOCKED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One update of the port: new leases, lost addresses of old ones, and what leaves."""
+    """One update of the port.
+
+    `picks`: addresses for new leases, by row. `missing`: those of held leases that are put back.
+    `leaving`: addresses that are taken off.
+    """
 
     picks: dict[int, tuple[PortAddress, ...]]
     missing: dict[IPAddress, FixedIp]
@@ -180,7 +184,7 @@ def make(context: Context, port: Port, change: Change, progress: Progress) -> Po
         progress.races += 1
         _pause(context)
     except AnswerLost:
-        # What became of it is read, not guessed.
+        # The next round reads whether the update was made.
         progress.uncertain |= change.picks.keys()
         progress.unanswered += 1
         if progress.unanswered > MAX_UNANSWERED:

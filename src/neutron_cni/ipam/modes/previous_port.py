@@ -151,7 +151,7 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
         except (StaleRevision, AnswerLost):
             previous = context.neutron.port(previous.id)
         except (ObjectInUse, Refused, Forbidden, NotFound):
-            # A floating IP points there, or the port is not ours to change: later, then.
+            # A floating IP points at the address, or we may not change the port: tried again later.
             break
     there = _addresses_put_on(context, previous, records)
     kept = {r.id for r in records if any(item.address in there for item in r.addresses)}
