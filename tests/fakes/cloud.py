@@ -77,7 +77,7 @@ class Overlap:
         with self._condition:
             self._wanted, self._arrived, self.met = number, 0, False
 
-    def wait(self, seconds: float = 10.0) -> None:
+    def wait(self, seconds: float = 25.0) -> None:
         """Called by a PUT that has looked; returns when all that are expected have."""
         with self._condition:
             if self._arrived >= self._wanted:

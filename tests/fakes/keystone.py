@@ -12,6 +12,8 @@ from uuid import uuid4
 
 REGION = "RegionOne"
 SECRET = "a-valid-secret"
+SILENCE = 20.0
+"""Seconds that a silent one says nothing."""
 
 
 class FakeKeystone:
@@ -23,7 +25,7 @@ class FakeKeystone:
         self.status: int | None = None
         """If set, every request is answered with it."""
         self.silent = False
-        """If set, requests are read and never answered."""
+        """If set, requests are answered after `SILENCE` only."""
         self.lifetime = timedelta(hours=1)
         """Of a token; keystoneauth replaces one that has less than two minutes left."""
         self.logins = 0
@@ -112,8 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: Any) -> None:
         fake = self.server.fake
-        if fake.silent:
-            fake.stopping.wait(60)
+        # Our client's CALL_TIMEOUT is longer: if it waited that long, it would get the answer.
+        if fake.silent and fake.stopping.wait(SILENCE):
             return
         data = json.dumps(body).encode() if fake.status is None else b"<html></html>"
         self.send_response(fake.status or status)

@@ -62,7 +62,7 @@ class RawServer:
             except TimeoutError:
                 continue
             self.connections += 1
-            connection.settimeout(5)
+            connection.settimeout(60)
             try:
                 if self._context is not None:
                     connection = self._context.wrap_socket(connection, server_side=True)

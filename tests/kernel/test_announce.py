@@ -5,11 +5,15 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections import Counter
 
 from neutron_cni.netlink import announce
 from neutron_cni.netlink.announce import announcement
 from tests.kernel.pods import DUAL, make_pod
 from tests.kernel.world import World, inside, run
+
+PATIENCE = 60.0
+MARK = bytes.fromhex("ffffffffffff 020000000001 88b5") + b"mark"
 
 
 def _capture(world: World, name: str, link: str) -> socket.socket:
@@ -26,29 +30,38 @@ def _capture(world: World, name: str, link: str) -> socket.socket:
     for end in (ours, theirs):
         end.close()
     sock = socket.socket(fileno=descriptors[0])
-    sock.setblocking(False)
+    sock.settimeout(PATIENCE)
     return sock
 
 
-def _frames(sock: socket.socket) -> list[bytes]:
-    time.sleep(0.1)
-    frames = []
-    while True:
-        try:
-            frames.append(sock.recv(2048))
-        except BlockingIOError:
-            return frames
+def _frames(sock: socket.socket, *wanted: bytes) -> list[bytes]:
+    """What came, to the last of those that are wanted; TimeoutError if they don't all come."""
+    frames: list[bytes] = []
+    while Counter(wanted) - Counter(frames):
+        frames.append(sock.recv(2048))
+    return frames
+
+
+def _mark(world: World, name: str, link: str) -> None:
+    """Send a frame that means nothing: what was sent before has come when it comes."""
+
+    def send() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            sender.bind((link, 0))
+            sender.send(MARK)
+
+    inside(world.path(name), send)
 
 
 def test_each_address_is_announced_twice_from_the_uplinks_mac(world: World) -> None:
     pod = make_pod(world, "pod1", DUAL, announce=True)
     mac = world.ip("node", "link", "show", "up0")[0]["address"]
-    with _capture(world, "router", "r0") as sock:
-        pod.apply()
-        frames = _frames(sock)
-
     v4, v6 = (item.address.ip for item in pod.lease.addresses)
     expected = [*announcement(mac, v4, router=True), *announcement(mac, v6, router=True)]
+    with _capture(world, "router", "r0") as sock:
+        pod.apply()
+        frames = _frames(sock, *expected)
+
     assert [frame for frame in frames if frame in expected] == expected
 
 
@@ -65,15 +78,18 @@ def test_the_routers_neighbour_entries_move_to_the_node(world: World) -> None:
     make_pod(world, "pod1", DUAL, announce=True).apply()
 
     for address in ("10.10.10.19", "fd00:10::19"):
-        (line,) = world.text("router", "neigh", "show", address)
-        assert mac in line
+        give_up = time.monotonic() + PATIENCE
+        while mac not in world.text("router", "neigh", "show", address)[0]:
+            assert time.monotonic() < give_up, f"{address} is not the node's"
+            time.sleep(0.05)
 
 
 def test_nothing_is_announced_unless_the_lease_asks(world: World) -> None:
     pod = make_pod(world, "pod1")
     with _capture(world, "router", "r0") as sock:
         pod.apply()
-        frames = _frames(sock)
+        _mark(world, "node", "up0")
+        frames = _frames(sock, MARK)
 
     assert [frame for frame in frames if frame[12:14] == struct.pack("!H", 0x0806)] == []
 
@@ -85,9 +101,7 @@ def test_a_pod_announces_its_own_address_without_the_router_flag(world: World) -
     mac = pod.veth.pod_mac
     with _capture(world, "node", pod.host_link) as sock:
         inside(pod.netns, lambda: announce.send("eth0", mac, [address], router=False))
-        frames = _frames(sock)
-
-    assert announcement(mac, address, router=False)[0] in frames
+        assert _frames(sock, announcement(mac, address, router=False)[0])
 
 
 def test_tcpdump_finds_the_checksum_right(world: World) -> None:

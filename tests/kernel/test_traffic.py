@@ -64,7 +64,7 @@ def test_without_forwarding_on_the_pods_veth_its_packets_stay_on_the_node(
     path = f"/proc/sys/net/{key}/conf/{pod.host_link}/{setting}"
     world.do("node", "sh", "-c", f"echo 0 >{path}")
 
-    assert not world.pings("pod1", target)
+    assert not world.pings("pod1", target, seconds=2)
 
 
 @pytest.mark.parametrize("target", ["10.10.10.19", "fd00:10::19"])
@@ -96,11 +96,11 @@ def test_a_pod_can_not_send_from_the_address_of_another(
     asked = "nstat -asz IcmpInEchos | awk '/InEchos/ {print $2}'"
     assert world.pings("pod1", OUTSIDE)
     before = world.do("router", "sh", "-c", asked)
-    assert not world.pings("pod1", OUTSIDE, "-I", "10.10.10.20")
+    assert not world.pings("pod1", OUTSIDE, "-I", "10.10.10.20", seconds=2)
     assert world.do("router", "sh", "-c", asked) == before
 
     world.do("node", "sh", "-c", f"echo 0 >/proc/sys/net/ipv4/conf/{pods[0].host_link}/rp_filter")
-    world.pings("pod1", OUTSIDE, "-I", "10.10.10.20")
+    world.pings("pod1", OUTSIDE, "-I", "10.10.10.20", seconds=2)
     assert world.do("router", "sh", "-c", asked) != before
 
 
@@ -108,8 +108,8 @@ def test_the_first_packet_of_a_new_pod_is_answered(world: World) -> None:
     pod = make_pod(world, "pod1", DUAL, config=FORWARDING)
     pod.apply(settle=False)
 
-    world.do("pod1", "ping", "-n", "-c", "1", "-W", "1", OUTSIDE)
-    world.do("pod1", "ping", "-n", "-c", "1", "-W", "1", OUTSIDE_6)
+    world.do("pod1", "ping", "-n", "-c", "1", "-W", "30", OUTSIDE)
+    world.do("pod1", "ping", "-n", "-c", "1", "-W", "30", OUTSIDE_6)
 
 
 @pytest.mark.parametrize("target", [OUTSIDE, OUTSIDE_6])
@@ -118,4 +118,4 @@ def test_packets_of_the_full_mtu_pass(world: World, target: str) -> None:
     overhead = 28 if "." in target else 48
 
     assert world.pings("pod1", target, "-M", "do", "-s", str(1442 - overhead))
-    assert not world.pings("pod1", target, "-M", "do", "-s", str(1443 - overhead))
+    assert not world.pings("pod1", target, "-M", "do", "-s", str(1443 - overhead), seconds=2)

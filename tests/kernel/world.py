@@ -139,8 +139,8 @@ class World:
         run("ip", "-n", node, "route", "add", "default", "via", ROUTER_ADDRESS_6)
 
     def await_link_local(self, name: str, link: str) -> None:
-        """Wait (2 s at most) until the link has a usable link-local address."""
-        end = time.monotonic() + 2
+        """Wait (a minute at most) until the link has a usable link-local address."""
+        end = time.monotonic() + 60
         show = ("-6", "addr", "show", "dev", link, "scope", "link")
         while not self.text(name, *show, "-tentative") or self.text(name, *show, "tentative"):
             assert time.monotonic() < end, f"{link} of the {name} got no link-local address"
@@ -182,11 +182,11 @@ class World:
         """A setting below /proc/sys of a namespace."""
         return inside(self.path(name), lambda: Path("/proc/sys", key).read_text().strip())
 
-    def pings(self, name: str, target: str, *options: str) -> bool:
-        """Whether three echo requests (2 s at most) are answered."""
+    def pings(self, name: str, target: str, *options: str, seconds: int = 30) -> bool:
+        """Whether three echo requests are answered; who expects no answer gives it few seconds."""
         enter = ("ip", "netns", "exec", self.full(name))
         done = subprocess.run(
-            [*enter, *("ping", "-n", "-c", "3", "-i", "0.2", "-w", "2"), *options, target],
+            [*enter, *("ping", "-n", "-c", "3", "-i", "0.2", "-w", str(seconds)), *options, target],
             capture_output=True,
             check=False,
         )

@@ -11,7 +11,7 @@ from typing import Any
 from neutron_cni_lab import Lab, Node
 
 
-def wait_for(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_for(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
     """Fails naming `what` when it is not `true` within `seconds`."""
     give_up = time.monotonic() + seconds
     pause = 0.05
@@ -33,7 +33,7 @@ def leases(lab: Lab, node: Node) -> list[dict[str, Any]]:
     path = lab.places.node(node.name) / "root" / "var-lib" / "neutron-cni" / "store.db"
     if not path.exists():
         return []
-    connection = sqlite3.connect(path, timeout=10)
+    connection = sqlite3.connect(path, timeout=60)
     try:
         connection.row_factory = sqlite3.Row
         rows = [dict(row) for row in connection.execute("SELECT * FROM lease ORDER BY id")]
@@ -72,7 +72,7 @@ def proxies(node: Node) -> set[str]:
     return {item["dst"] for found in entries for item in found}
 
 
-def wait_until_settled(lab: Lab, node: Node, seconds: float = 30.0) -> None:
+def wait_until_settled(lab: Lab, node: Node, seconds: float = 120.0) -> None:
     """Until the node's store waits for nothing: every address is held, or back in Neutron."""
     wait_for(
         lambda: all(row["state"] == "held" for row in leases(lab, node)),

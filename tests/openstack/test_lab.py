@@ -18,6 +18,7 @@ import pytest
 
 from neutron_cni_lab import Lab, LabError
 from neutron_cni_lab.paths import MARKER, name_for_checkout
+from tests.openstack.state import wait_for
 
 NAME = name_for_checkout("selftest")
 
@@ -80,7 +81,7 @@ def lab(host_before: dict[str, list[str]]) -> Iterator[Lab]:
 
 
 def reaches_internet(lab: Lab, node: str) -> bool:
-    ping = ["ping", "-c1", "-W2", lab.facts["far_address"]]
+    ping = ["ping", "-c1", "-W30", lab.facts["far_address"]]
     return lab.node(node).exec(ping, check=False).returncode == 0
 
 
@@ -96,8 +97,8 @@ def test_up_changes_nothing_of_the_host(host_before: dict[str, list[str]], lab: 
 def test_nodes_reach_router_each_other_internet_and_api(lab: Lab) -> None:
     node = lab.node("node1")
     for target in ("10.10.0.1", lab.node("node2").address, lab.facts["far_address"]):
-        node.exec(["ping", "-c1", "-W2", target])
-    answer = node.exec(["curl", "-sS", "-m5", lab.facts["node_api_url"]])
+        node.exec(["ping", "-c1", "-W30", target])
+    answer = node.exec(["curl", "-sS", "-m60", lab.facts["node_api_url"]])
     assert '"v2.0"' in answer.stdout
 
 
@@ -142,7 +143,7 @@ def test_env_is_enough_on_the_host(lab: Lab) -> None:
 def test_nodes_on_the_dual_stack_network_and_beside_the_cloud(lab: Lab) -> None:
     dual = lab.add_node("dual1", network="dual")
     bare = lab.add_node("bare1", kind="bare")
-    dual.exec(["ping", "-c1", "-W2", "fd20::1"])
+    dual.exec(["ping", "-c1", "-W30", "fd20::1"])
     assert reaches_internet(lab, "dual1")
     assert reaches_internet(lab, "bare1")
     with pytest.raises(LabError, match="no Neutron port"):
@@ -184,7 +185,7 @@ def test_up_twice_changes_nothing(lab: Lab) -> None:
 
 
 def test_neutron_and_its_database_can_be_stopped_and_started(lab: Lab) -> None:
-    curl = ["curl", "-sS", "-m3", "-o", "/dev/null", "-w", "%{http_code}"]
+    curl = ["curl", "-sS", "-m60", "-o", "/dev/null", "-w", "%{http_code}"]
     networks = f"{lab.facts['node_api_url']}/v2.0/networks"
     lab.stop_neutron()
     refused = lab.node("node1").exec([*curl, networks], check=False)
@@ -192,7 +193,7 @@ def test_neutron_and_its_database_can_be_stopped_and_started(lab: Lab) -> None:
     lab.start_neutron()
     assert lab.node("node1").exec([*curl, networks]).stdout == "200"
     lab.stop_database()
-    hangs = lab.node("node1").exec([*curl, networks], check=False)
+    hangs = lab.node("node1").exec([*curl, "-m3", networks], check=False)
     assert hangs.returncode == 28
     lab.start_database()
     assert lab.node("node1").exec([*curl, networks]).stdout == "200"
@@ -223,7 +224,7 @@ def test_up_repairs_a_fabric_that_is_gone(lab: Lab) -> None:
     assert subprocess.run(status, stdout=subprocess.DEVNULL).returncode == 1
     lab.up()
     assert reaches_internet(lab, "node1")
-    lab.node("node1").exec(["curl", "-sSf", "-m5", lab.facts["node_api_url"]])
+    lab.node("node1").exec(["curl", "-sSf", "-m60", lab.facts["node_api_url"]])
     subprocess.run(status, check=True)
 
 
@@ -245,10 +246,11 @@ def test_down_ends_commands_that_cleared_their_environment(
     sleep = ["env", "-i", "ip", "netns", "exec", "pod", "sleep", "12345.6"]
     lab.node("node1").exec(["ip", "netns", "add", "pod"])
     process = lab.node("node1").popen(sleep)
-    time.sleep(0.2)
+    line = Path(f"/proc/{process.pid}/cmdline")
+    wait_for(lambda: line.read_text().startswith("sleep"), "the command to be at work")
     lab.down(keep_logs=True)
     lab.down()
-    assert process.wait(timeout=5) != 0
+    assert process.wait(timeout=120) != 0
     assert traces(lab) == NOTHING
     assert host() == host_before
     assert "gunicorn" in (lab.places.kept_logs / "neutron.log").read_text()

@@ -23,7 +23,7 @@ def typed(lab: Lab, *words: str, stdin: str = "") -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

@@ -38,7 +38,7 @@ def forget(node: Node) -> None:
 def documents(node: Node, name: str) -> Any:
     """A document of the metadata service, None while it does not answer."""
     url = f"http://{METADATA}/openstack/latest/{name}"
-    done = node.exec(["curl", "-sSf", "-m5", url], check=False)
+    done = node.exec(["curl", "-sSf", "-m20", url], check=False)
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 

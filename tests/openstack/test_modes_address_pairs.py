@@ -12,10 +12,12 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
 from tests.openstack.modes import (
+    LONG,
     Container,
     addresses,
     bound_to,
     containers,
+    end_rests,
     fresh_nodes,
     port_binding,
     reserving,
@@ -154,12 +156,13 @@ def test_without_announcement_and_proxy_entry_ovn_does_not_find_the_pod(
 def test_after_del_the_address_rests_and_then_port_security_drops_it(
     lab: Lab, node1: Node, node2: Node
 ) -> None:
-    document = config("1.1.0", mode="address-pairs", quarantine=3)
+    document = config("1.1.0", mode="address-pairs", quarantine=LONG)
     with containers(node1, "rests", document) as (container,):
         port, address = reserving(lab, container), container.pod.address
     assert address in {pair["ip_address"] for pair in pairs(lab, node1)}
     assert lab.connection().network.find_port(port.id) is not None
 
+    end_rests(lab, node1)
     wait_for(
         lambda: address not in {pair["ip_address"] for pair in pairs(lab, node1)},
         "the pair to be taken off",

@@ -93,7 +93,16 @@ def test_only_the_pods_ipv6_address_gets_past_port_security(
     for address, passes in ((UNUSED, False), (ours, True)):
         nodes.one.exec(["ip", "addr", "add", f"{address}/128", "dev", "eth0", "nodad"])
         try:
-            ping = ["ping", "-n", "-c3", "-i0.1", "-W1", "-I", address, "fd20::1"]
+            ping = [
+                "ping",
+                "-n",
+                "-c3",
+                "-i0.1",
+                f"-w{30 if passes else 2}",
+                "-I",
+                address,
+                "fd20::1",
+            ]
             assert (nodes.one.exec(ping, check=False).returncode == 0) == passes
         finally:
             nodes.one.exec(["ip", "addr", "del", f"{address}/128", "dev", "eth0"])

@@ -11,6 +11,7 @@ import pytest
 
 from neutron_cni_lab import Lab, Node
 from tests.openstack.modes import (
+    LONG,
     Container,
     addresses,
     age,
@@ -18,6 +19,7 @@ from tests.openstack.modes import (
     cli,
     configure,
     containers,
+    end_rests,
     fresh_nodes,
     remove_ports,
     reserving,
@@ -64,7 +66,7 @@ def listed(node: Node) -> dict[str, Any]:
 
 def test_leases_shows_what_is_held_and_ends_with_0_if_neutron_agrees(lab: Lab, node: Node) -> None:
     assert "holds no addresses" in cli(node, "leases").stdout
-    container = Container(node, "shown", {**config("1.1.0", quarantine=4), "name": "fixed"})
+    container = Container(node, "shown", {**config("1.1.0", quarantine=LONG), "name": "fixed"})
     container.add(ARGS=POD)
     shown = cli(node, "leases")
     assert shown.returncode == 0
@@ -81,6 +83,7 @@ def test_leases_shows_what_is_held_and_ends_with_0_if_neutron_agrees(lab: Lab, n
     container.delete()
     rests = cli(node, "leases")
     assert (rests.returncode, "cooling" in rests.stdout) == (0, True)
+    end_rests(lab, node)
 
 
 def test_leases_names_differences_and_ends_with_1(lab: Lab, node: Node) -> None:
@@ -159,7 +162,7 @@ def test_gc_leaves_an_address_that_a_process_without_a_named_namespace_has(
 ) -> None:
     container = Container(node, "unnamed", FIXED)
     (address,) = addresses(container.add())
-    with container.pod.popen(["sleep", "60"]) as process:
+    with container.pod.popen(["sleep", "600"]) as process:
         pids = ["ip", "netns", "pids", container.name]
         wait_for(lambda: bool(node.exec(pids).stdout), "the process to be there")
         node.exec(["ip", "netns", "del", container.name])

@@ -10,10 +10,12 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
 from tests.openstack.modes import (
+    LONG,
     MARK,
     Container,
     addresses,
     containers,
+    end_rests,
     fresh_nodes,
     remove_network,
 )
@@ -128,7 +130,7 @@ def test_without_subnets_pods_are_on_the_subnet_of_the_vm(lab: Lab, small: Small
 
 
 def test_addresses_that_rest_are_told_from_those_that_are_taken(lab: Lab, small: Small) -> None:
-    document = network("fixed-ips", subnets=["m-second"], quarantine=4)
+    document = network("fixed-ips", subnets=["m-second"], quarantine=LONG)
     fill(lab, small, 1, leave=1)
     with containers(small.node, "rests", document) as (first,):
         address = first.pod.address
@@ -137,9 +139,11 @@ def test_addresses_that_rest_are_told_from_those_that_are_taken(lab: Lab, small:
     assert (refused["code"], "1 of this node's rest" in refused["msg"]) == (102, True)
     asked = late.call("ADD", **by_cni_args(address)).json
     assert (asked["code"], "rests after its last use" in asked["msg"]) == (11, True)
+    end_rests(lab, small.node)
     wait_for(lambda: late.call("ADD").status == 0, "the rest to be over")
     assert late.pod.address == address
     late.delete()
+    end_rests(lab, small.node)
 
 
 def by_cni_args(address: str) -> dict[str, Any]:
@@ -189,13 +193,17 @@ def test_an_address_that_is_taken_or_of_no_subnet_is_refused_by_name(
 
 
 @pytest.mark.parametrize("mode", ["address-pairs", "port"])
-def test_an_address_that_rests_can_be_asked_for_again_later(small: Small, mode: str) -> None:
-    document = network(mode, quarantine=3)
+def test_an_address_that_rests_can_be_asked_for_again_later(
+    lab: Lab, small: Small, mode: str
+) -> None:
+    document = network(mode, quarantine=LONG)
     ask = by_cni_args("10.60.0.11")
     container = Container(small.node, "same", document)
     container.add(**ask)
     container.call("DEL")
     refused = container.call("ADD", **ask).json
     assert (refused["code"], "rests" in refused["msg"]) == (11, True)
+    end_rests(lab, small.node)
     wait_for(lambda: container.call("ADD", **ask).status == 0, "the rest to be over")
     container.delete()
+    end_rests(lab, small.node)

@@ -11,7 +11,16 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
 from neutron_cni_lab.switch import INTERNET_ADDRESS
-from tests.openstack.modes import MARK, Container, containers, fresh_nodes, port_binding, reserving
+from tests.openstack.modes import (
+    LONG,
+    MARK,
+    Container,
+    containers,
+    end_rests,
+    fresh_nodes,
+    port_binding,
+    reserving,
+)
 from tests.openstack.plugin import config
 from tests.openstack.state import leases, wait_for
 
@@ -131,12 +140,13 @@ def test_the_port_says_whose_it_is_and_binds_nothing(lab: Lab, nodes: Nodes) -> 
 def test_after_del_nobody_answers_and_after_its_rest_the_port_is_gone(
     lab: Lab, nodes: Nodes
 ) -> None:
-    with containers(nodes.one, "goes", network(quarantine=3)) as (container,):
+    with containers(nodes.one, "goes", network(quarantine=LONG)) as (container,):
         port, address = reserving(lab, container), container.pod.address
         assert answered(lab.node("internet"), address)
     assert not traffic.ping(lab.node("internet"), address).answered
     ports = lab.connection().network
     assert ports.find_port(port.id) is not None
+    end_rests(lab, nodes.one)
     wait_for(lambda: ports.find_port(port.id) is None, "the port to go")
 
 

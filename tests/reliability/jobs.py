@@ -32,7 +32,6 @@ HASTE = 25.0
 """Pauses are so many times shorter than in life."""
 
 really_sleep = time.sleep
-really_now = time.time
 
 
 class Job(msgspec.Struct, kw_only=True):
@@ -52,15 +51,17 @@ class Job(msgspec.Struct, kw_only=True):
     requested: list[str] = []
     kernel_first: bool = True
     """On DEL: whether the main plugin takes the interface away before it calls IPAM."""
-    clock: float = 0.0
-    """How far this process's clock is ahead of the real one."""
+    clock: float
+    """What this process's clock says, from its beginning to its end: no rest is over because the
+    machine was busy."""
     seed: int = 0
     delay: float = 0.0
-    timeout: float = 20.0
+    timeout: float = 100.0
+    """By the real clock: more than a busy machine takes, less than `zygote.PATIENCE`."""
     kill_at: int = 0
     """Die before this line; 0: never."""
-    kill_after: float = 0.0
-    """Be killed from outside after so long; 0: never."""
+    kill_when: str = ""
+    """Be killed from outside when this file is there; "": never."""
     measure: bool = False
     """Count lines, and note those where the world changes."""
 
@@ -88,7 +89,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 def arrange(job: Job) -> None:
     """Make this process the node's: its clock, its kernel, its boot id; no sweeper of its own."""
-    replace(time, "time", lambda: really_now() + job.clock)
+    replace(time, "time", lambda: job.clock)
     replace(time, "sleep", lambda seconds: really_sleep(seconds / HASTE))
     replace(node, "namespace_with", Namespaces(Path(job.namespaces)).with_address)
     replace(store_module, "BOOT_ID", Path(job.boot_id))

@@ -10,7 +10,7 @@ containers deleted, or collected by GC, or lost in a reboot; then leaks are coun
 from __future__ import annotations
 
 import random
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +29,8 @@ MAX_CONTAINERS = 5
 """With those whose ADD died and may be repeated: all have to find room among ten pairs."""
 SPREAD = 40
 """Lines of each act that are tried besides those where the world changes."""
-UNDER_WAY = 0.12
-"""Seconds that a request takes in Neutron when its sender shall die meanwhile."""
+UNDER_WAY = 0.06
+"""Seconds that a request may still take in Neutron when its sender has died."""
 CHANGES = "PUT|POST|DELETE"
 
 
@@ -242,11 +242,11 @@ def _turn_group(life: Life) -> None:
 
 def _turn_under_way(life: Life) -> None:
     """The process dies while Neutron works on its request, which is carried out all the same."""
-    fault = Fault(CHANGES, "/ports", skip=life.rng.randrange(3), delay=UNDER_WAY)
-    life.scene.neutron.faults.add(fault)
-    life.arrives_by = time.monotonic() + 3 * UNDER_WAY
-    life.add(kill_after=UNDER_WAY * life.rng.uniform(0.5, 0.95))
-    life.scene.neutron.faults.clear()
+    request = life.add_killed_at(f"({CHANGES}) /ports", skip=life.rng.randrange(3))
+    # While others may be at work; at the latest when time passes.
+    late = threading.Timer(life.rng.uniform(0, UNDER_WAY), request.arrive)
+    late.daemon = True
+    late.start()
 
 
 def _turn_lost_answer(life: Life) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -18,8 +17,9 @@ from neutron_cni.values.errors import Code
 from neutron_cni.values.ipam_config import Mode
 from tests.fakes.api import Request
 from tests.reliability import invariants
-from tests.reliability.jobs import Job, Outcome, really_now, really_sleep
+from tests.reliability.jobs import Job, Outcome
 from tests.reliability.scene import Host, Rival, Scene
+from tests.reliability.under_way import UnderWay
 from tests.reliability.zygote import Zygote
 
 QUARANTINE = 30.0
@@ -47,8 +47,6 @@ class Life:
         self.store_lost = False
         self.uncollected = False
         """Whether something was lost that only GC can find."""
-        self.arrives_by = 0.0
-        """When a request that is under way will have been carried out, on the monotonic clock."""
         self.happened = False
         """Whether what `at` waits for has come."""
         self._zygote = zygote
@@ -57,7 +55,7 @@ class Life:
     @property
     def now(self) -> float:
         """By the node's clock."""
-        return really_now() + self.scene.clock
+        return self.scene.clock
 
     @property
     def containers(self) -> list[str]:
@@ -142,9 +140,26 @@ class Life:
 
         What a dead process had sent arrives first: not after minutes that took no time here.
         """
-        really_sleep(max(0.0, self.arrives_by - time.monotonic()))
+        if self.scene.under_way is not None:
+            self.scene.under_way.arrive()
         self.story.append(f"{seconds:.0f} s pass")
         self.scene.pass_time(seconds)
+
+    def add_killed_at(
+        self,
+        moment: str,
+        container: str = "",
+        then: Callable[[], object] = lambda: None,
+        skip: int = 0,
+    ) -> UnderWay:
+        """ADD whose process is killed while Neutron has such a request of it.
+
+        The request waits until the test says what becomes of it, or until time passes.
+        """
+        request = UnderWay(moment, self.scene.folder, then, skip)
+        self.scene.under_way = request
+        self.add(container, kill_when=str(request.flag))
+        return request
 
     def at(self, moment: str, action: Callable[[], object]) -> None:
         """Do something once, just before the fake serves a request such as "PUT /ports"."""
@@ -232,7 +247,7 @@ class Life:
 
     def _tell(self, job: Job, outcome: Outcome) -> None:
         end = "killed" if outcome.killed else outcome.error or " ".join(outcome.addresses) or "ok"
-        dying = f" (dies at {job.kill_at or job.kill_after})" if outcome.killed else ""
+        dying = f" (dies at {job.kill_at or 'a request'})" if outcome.killed else ""
         self.story.append(f"{job.kind} {job.container}{dying}: {end}")
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 from neutron_cni.ipam.claim import claims_in
 from neutron_cni.store import Record, Store
+from neutron_cni.store import boot as boot_module
+from neutron_cni.store import database as database_module
 from neutron_cni.store import store as store_module
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.ipam_config import Mode
@@ -23,9 +26,11 @@ from tests.fakes import FakeNeutron, api
 from tests.fakes.refusals import Refusal
 from tests.reliability.jobs import Job, replace
 from tests.reliability.namespaces import Namespaces
+from tests.reliability.under_way import UnderWay
 
 REAL_BOOT_ID = store_module.BOOT_ID
 _one_at_a_time = Lock()
+_READ_THE_CLOCK = (store_module, database_module, boot_module)
 
 RESERVES = "neutron-cni:pod"
 """`device_owner` of the ports that reserve addresses."""
@@ -35,6 +40,7 @@ class WatchedNeutron(FakeNeutron):
     """Lets a test act just before a request is served."""
 
     before: Callable[[api.Request], None] | None = None
+    under_way: UnderWay | None = None
 
     def start(self) -> None:
         """Quiet about clients that died while they were served: here they do so all the time."""
@@ -45,6 +51,9 @@ class WatchedNeutron(FakeNeutron):
         """See `FakeNeutron.serve`."""
         if self.before is not None:
             self.before(request)
+        if self.under_way is not None and self.under_way.is_it(request):
+            with self.under_way.held():
+                return super().serve(request)
         return super().serve(request)
 
 
@@ -57,8 +66,8 @@ class Scene:
         self.folder = folder
         self.random = random.Random(seed)
         self.neutron = WatchedNeutron(seed=seed)
-        self.clock = 0.0
-        """How far the nodes' clocks are ahead of the real one, in seconds."""
+        self.clock = time.time()
+        """What the nodes' clocks say. They stand still unless `pass_time` moves them."""
         self.network_id = self.call("POST", "/networks", {"network": {"name": "pods"}})["network"][
             "id"
         ]
@@ -118,6 +127,17 @@ class Scene:
                     addresses = [ip_address(number) for number in range(first, last + 1)]
                     found += [item for item in addresses if str(item) not in taken]
         return found
+
+    @property
+    def under_way(self) -> UnderWay | None:
+        """The request whose sender is killed, or was."""
+        return self.neutron.under_way
+
+    @under_way.setter
+    def under_way(self, request: UnderWay) -> None:
+        if self.neutron.under_way is not None:
+            self.neutron.under_way.arrive()
+        self.neutron.under_way = request
 
     def pass_time(self, seconds: float) -> None:
         """The nodes' clocks go on."""
@@ -194,11 +214,16 @@ class Host:
     def store(self) -> Iterator[Store]:
         """Its store, opened by this process as if it ran on the node."""
         with _one_at_a_time:
+            clock = SimpleNamespace(time=lambda: self.scene.clock)
             replace(store_module, "BOOT_ID", self.boot_id)
+            for module in _READ_THE_CLOCK:
+                replace(module, "time", clock)
             try:
                 with Store(str(self.state_dir)) as store:
                     yield store
             finally:
+                for module in _READ_THE_CLOCK:
+                    replace(module, "time", time)
                 replace(store_module, "BOOT_ID", REAL_BOOT_ID)
 
     def records(self) -> list[Record]:

@@ -16,6 +16,9 @@ import pytest
 
 from tests.unit.cni_doubles import environment, stdin
 
+PATIENCE = 120.0
+"""Seconds after which what a test waits for does not come."""
+
 PLUGIN = """
 import os, sys, time
 sys.path[:0] = {path!r}
@@ -35,6 +38,12 @@ client.STATE_FOLDER = {state!r}
 peer_of = server._peer_of
 if {suspicious!r}:
     server._peer_of = lambda connection: (peer_of(connection)[0], os.geteuid() + 1)
+if {lingers!r}:
+    close = server.Server.close
+    def lingering(self):
+        open({folder!r} + "/log", "a").write(f"{{os.getpid()}} done" + chr(10))
+        close(self)
+    server.LINGER_SECONDS, server.Server.close = {patience}, lingering
 call.local_engine = lambda note: (note(f"a note {{os.getpid()}}"), World(Slow()).engine)[1]
 sys.argv = ["veth-route"]
 main()
@@ -50,13 +59,18 @@ class Burst:
         self.state.mkdir(0o700)
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, number: int, suspicious: bool = False, **more: str) -> subprocess.Popen[bytes]:
-        """`suspicious`: takes everybody for another user."""
+    def start(
+        self, number: int, suspicious: bool = False, lingers: bool = False, **more: str
+    ) -> subprocess.Popen[bytes]:
+        """`suspicious`: takes everybody for another user. `lingers`: notes that its own work is
+        done, and waits for the others' however long that takes."""
         code = PLUGIN.format(
             path=[str(Path.cwd()), *sys.path],
             folder=str(self.folder),
             state=str(self.state),
             suspicious=suspicious,
+            lingers=lingers,
+            patience=PATIENCE,
         )
         variables = environment(CNI_CONTAINERID=f"c{number}", PATH="/usr/bin:/bin", **more)
         child = subprocess.Popen(
@@ -73,14 +87,14 @@ class Burst:
         child.stdin = None
         return child
 
-    def lead(self, suspicious: bool = False) -> subprocess.Popen[bytes]:
+    def lead(self, suspicious: bool = False, lingers: bool = False) -> subprocess.Popen[bytes]:
         """One that is at work, and listens."""
-        child = self.start(0, suspicious)
+        child = self.start(0, suspicious, lingers)
         self.wait_for(1)
         return child
 
     def wait_for(self, lines: int) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         while len(self.work()) < lines:
             assert time.monotonic() < until, self.work()
             time.sleep(0.02)
@@ -106,7 +120,7 @@ def burst(tmp_path: Path) -> Iterator[Burst]:
 
 
 def answered(child: subprocess.Popen[bytes]) -> dict[str, Any]:
-    stdout, stderr = child.communicate(timeout=30)
+    stdout, stderr = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0, (stdout, stderr)
     assert b"a note" in stderr
     document: dict[str, Any] = json.loads(stdout)
@@ -117,8 +131,10 @@ def test_the_first_does_the_calls_of_those_that_come_meanwhile(burst: Burst) -> 
     first = burst.lead()
     others = [burst.start(number) for number in range(1, 9)]
     burst.wait_for(9)
-    burst.go(*range(9))
-    documents = [answered(child) for child in [first, *others]]
+    burst.go(*range(1, 9))
+    documents = [answered(child) for child in others]
+    burst.go(0)
+    documents.append(answered(first))
     assert all(document["ips"] for document in documents)
     assert {pid for pid, _ in burst.work()} == {str(first.pid)}
     assert {container for _, container in burst.work()} == {f"c{number}" for number in range(9)}
@@ -150,10 +166,10 @@ def test_a_call_that_takes_longer_than_the_firsts_own_is_done_again(burst: Burst
 
 @pytest.mark.parametrize("more", [{"HTTPS_PROXY": "http://proxy:1"}, {"OS_CLOUD": "other"}])
 def test_one_with_another_environment_does_its_work_itself(
-    burst: Burst, more: dict[str, str]
+    burst: Burst, more: dict[str, Any]
 ) -> None:
     first = burst.lead()
-    other = burst.start(1, False, **more)
+    other = burst.start(1, **more)
     burst.go(0, 1)
     answered(other)
     answered(first)
@@ -166,25 +182,26 @@ def test_a_namespace_that_only_its_own_process_can_name_is_not_handed_over(
 ) -> None:
     burst.lead()
     other = burst.start(1, CNI_NETNS=netns)
-    stdout, stderr = other.communicate(timeout=30)
+    stdout, stderr = other.communicate(timeout=PATIENCE)
     assert json.loads(stdout)["code"] == 4
     assert f"a note {other.pid}\n" in stderr.decode()
 
 
 def test_one_that_is_told_to_end_when_it_is_done_gives_its_answer(burst: Burst) -> None:
-    first = burst.lead()
+    first = burst.lead(lingers=True)
     burst.start(1)
     burst.wait_for(2)
     burst.go(0)
-    time.sleep(0.3)
+    burst.wait_for(3)
     first.send_signal(signal.SIGTERM)
+    burst.go(1)
     assert answered(first)["ips"]
 
 
 def test_an_error_is_the_same_whoever_found_it(burst: Burst) -> None:
     burst.lead()
     other = burst.start(1, CNI_IFNAME="a/b")
-    stdout, _ = other.communicate(timeout=30)
+    stdout, _ = other.communicate(timeout=PATIENCE)
     assert other.returncode == 1
     assert json.loads(stdout)["code"] == 4
 

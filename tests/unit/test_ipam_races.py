@@ -7,7 +7,6 @@ steps; the product has no hooks for it.
 from __future__ import annotations
 
 import shutil
-import time
 from contextlib import suppress
 from ipaddress import ip_address
 from threading import Barrier, BrokenBarrierError
@@ -101,12 +100,12 @@ def test_a_rivals_address_that_a_deleted_add_had_only_chosen_stays_his(new_life:
     """Chosen, not yet claimed; then killed, and deleted. What is on the port is not ours."""
     life = new_life()
     container = life.new_container()
-    life.at("POST .*/tags", lambda: life.rival.add_address(chosen(life)))
-    life.scene.neutron.faults.add(Fault("POST", "/tags", delay=0.5, drop="before"))  # type: ignore[arg-type]
-    life.add(container, kill_after=0.35)
-    if not life.happened:
-        life.rival.add_address(chosen(life))
+    claim = life.add_killed_at(
+        "POST .*/tags", container, lambda: life.rival.add_address(chosen(life))
+    )
+    claim.lose()
     life.delete(container)
+    assert life.rival.addresses
     assert life.end() == []
 
 
@@ -160,7 +159,7 @@ def test_two_installations_never_get_one_address(new_life: LifeMaker, zygote: Zy
 
 def meet_before_claiming(life: Life) -> None:
     """The next two requests that write tags wait for one another."""
-    barrier = Barrier(2, timeout=5)
+    barrier = Barrier(2, timeout=25)
 
     def before(request: Request) -> None:
         if request.method == "POST" and request.path.endswith("/tags") and not barrier.broken:
@@ -174,16 +173,14 @@ def meet_before_claiming(life: Life) -> None:
 @ALL_MODES
 def test_a_change_that_arrives_after_its_del_is_undone(new_life: LifeMaker, mode: Mode) -> None:
     """Neutron works on it while the process is killed, the DEL comes and the sweeper looks."""
-    change = {Mode.PORT: ("POST", "/ports$"), Mode.ADDRESS_PAIRS: ("POST", "/ports$")}
-    method, path = change.get(mode, ("PUT", "/ports/"))
     life = new_life(mode)
     container = life.new_container()
-    life.scene.neutron.faults.add(Fault(method, path, delay=1.0))
-    started = time.monotonic()
-    assert life.add(container, kill_after=0.6).killed
+    change = "PUT /ports/" if mode is Mode.FIXED_IPS else "POST /ports$"
+    late = life.add_killed_at(change, container)
+    assert late.came
     assert life.delete(container).ok
     life.sweep()
-    time.sleep(max(0.0, started + 1.6 - time.monotonic()))
+    late.arrive()
     assert life.end() == []
 
 
@@ -261,8 +258,7 @@ def test_an_address_whose_reserving_port_is_gone_is_not_used(new_life: LifeMaker
     """Killed after the port was made and written down; then somebody deletes the port."""
     life = new_life(Mode.ADDRESS_PAIRS)
     container = life.new_container()
-    life.scene.neutron.faults.add(Fault("PUT", "/ports", delay=0.5, drop="before"))  # type: ignore[arg-type]
-    assert life.add(container, kill_after=0.35).killed
+    life.add_killed_at("PUT /ports", container).lose()
     (port,) = life.scene.reserves()
     life.scene.call("DELETE", f"/ports/{port['id']}")
     outcome = life.add(container)

@@ -136,7 +136,7 @@ def _wish(request: IpamRequest) -> Record:
 
 
 def _served(store: Store, wish: Record, request: IpamRequest, pauses: Pauses) -> Lease:
-    """Wait until somebody, perhaps we, has served the request."""
+    """Wait until this or another process has served the request; the lease. Raises CniError."""
     lock = anchor_lock(request.config.state_dir, wish.anchor)
     seen = -1
     while True:
