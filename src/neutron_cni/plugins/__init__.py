@@ -1,6 +1,6 @@
-"""The plugin types: which there are, and the pages that each is made of.
+"""The plugin types, and the pages that each type is made of.
 
-A page is a pure module (see `contract`): facts and values in, a plan out.
+A page is a module of pure functions (see `contract`): facts and values in, a plan out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """What a runtime or another plugin asks of a type."""
+    """What a plugin type does in a chain of plugins."""
 
     MAIN = "makes the interface, and asks IPAM for its addresses"
     CHAINED = "adds to an interface that a plugin before it in the chain has made"
@@ -26,17 +26,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A plugin type: its kind, and the names of the modules here that are its parts, in order."""
+    """A plugin type: its kind, and the modules of this package that are its parts, in order."""
 
     kind: Kind
     parts: tuple[str, ...] = ()
 
     def pages(self) -> tuple[Page, ...]:
-        """The parts. Imported only now: a process does one call, of one type."""
+        """The modules of the parts. They are imported only now, as a process serves one type."""
         return tuple(import_module(f"{__name__}.{part}") for part in self.parts)
 
     def schemas(self) -> tuple[type[msgspec.Struct], ...]:
-        """The parts' own keys of the network configuration, in the order of `pages`."""
+        """For each of `pages`, the msgspec type of its own keys of the network configuration."""
         return tuple(page.Config for page in self.pages())
 
 
@@ -44,4 +44,4 @@ RECIPES: dict[str, Recipe] = {
     "veth-route": Recipe(Kind.MAIN, ("veth_route",)),
     "cni-ipam-neutron": Recipe(Kind.IPAM),
 }
-"""Every plugin type by the name of its executable in the CNI bin folder."""
+"""Every plugin type, by the name of its executable in the CNI bin folder."""

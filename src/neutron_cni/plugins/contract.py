@@ -1,7 +1,7 @@
 """What a page of this package offers: one part of a plugin, as pure functions of a module.
 
-`engine.kernel` makes true what the pages say, whichever plugin type they belong to, and knows none
-of them by name. A type of its own is one page, or several: `RECIPES` says which.
+`engine.kernel` carries out what the pages say, whichever plugin type they belong to, and knows
+none of them by name. A plugin type is made of one page or several: `RECIPES` says which.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ C = TypeVar("C")
 class Asks:
     """The facts of the node that a page needs.
 
-    `host_interface` names the uplink; None: the NIC that IPAM takes addresses for, and without
-    such a one that of the default route. `dummy_name`: whether that dummy link can be had; empty
-    where the page does not care.
+    `host_interface` names the uplink; None: the `hostInterface` of our IPAM, or else the NIC of
+    the default route. `dummy_name` names a dummy link that the page uses if the kernel has it or
+    can make it; empty if the page uses none.
     """
 
     host_interface: str | None = None
@@ -35,9 +35,9 @@ class Asks:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[C]):
-    """All that a plan is made from. `network` is the CNI network's name.
+    """All that a plan is made from. `network` is the name of the CNI network.
 
-    `before`: the result of the plugins and parts that came before this one.
+    `before`: the result of the plugins and of the parts that ran before this one.
     """
 
     network: str
@@ -51,7 +51,7 @@ class Call(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What is known of an attachment that goes: its lease and the node's facts may be lost."""
+    """What is known of an attachment to remove; `lease` or `facts` is None if it is lost."""
 
     network: str
     attachment: Attachment
@@ -60,7 +60,7 @@ class Leftover:
 
 
 class Page(Protocol):
-    """One part of a plugin. Every function is pure; `call.config` is a `Config` of the page."""
+    """One part of a plugin. Every function is pure; `config` is always a `Config` of the page."""
 
     PART: str
     """The part's name, and the last word in the aliases of its links ("veth-route")."""
@@ -69,19 +69,19 @@ class Page(Protocol):
     """The page's own keys of the network configuration; every key has a default."""
 
     def asks(self, config: Any) -> Asks:
-        """Which facts of the node `plan` needs."""
+        """The facts of the node that `plan` needs."""
 
     def plan(self, call: Call[Any]) -> Plan:
         """All that the attachment needs of the kernel.
 
-        Raises CniError: CONFLICT or INVALID_CONFIG where it can't work, in words for people.
+        Raises CniError CONFLICT or INVALID_CONFIG if the attachment can't work.
         """
 
     def leftovers(self, gone: Leftover) -> Plan:
-        """What `undo` must name itself, as deleting the links does not take it along.
+        """The plan for `undo`: the links, and what the kernel does not delete along with them.
 
-        Its links are found by their names, whatever else is lost.
+        It must name the links even if the lease and the facts are lost.
         """
 
     def result(self, call: Call[Any]) -> Result:
-        """The answer to ADD: `call.before`, and what this part adds to it."""
+        """The result of ADD: `call.before`, and what this part adds to it."""

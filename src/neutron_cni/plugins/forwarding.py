@@ -1,8 +1,8 @@
-"""What a node needs to forward for pods behind veths, with settings of single links only.
+"""What makes a node forward for pods behind veths, with sysctls of single links only.
 
-Switching forwarding on for the whole node makes every NIC of it a router; so that is done only
-on request (`host_sysctls`). The kernel looks at the link that a packet comes in by: the pod's
-veth for what the pod sends, the uplink for what it gets. Source for all settings: the kernel's
+Forwarding for the whole node would make a router of every NIC, so it is switched on only on
+request (`host_sysctls`). The kernel decides by the link that a packet comes in by: the pod's veth
+for what the pod sends, the uplink for what the pod gets. Source for all sysctls: the kernel's
 Documentation/networking/ip-sysctl.rst.
 """
 
@@ -17,14 +17,14 @@ from neutron_cni.values.lease import Lease
 
 
 def veth_sysctls(link: str, versions: AbstractSet[int], facts: HostFacts) -> list[Sysctl]:
-    """Settings of the node's end of a pod's veth; `versions` are the pod's IP versions.
+    """Sysctls of the node's end of a pod's veth; `versions` are the pod's IP versions (4, 6).
 
-    rp_filter=1: a packet from the pod is only taken if the route back to its source is this
-    veth, which the host route makes true for the pod's own addresses and nothing else: no pod
-    can pretend to be another. Loose filtering (2, which systemd and conf/all may make of it) does
-    the same here, as this end has no IPv4 address (kernel: __fib_validate_source). IPv6 has no
-    such filter.
-    No ARP setting: the entries of both ends are permanent, so nobody asks.
+    rp_filter=1: the kernel accepts a packet from the pod only if the route back to its source
+    goes by this veth. The host routes make that true for the pod's own addresses and nothing
+    else, so no pod can send from another's address. Loose filtering (2, which systemd and conf/all
+    may make of it) does the same here, as this end has no IPv4 address (kernel:
+    __fib_validate_source). IPv6 has no such filter.
+    ARP needs no sysctl: the neighbour entries of both ends are permanent, so neither end asks.
     """
     v4 = f"net/ipv4/conf/{link}"
     settings = [
@@ -35,9 +35,9 @@ def veth_sysctls(link: str, versions: AbstractSet[int], facts: HostFacts) -> lis
     v6 = f"net/ipv6/conf/{link}"
     if 6 not in versions:
         return [*settings, Sysctl(Side.HOST, f"{v6}/disable_ipv6", "1", required=False)]
-    # Not `forwarding`: it does not make IPv6 forward (`conf/all` or force_forwarding does),
-    # and setting it for one more link throws away the default routes that other links have
-    # from router advertisements (rt6_purge_dflt_routers), at every ADD.
+    # Not `forwarding`: it does not make the kernel forward IPv6 (`conf/all` or force_forwarding
+    # does). Setting it for one more link, at every ADD, would delete the default routes that
+    # other links have from router advertisements (rt6_purge_dflt_routers).
     values = {"accept_dad": "0", "accept_ra": "0", "accept_redirects": "0"}
     if facts.force_forwarding:
         values["force_forwarding"] = "1"
@@ -52,10 +52,10 @@ def uplink_sysctls(
     *,
     host_forwarding: bool,
 ) -> list[Sysctl]:
-    """Settings of the uplink: forward what comes in by it, and answer for the pods at once.
+    """Sysctls of the uplink: forward what comes in by it, and answer for the pods without delay.
 
-    A link needs IPv6 `forwarding` only to answer for pods (proxy ND is a router's, by the
-    kernel's rules); with it, it also takes the subnet-router anycast address.
+    A link needs IPv6 `forwarding` only to answer for pods, as the kernel does proxy ND on routers
+    only. A link with `forwarding` also takes the subnet-router anycast address.
     """
     if facts.uplink is None:
         return []
@@ -65,13 +65,13 @@ def uplink_sysctls(
     if 4 in versions:
         settings.append(Sysctl(Side.HOST, f"net/ipv4/conf/{link}/forwarding", "1"))
     if 4 in proxied:
-        # By default proxy answers wait up to 0.8 s, to let the real owner answer first.
+        # By default the kernel delays proxy answers by up to 0.8 s, to let the owner answer first.
         settings.append(Sysctl(Side.HOST, f"net/ipv4/neigh/{link}/proxy_delay", "0"))
     v6 = f"net/ipv6/conf/{link}"
     becomes_router = 6 in versions and (6 in proxied or host_forwarding)
     if becomes_router and not facts.ipv6_forwarding and facts.uplink.accept_ra in (1, 2):
-        # A router ignores router advertisements unless this is 2, and loses the default route
-        # that it has from them as it becomes one: so first this, then forwarding.
+        # A router ignores router advertisements unless accept_ra is 2, and a link that becomes
+        # a router loses the default route that it has from them. So accept_ra is written first.
         settings.append(Sysctl(Side.HOST, f"{v6}/accept_ra", "2"))
     if 6 in proxied:
         settings.append(Sysctl(Side.HOST, f"{v6}/forwarding", "1"))
@@ -83,16 +83,16 @@ def uplink_sysctls(
 
 
 def host_sysctls(versions: AbstractSet[int]) -> list[Sysctl]:
-    """Forwarding for the whole node: on request only."""
+    """Sysctls that switch forwarding on for the whole node: only if the operator asks for it."""
     keys = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
     return [Sysctl(Side.HOST, keys[version], "1") for version in sorted(versions)]
 
 
 def proxies(lease: Lease, uplink: Uplink | None) -> tuple[ProxyNeighbour, ...]:
-    """The node answers ARP and ND for pod addresses of the uplink's own subnets.
+    """Entries by which the node answers ARP and ND for pod addresses in the uplink's own subnets.
 
-    Hosts there take such an address for a neighbour and ask for it on the link; with an answer
-    it needs no route anywhere else.
+    Hosts in such a subnet take the address for a neighbour's and ask for it on the link. As the
+    node answers, they need no route to the pod.
     """
     if uplink is None:
         return ()
@@ -104,14 +104,14 @@ def proxies(lease: Lease, uplink: Uplink | None) -> tuple[ProxyNeighbour, ...]:
 
 
 def announcements(lease: Lease, uplink: Uplink | None) -> tuple[Announcement, ...]:
-    """If the lease asks for it: tell the uplink's neighbours that the address is here."""
+    """What tells the uplink's neighbours that the addresses are here, if the lease asks for it."""
     if uplink is None or not lease.announce:
         return ()
     return tuple(Announcement(Side.HOST, uplink.name, item.address.ip) for item in lease.addresses)
 
 
 def notes(facts: HostFacts, versions: AbstractSet[int], *, host_forwarding: bool) -> list[str]:
-    """What the operator should know: things that work less well than they could, or not."""
+    """Sentences for the operator about what works less well than it could, or not at all."""
     found = []
     if facts.uplink is None:
         found.append(

@@ -1,4 +1,4 @@
-"""Whose link a link of the node is, written into its alias and read back from it."""
+"""The owner of a link on the node: written into the link's alias, and read back from it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from neutron_cni.values.attachment import Attachment
 
 PREFIX = "neutron-cni "
-"""What the alias of every link of ours begins with (`ip link` shows it)."""
+"""What the alias of every link of neutron-cni begins with (`ip link` shows aliases)."""
 EARLIER_PART = "veth-route"
-"""The part whose links have aliases of three words, from before there were others."""
+"""The part that made the links whose aliases name none: those of version 0.1.0."""
 
 
 class Owner(NamedTuple):
-    """A network by its CNI name, an attachment to it (without its netns), and the part of a
-    plugin that made the link."""
+    """What an alias says: the name of the CNI network, the attachment to it (without its netns),
+    and the part of a plugin that made the link."""
 
     network: str
     attachment: Attachment
@@ -22,21 +22,21 @@ class Owner(NamedTuple):
 
 
 def alias(network: str, attachment: Attachment, part: str) -> str:
-    """ "neutron-cni NETWORK CONTAINER IFNAME PART"; none of them can hold a blank in CNI.
+    """ "neutron-cni NETWORK CONTAINER IFNAME PART"; CNI allows a space in none of these words.
 
-    The network is in it because GC speaks of one network's attachments at a time; the part,
-    because one plugin type must not judge another's links.
+    The network is there because one GC lists the attachments of one network only, the part
+    because the GC of one plugin type must not remove the links of another.
     """
     return f"{earlier_alias(network, attachment)} {part}"
 
 
 def earlier_alias(network: str, attachment: Attachment) -> str:
-    """What version 0.1.0 wrote, when every link was veth-route's: the same without the part."""
+    """The alias without the part. Version 0.1.0 wrote it, when veth-route made every link."""
     return f"{PREFIX}{network or '-'} {attachment.container_id} {attachment.ifname}"
 
 
 def owner(text: str) -> Owner | None:
-    """The owner that an alias names, None if the alias is none of ours."""
+    """The owner that the alias `text` names, None if neutron-cni did not write the alias."""
     words = text.removeprefix(PREFIX).split(" ")
     if not text.startswith(PREFIX) or len(words) not in (3, 4):
         return None

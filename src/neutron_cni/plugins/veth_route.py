@@ -1,8 +1,8 @@
 """veth-route: the pod has one veth, and the node routes for it.
 
 In the pod: `169.254.1.1 dev eth0 scope link` and `default via 169.254.1.1`. On the node: a host
-route to the pod's address over the veth. The pod shares no broadcast domain with anyone, so it
-needs no address on its own subnet but its own, and everything it sends passes the node, where
+route to the pod's address by the veth. The pod shares no broadcast domain with other hosts. So
+it needs no address of its subnet but its own, and all that it sends passes the node, where
 kube-proxy's rules apply. Everything here is pure: facts and values in, a plan out.
 """
 
@@ -38,8 +38,9 @@ from neutron_cni.values.result import Interface, IPConfig, Result, Route
 PART = "veth-route"
 
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
-"""MAC of every node-side veth, as Calico has it: a pod's neighbour entry for its gateway is the
-same on every node and outlives the link. Each veth is a wire of two, so it can not collide."""
+"""MAC of the node's end of every veth, the same as Calico's. So a pod's neighbour entry for its
+gateway is the same on every node and outlives the link. The MACs can't collide, as each veth is a
+wire between two ends only."""
 
 GATEWAY_V6 = IPv6Address("fe80::1")
 _DEFAULT_V4: IPNetwork = ip_network("0.0.0.0/0")
@@ -48,12 +49,12 @@ _MIN_IPV6_MTU = 1280
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
-    """veth-route's own fields of the network configuration.
+    """veth-route's own keys of the network configuration.
 
     `mtu`: bytes; default, also with 0: the smaller of the Neutron network's and the uplink's.
-    `host_interface`: the uplink; default: the NIC of the default route.
+    `host_interface`: the uplink; default: the one in `ipam`, else the NIC of the default route.
     `host_forwarding`: also switch forwarding on for the whole node, not just for the links used.
-    `gateway_address`: the pods' IPv4 gateway, on the node's link `dummy_name`.
+    `gateway_address`: the pods' IPv4 gateway, an address of the node's link `dummy_name`.
     """
 
     mtu: int | None = None
@@ -78,7 +79,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
             )
 
     def gateway(self, version: int) -> IPAddress:
-        """The pods' gateway of an IP version: the configured one, and fe80::1."""
+        """The pods' gateway: `gateway_address` for IP version 4, fe80::1 for 6."""
         return IPv4Address(self.gateway_address) if version == 4 else GATEWAY_V6
 
 
@@ -90,9 +91,9 @@ def asks(config: Config) -> Asks:
 def plan(call: Call[Config]) -> Plan:
     """See `Page.plan`.
 
-    CniError CONFLICT if the node itself holds a leased address: its local table would win over
-    the host route, and the pod would never see a packet. CniError INVALID_CONFIG for an MTU
-    that can't carry the lease.
+    Raises CniError CONFLICT if the node itself has a leased address: the kernel looks in the
+    local table first, so the host route would have no effect and the pod would get no packet.
+    Raises CniError INVALID_CONFIG if the MTU or the node can't carry a leased IPv6 address.
     """
     attachment, lease, facts, config = call.attachment, call.lease, call.facts, call.config
     veth = _veth(call.network, attachment, _mtu(call))
@@ -125,8 +126,8 @@ def plan(call: Call[Config]) -> Plan:
 
 
 def leftovers(gone: Leftover) -> Plan:
-    """See `Page.leftovers`. Without lease or facts, `undo` finds the proxy entries by the host
-    routes."""
+    """See `Page.leftovers`. Without the lease or the facts the plan names the veth only; `undo`
+    then finds the proxy entries by the veth's host routes."""
     veth = _veth(gone.network, gone.attachment, None)
     if gone.lease is None or gone.facts is None:
         return Plan(links=(veth,))
@@ -138,7 +139,7 @@ def leftovers(gone: Leftover) -> Plan:
 
 
 def result(call: Call[Config]) -> Result:
-    """See `Page.result`: both ends of the pair, the addresses, and the routes that were made."""
+    """See `Page.result`: both ends of the veth, the addresses, and the default routes."""
     attachment, lease, config = call.attachment, call.lease, call.config
     veth = _veth(call.network, attachment, _mtu(call))
     versions = {item.address.version for item in lease.addresses}
@@ -159,15 +160,15 @@ def result(call: Call[Config]) -> Result:
 
 
 def host_link_name(attachment: Attachment) -> str:
-    """The node-side name, "veth" and 11 hex digits: found again at DEL without any record."""
+    """The name of the node's end, "veth" and 11 hex digits: DEL finds it without any record."""
     return f"veth{_digest(attachment).hex()[:11]}"
 
 
 def pod_mac(attachment: Attachment) -> str:
-    """The pod's MAC: locally administered, unicast, the same whenever the pair is made again."""
+    """The pod's MAC: locally administered, unicast, the same whenever the veth is made again."""
     digest = _digest(attachment)
-    # Other bytes of the digest than the name's, so that a MAC does not give the name away
-    # as its twin; bit 1 of the first byte is "locally administered", bit 0 "multicast".
+    # Not the bytes of the digest that are in the name, so that the MAC does not give the name
+    # away. Bit 1 of the first byte is "locally administered", bit 0 "multicast".
     first = digest[8] & 0xFC | 0x02
     return bytes([first, *digest[9:14]]).hex(":")
 
@@ -189,7 +190,7 @@ def _veth(network: str, attachment: Attachment, mtu: int | None) -> VethPair:
 
 
 def _mtu(call: Call[Config]) -> int | None:
-    """The configured one, or the smaller of the Neutron network's and the uplink's."""
+    """The configured MTU, else the smaller of the Neutron network's and the uplink's, in bytes."""
     uplink = call.facts.uplink
     known = [call.lease.mtu, uplink.mtu if uplink else None]
     return call.config.mtu or min((mtu for mtu in known if mtu), default=None)
@@ -223,10 +224,11 @@ def _pod_side(
 ) -> tuple[tuple[LinkAddress, ...], tuple[LinkRoute, ...], tuple[Neighbour, ...]]:
     """The pod's addresses, routes and neighbours.
 
-    The address keeps its subnet's prefix length (programs read it), but no route to the subnet:
-    nobody is there to answer ARP on this wire. All goes to the node, so the subnet's own host
-    routes (lease.routes) add nothing and are left out. The gateway is a permanent neighbour,
-    with and without a link that holds its address: one mechanism, and no ARP at all.
+    The address keeps its subnet's prefix length, as programs read it, but gets no route to the
+    subnet, as no host of the subnet answers ARP on this wire. All traffic goes to the node, so
+    the subnet's own host routes (lease.routes) would add nothing and are left out. The gateway
+    is a permanent neighbour, whether a link of the node has its address or not: there is one
+    mechanism, and no ARP at all.
     """
     link = attachment.ifname
     addresses = tuple(
@@ -247,9 +249,9 @@ def _pod_side(
 def _gateway_addresses(
     veth: VethPair, config: Config, versions: AbstractSet[int], has_gateway_link: bool
 ) -> list[LinkAddress]:
-    """Where the node holds the gateway addresses, so that pods can also ping and trace them.
+    """The gateway addresses as addresses of the node, so that pods can also ping and trace them.
 
-    fe80::1 can be on every veth, since link-local addresses are each link's own matter.
+    fe80::1 can be on every veth, since a link-local address counts on its own link only.
     """
     addresses = []
     if has_gateway_link:
@@ -261,10 +263,13 @@ def _gateway_addresses(
 
 
 def _pod_sysctls(link: str, versions: AbstractSet[int]) -> list[Sysctl]:
-    """Without an IPv6 address the pod's link has no IPv6 at all: no link-local noise, and
-    resolvers that ask for AAAA records only where IPv6 is configured don't. With one, it is
-    switched on (container runtimes often switch it off by default) and neither waits for
-    duplicate address detection nor listens to router advertisements: the lease says it all.
+    """Sysctls of the pod's link `link`; `versions` are the pod's IP versions.
+
+    Without an IPv6 address the link has no IPv6 at all: it sends nothing from a link-local
+    address, and resolvers that ask for AAAA records only where IPv6 is configured do not ask.
+    With one, IPv6 is switched on (container runtimes often switch it off by default), and the
+    link neither waits for duplicate address detection nor listens to router advertisements: all
+    that they would tell is in the lease.
     """
     prefix = f"net/ipv6/conf/{link}"
     if 6 not in versions:
@@ -284,7 +289,7 @@ def _notes(facts: HostFacts, config: Config, versions: AbstractSet[int]) -> list
 
 
 def _host_route(veth: VethPair, address: IPAddress) -> LinkRoute:
-    # Global scope: `ip route` shows just "10.10.10.19 dev veth...".
+    # Global scope, so that `ip route` shows just "10.10.10.19 dev veth...".
     return LinkRoute(Side.HOST, veth.host_name, ip_network(address), scope="global")
 
 
