@@ -15,6 +15,8 @@ BODIES = {
     '"message": "The request you have made requires authentication."}}',
     403: '{"NeutronError": {"type": "PolicyNotAuthorized", '
     '"message": "rule:update_port is disallowed by policy", "detail": ""}}',
+    404: '{"NeutronError": {"type": "HTTPNotFound", '
+    '"message": "The resource could not be found.", "detail": ""}}',
     500: '{"NeutronError": {"type": "HTTPInternalServerError", "message": "Request Failed: '
     'internal server error while processing your request.", "detail": ""}}',
 }

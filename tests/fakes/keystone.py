@@ -14,6 +14,16 @@ REGION = "RegionOne"
 SECRET = "a-valid-secret"
 SILENCE = 20.0
 """Seconds that a silent one says nothing."""
+BODIES = {
+    status: json.dumps({"error": {"code": status, "message": message, "title": title}})
+    for status, title, message in (
+        (400, "Bad Request", "Expecting to find domain in project."),
+        (401, "Unauthorized", "The request you have made requires authentication."),
+        (403, "Forbidden", "You are not authorized to perform the requested action."),
+        (404, "Not Found", "Could not find project: p."),
+    )
+}
+"""What Keystone itself says; whatever else is a gateway's."""
 
 
 class FakeKeystone:
@@ -24,6 +34,12 @@ class FakeKeystone:
         """In the catalog; None for a catalog without a network service."""
         self.status: int | None = None
         """If set, every request is answered with it."""
+        self.body: str | None = None
+        """If set, what every request is answered with; else Keystone's words, or a gateway's."""
+        self.headers: dict[str, str] = {}
+        """Besides, in every answer."""
+        self.times = -1
+        """How many requests `status` and `body` are for; negative: all."""
         self.silent = False
         """If set, requests are answered after `SILENCE` only."""
         self.lifetime = timedelta(hours=1)
@@ -117,8 +133,16 @@ class _Handler(BaseHTTPRequestHandler):
         # Our client's CALL_TIMEOUT is longer: if it waited that long, it would get the answer.
         if fake.silent and fake.stopping.wait(SILENCE):
             return
-        data = json.dumps(body).encode() if fake.status is None else b"<html></html>"
-        self.send_response(fake.status or status)
+        data = json.dumps(body).encode()
+        if fake.times and (fake.status is not None or fake.body is not None):
+            fake.times -= 1
+            status = fake.status or status
+            data = (
+                BODIES.get(status, "<html></html>") if fake.body is None else fake.body
+            ).encode()
+        self.send_response(status)
+        for name, value in fake.headers.items():
+            self.send_header(name, value)
         self.send_header("X-Subject-Token", fake.token)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from neutron_cni.values import scrub
 from neutron_cni.values.ipam_config import Mode
 from tests.reliability.life import Life
 from tests.reliability.scene import Scene
@@ -39,3 +40,10 @@ def new_life(zygote: Zygote, tmp_path: Path) -> Iterator[LifeMaker]:
         yield make
         for life in lives:
             assert not life.wrong, "\n".join([*life.story, *life.wrong])
+
+
+@pytest.fixture(autouse=True)
+def nothing_concealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's clouds.yaml made secret is none in the next test."""
+    monkeypatch.setattr(scrub, "_concealed", {})
+    monkeypatch.setattr(scrub, "_pattern", None)

@@ -10,6 +10,7 @@ from neutron_cni.ipam import sweeper
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 
 
@@ -69,3 +70,56 @@ def test_an_address_that_is_blocked_does_not_delay_one_that_is_due_later(
     sweeper.main(str(tmp_path / "state"))
 
     assert settled == [0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    "trouble", [KeyError("port"), TypeError("x"), RecursionError("deep"), OSError(28, "No space")]
+)
+def test_whatever_settling_raises_is_noted_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    tries: list[Exception] = [trouble, trouble]
+
+    def settle(store: Store, anchor: str, deadline: Deadline) -> None:
+        if tries:
+            raise tries.pop()
+        notes.append(store.fact(f"sweep|{anchor}"))
+        store.forget([record.id for record in store.queue(anchor)])
+
+    notes: list[str | None] = []
+    monkeypatch.setattr(sweeper, "settle_anchor", settle)
+    monkeypatch.setattr(sweeper, "FIRST_RETRY", 0.01)
+    with Store(str(tmp_path / "state")) as store:
+        store.adopt(cooling("one", time.time()))
+
+    sweeper.main(str(tmp_path / "state"))
+
+    assert notes[0] is not None
+    assert type(trouble).__name__ in notes[0]
+
+
+def test_a_store_that_can_not_be_opened_for_a_while_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [CniError(Code.STORE, "full"), OSError(28, "No space"), MemoryError()]
+    settled: list[str] = []
+
+    class Shaky(Store):
+        def __init__(self, folder: str) -> None:
+            if failures:
+                raise failures.pop()
+            super().__init__(folder)
+
+    def settle(store: Store, anchor: str, deadline: Deadline) -> None:
+        settled.append(anchor)
+        store.forget([record.id for record in store.queue(anchor)])
+
+    with Store(str(tmp_path / "state")) as store:
+        store.adopt(cooling("one", time.time()))
+    monkeypatch.setattr(sweeper, "Store", Shaky)
+    monkeypatch.setattr(sweeper, "settle_anchor", settle)
+    monkeypatch.setattr(sweeper, "FIRST_RETRY", 0.01)
+
+    sweeper.main(str(tmp_path / "state"))
+
+    assert settled == ["port"]

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from neutron_cni.openstack import client as module
-from neutron_cni.openstack.client import BUSY_TRIES, CONNECT_TRIES, LONGEST_WAIT, Client
+from neutron_cni.openstack import patience as module
+from neutron_cni.openstack.client import Client
 from neutron_cni.openstack.errors import (
     AnswerLost,
     CloudError,
@@ -22,6 +22,7 @@ from neutron_cni.openstack.errors import (
     Unauthorized,
     Unreachable,
 )
+from neutron_cni.openstack.patience import BUSY_TRIES, CONNECT_TRIES, LONGEST_WAIT
 from neutron_cni.values import deadline
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code

@@ -15,9 +15,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neutron_cni.openstack import client as module
-from neutron_cni.openstack.client import CONNECT_TRIES, Client
+from neutron_cni.openstack import patience as module
+from neutron_cni.openstack.client import Client
 from neutron_cni.openstack.errors import CloudError, Unauthorized, Unreachable
+from neutron_cni.openstack.patience import CONNECT_TRIES
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
 from tests.fakes import FakeKeystone, FakeNeutron, Fault

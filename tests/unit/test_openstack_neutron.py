@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from neutron_cni.openstack import client as module
+from neutron_cni.openstack import patience as module
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, Forbidden, NotFound, Refused
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import FixedIp

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from neutron_cni.light import import_lightly
 from neutron_cni.store import State, Store
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError
+from neutron_cni.values.scrub import scrub
 
 SETTLE_SECONDS = 120.0
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
@@ -56,9 +58,11 @@ def main(state_dir: str) -> None:
                 return
             _sweep(state_dir)
         # A DEL that came after our last look, and before the lock was free, started no sweeper.
-        with Store(state_dir) as store:
+        with suppress(Exception), Store(state_dir) as store:
             if not store.due(time.time()):
                 return
+        if not Path(state_dir).is_dir():
+            return
 
 
 def _lock(state_dir: str) -> FileLock:
@@ -81,24 +85,40 @@ class _Retry:
 
 def _sweep(state_dir: str) -> None:
     retries: dict[str, _Retry] = {}
+    trouble = 0.0
     while Path(state_dir).is_dir():
-        with Store(state_dir) as store:
-            now = time.time()
-            if not store.due(now):
-                return
-            for anchor in _ready(store, retries, now):
-                retry, tried = retries.pop(anchor, _Retry()), _due(store, anchor, now)
-                _settle(store, anchor, state_dir)
-                left = tried & _due(store, anchor, now)
-                if left:
-                    wait = min(LAST_RETRY, max(FIRST_RETRY, 2 * retry.wait))
-                    retries[anchor] = _Retry(time.monotonic() + wait, wait, left)
-            waits = [
-                max(at - time.time(), retries.get(anchor, _Retry()).at - time.monotonic())
-                for anchor, at in store.due(now).items()
-            ]
+        try:
+            waits = _round(state_dir, retries)
+        except Exception as error:  # a full disk, a store that can't be opened: it may pass
+            trouble = min(LAST_RETRY, max(FIRST_RETRY, 2 * trouble))
+            with suppress(Exception), Store(state_dir) as store:
+                store.remember("sweep", _said(error))
+            time.sleep(trouble)
+            continue
+        if waits is None:
+            return
+        trouble = 0.0
         if waits:
             time.sleep(min(LONGEST_SLEEP, max(0.05, min(waits))))
+
+
+def _round(state_dir: str, retries: dict[str, _Retry]) -> list[float] | None:
+    """Settle what is ready; the seconds until more is, None when nothing is left."""
+    with Store(state_dir) as store:
+        now = time.time()
+        if not store.due(now):
+            return None
+        for anchor in _ready(store, retries, now):
+            retry, tried = retries.pop(anchor, _Retry()), _due(store, anchor, now)
+            _settle(store, anchor, state_dir)
+            left = tried & _due(store, anchor, now)
+            if left:
+                wait = min(LAST_RETRY, max(FIRST_RETRY, 2 * retry.wait))
+                retries[anchor] = _Retry(time.monotonic() + wait, wait, left)
+        return [
+            max(at - time.time(), retries.get(anchor, _Retry()).at - time.monotonic())
+            for anchor, at in store.due(now).items()
+        ]
 
 
 def _ready(store: Store, retries: dict[str, _Retry], now: float) -> list[str]:
@@ -130,8 +150,13 @@ def _settle(store: Store, anchor: str, state_dir: str) -> None:
         try:
             settle_anchor(store, anchor, deadline)
             store.remember(f"sweep|{anchor}", None)
-        except CniError as error:
-            store.remember(f"sweep|{anchor}", str(error))
+        except Exception as error:  # whatever it is: the other anchors need us all the same
+            store.remember(f"sweep|{anchor}", _said(error))
+
+
+def _said(error: Exception) -> str:
+    unexpected = "" if isinstance(error, CniError) else f"{type(error).__name__}: "
+    return scrub(f"{unexpected}{error}")
 
 
 if __name__ == "__main__":

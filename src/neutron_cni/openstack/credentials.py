@@ -7,30 +7,53 @@ it. Here all of it becomes Unauthorized or Unreachable, in words that can't hold
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 from keystoneauth1 import adapter as ks_adapter
 from keystoneauth1 import exceptions as ks_errors
+from keystoneauth1 import session as ks_session
 from openstack import exceptions as sdk_errors
 from openstack.config import loader
 
-from neutron_cni.openstack.errors import Unauthorized, Unreachable
-from neutron_cni.values.errors import CniError, Code
+from neutron_cni.openstack import profiles
+from neutron_cni.openstack.answers import in_words, keystone_error
+from neutron_cni.openstack.concealed import hush, learn, learn_environment
+from neutron_cni.openstack.errors import Unauthorized, Unreachable, presentable
+from neutron_cni.openstack.patience import Busy, retry_after
+from neutron_cni.openstack.transport import Transport, Trouble, causes, reason
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import Code
+
+hush()
+
+_REFUSED = "the cloud refused our credentials"
 
 
-def session_for(cloud: str | None, file: str | None) -> ks_adapter.Adapter:
-    """A session with the Networking API of `cloud`; no call is made yet.
+def session_for(
+    cloud: str | None, file: str | None, deadline: Deadline | None = None
+) -> ks_adapter.Adapter:
+    """A session with the Networking API of `cloud`; no call of it is made yet.
 
-    Without `file` openstacksdk looks in its usual places. Raises Unauthorized.
+    Without `file` openstacksdk looks in its usual places. Raises Unauthorized; Unreachable where
+    the entry's profile is a URL that can't be fetched by the deadline.
     """
+    learn_environment(os.environ)
     if file:
-        _require_clouds(file)
+        learn(_require_clouds(file))
+    known = False
     try:
-        config = loader.OpenStackConfig(config_files=[file] if file else None)
-        region = config.get_one(cloud=cloud)
+        config = loader.OpenStackConfig(
+            config_files=[file] if file else None, session_constructor=_session
+        )
+        # Also from secure.yaml, and what was found in the usual places.
+        learn(config.cloud_config)
+        known = True
+        with profiles.fetched_by(deadline):
+            region = config.get_one(cloud=cloud)
+        learn(region.config)
         return ks_adapter.Adapter(
             region.get_session(),
             service_type="network",
@@ -38,47 +61,87 @@ def session_for(cloud: str | None, file: str | None) -> ks_adapter.Adapter:
             region_name=region.get_region_name("network"),
             endpoint_override=region.get_endpoint("network"),
         )
+    except Trouble as trouble:
+        raise Unreachable(
+            Code.TRY_AGAIN,
+            f"the profile of cloud {cloud or '(default)'} can't be fetched ({trouble})",
+            "is the URL under `profile` in clouds.yaml right, and can this node reach it?",
+        ) from trouble
     except Exception as error:  # the file's shape decides what; there is no closed set
-        known = isinstance(error, (sdk_errors.SDKException, ks_errors.ClientException))
-        why = first_line(error) if known else f"a value has the wrong type ({first_line(error)})"
+        # Before the secrets are known, a library's words can't be cleared of them.
+        why = first_line(error) if known else type(error).__name__
+        if not isinstance(error, (sdk_errors.SDKException, ks_errors.ClientException)):
+            why = f"a value has the wrong type ({why})"
         raise _unusable(cloud or "(default)", why, file) from error
 
 
-def login_failure(cloud: str, doing: str, error: Exception) -> CniError:
-    """What it means that we could not log in: Unreachable if trying again may help."""
-    for cause in causes(error):
-        if isinstance(cause, (ks_errors.ConnectionError, ks_errors.HttpServerError)):
-            return Unreachable(
-                Code.TRY_AGAIN,
-                f"{doing}: Keystone is unreachable ({first_line(cause)})",
-                f"is Keystone of cloud {cloud} up, and is there a route from this node to it?",
-            )
-    refused = any(isinstance(cause, ks_errors.HTTPClientError) for cause in causes(error))
-    what = "the cloud refused our credentials" if refused else "can't log in to the cloud"
+def _session(**more: Any) -> ks_session.Session:
+    """What openstacksdk makes sessions with: Keystone and Neutron over our transport."""
+    return ks_session.Session(session=Transport(), redirect=False, **more)
+
+
+def login_failure(
+    cloud: str, doing: str, error: Exception, answered: bool = False
+) -> Unauthorized | Unreachable | Busy:
+    """What it means that we could not log in: Unreachable or Busy if trying again may help.
+
+    Only Keystone itself can refuse credentials. `answered`: something answered before it failed,
+    so it is an answer that could not be used; else it is what clouds.yaml says.
+    """
+    if isinstance(error, Trouble):
+        return _away(cloud, f"{doing}: Keystone is unreachable ({error})")
+    refused = next((c for c in causes(error) if isinstance(c, ks_errors.HttpError)), None)
+    if refused is not None and refused.response is not None:
+        return _answered(cloud, doing, refused.response)
+    if any(isinstance(cause, ks_errors.MissingAuthMethods) for cause in causes(error)):
+        return _bad(cloud, f"{doing}: {_REFUSED} (it wants another method besides)")
+    catalog = isinstance(error, ks_errors.CatalogException)
+    if answered and not catalog:
+        what = type(error).__name__
+        return _away(cloud, f"{doing}: what Keystone answered can't be used ({what})")
+    unsent = isinstance(error, ks_errors.ConnectionError)
+    return _bad(cloud, f"{doing}: can't log in ({reason(error) if unsent else first_line(error)})")
+
+
+def _answered(cloud: str, doing: str, response: Any) -> Unauthorized | Unreachable | Busy:
+    status, message = response.status_code, keystone_error(response.content)
+    if status in (401, 403, 404) and message is not None:
+        return _bad(cloud, f"{doing}: {_REFUSED} ({message or status})")
+    wait = retry_after(response.headers.get("Retry-After"))
+    if status == 429:
+        limited = f"{doing}: Keystone limits our rate (429)"
+        return Busy(_away(cloud, limited), untouched=True, wait=wait)
+    said = message or in_words(response.content, quoting=True)
+    away = _away(cloud, f"{doing}: Keystone is unreachable (answered {status}: {said})")
+    # Whatever happens at a login, Neutron has not been asked yet.
+    return Busy(away, untouched=True, wait=wait) if status in (408, 503) else away
+
+
+def _away(cloud: str, message: str) -> Unreachable:
+    return Unreachable(
+        Code.TRY_AGAIN,
+        message,
+        f"is Keystone of cloud {cloud} up and at its `auth_url`, with nothing else in front of it, "
+        "and is there a route from this node to it?",
+    )
+
+
+def _bad(cloud: str, message: str) -> Unauthorized:
     return Unauthorized(
         Code.CREDENTIALS,
-        f"{doing}: {what} ({first_line(error)})",
+        message,
         f"check the entry of cloud {cloud} in clouds.yaml; an application credential may have "
         "expired",
     )
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what lies beneath it, outermost first."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
-
-
 def first_line(error: BaseException) -> str:
-    """What it says, in one line, without user names and passwords of URLs."""
-    line = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return re.sub(r"//[^/\s@]*@", "//", line)[:300]
+    """What it says, in one line that can be shown."""
+    return (presentable(str(error)) or type(error).__name__)[:300]
 
 
-def _require_clouds(file: str) -> None:
-    """Raises Unauthorized unless the file can be read and is YAML with a mapping `clouds`.
+def _require_clouds(file: str) -> object:
+    """The file's content; raises Unauthorized unless it is YAML with a mapping `clouds`.
 
     openstacksdk passes over a file that is not YAML with a warning that may quote a password.
     """
@@ -93,6 +156,7 @@ def _require_clouds(file: str) -> None:
         raise _unusable("", f"{file} is not valid YAML{where}", file) from None
     if not isinstance(content, dict) or not isinstance(content.get("clouds"), dict):
         raise _unusable("", f"{file} has no mapping `clouds`", file)
+    return content
 
 
 def _unusable(cloud: str, why: str, file: str | None) -> Unauthorized:

@@ -1,20 +1,33 @@
 """What Neutron's refusals mean, by kind: callers decide by type, people read the sentence.
 
 Kinds are told apart by HTTP status and the `type` in the body's `NeutronError`, as seen on
-Neutron 29 and as documented in the Networking API v2.0 reference.
+Neutron 29 and as documented in the Networking API v2.0 reference. What does not come from Neutron
+is no refusal, whatever its status.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
+from collections.abc import Mapping
 
+from neutron_cni.openstack.answers import (
+    in_words,
+    is_keystones_401,
+    keystone_error,
+    neutron_error,
+)
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.scrub import scrub
+
+LONGEST_SENTENCE = 1000
+"""Characters: what a cloud says may have any length."""
 
 
 class CloudError(CniError):
-    """Any failure of a call to the cloud."""
+    """Any failure of a call to the cloud. In one line, and without secrets."""
+
+    def __init__(self, code: Code | int, message: str, details: str = "") -> None:
+        super().__init__(code, presentable(message), presentable(details))
 
 
 class Unreachable(CloudError):
@@ -69,9 +82,19 @@ class Refused(CloudError):
     """Any other refusal (4xx)."""
 
 
-def refusal(status: int, body: bytes, doing: str) -> CloudError:
-    """The error for an answer with `status` >= 400 to what we were `doing`."""
-    kind, message = _neutron_error(body)
+def refusal(
+    status: int, body: bytes, doing: str, headers: Mapping[str, str] | None = None
+) -> CloudError:
+    """The error for an answer with `status` >= 400 to what we were `doing`.
+
+    AnswerLost where it is not Neutron that refused.
+    """
+    own = neutron_error(body)
+    if own is None:
+        from_keystone = keystone_error(body) is not None or is_keystones_401(headers or {})
+        if status != 401 or not from_keystone:
+            return foreign(doing, f"{status} with {in_words(body, quoting=True)}")
+    kind, message = own or ("", "")
     said = f"Neutron answered {status}{f' {kind}' if kind else ''}"
     why = f"{doing}: {message or said}"
     if status == 401:
@@ -102,16 +125,22 @@ def refusal(status: int, body: bytes, doing: str) -> CloudError:
     return Refused(Code.INVALID_CONFIG if status == 400 else Code.TRY_AGAIN, why, said)
 
 
-def _neutron_error(body: bytes) -> tuple[str, str]:
-    """Type and message of `{"NeutronError": {...}}`, empty where there is none."""
-    try:
-        raw: Any = json.loads(body)
-    except ValueError:
-        return "", ""
-    inner = raw.get("NeutronError") if isinstance(raw, dict) else None
-    if isinstance(inner, dict):
-        return str(inner.get("type") or ""), str(inner.get("message") or "")
-    return "", str(inner) if inner else ""
+def foreign(doing: str, what: str) -> AnswerLost:
+    """What was answered is no answer of Neutron's: for all we know the call was carried out."""
+    return AnswerLost(
+        Code.TRY_AGAIN,
+        f"{doing}: answered with {what}, which is not as Neutron answers",
+        "a gateway, proxy or load balancer in front of Neutron? Check the endpoint "
+        "(`openstack catalog list`) and what `curl` of it says from this node",
+    )
+
+
+def presentable(text: str) -> str:
+    """One line that can be printed, without secrets."""
+    # Secrets first: one that is cut, or in two lines, would not be found.
+    clean = scrub(text)
+    line = "".join(char if char.isprintable() else " " for char in clean).strip()
+    return line if len(line) <= LONGEST_SENTENCE else f"{line[:LONGEST_SENTENCE]} ..."
 
 
 def _pair_limit(doing: str, message: str) -> PairLimit:

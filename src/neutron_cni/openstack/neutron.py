@@ -6,17 +6,21 @@ ARCHITECTURE.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
+from neutron_cni.openstack.calls import expect_tags, page, path, understand
 from neutron_cni.openstack.client import Client
-from neutron_cni.openstack.errors import AnswerLost, Forbidden, NotFound, Refused
+from neutron_cni.openstack.errors import AnswerLost, Forbidden, NotFound, Refused, foreign
+from neutron_cni.openstack.shapes import an_id, member, text
 from neutron_cni.openstack.types import AddressPair, FixedIp, Network, Port, Quota, Subnet
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
+
+T = TypeVar("T")
 
 MAX_TAG = 60
 """Characters of a tag that every release takes (later ones take 255).
@@ -36,8 +40,8 @@ class Neutron:
 
     @classmethod
     def connect(cls, cloud: str | None, file: str | None, deadline: Deadline) -> Neutron:
-        """For the cloud named in clouds.yaml; no call is made yet. Raises Unauthorized."""
-        return cls(Client.from_clouds_yaml(cloud, file), deadline)
+        """For the cloud named in clouds.yaml; Neutron is not called yet. Raises Unauthorized."""
+        return cls(Client.from_clouds_yaml(cloud, file, deadline), deadline)
 
     def within(self, deadline: Deadline) -> Neutron:
         """The same session under another deadline."""
@@ -47,12 +51,13 @@ class Neutron:
 
     def port(self, port_id: str) -> Port:
         """The port with that id. Raises NotFound."""
-        return Port.from_json(self._get(f"/ports/{port_id}", f"reading port {port_id}")["port"])
+        doing = f"reading port {port_id}"
+        raw = self._get(path("ports", port_id), doing)
+        return understand(doing, lambda: Port.from_json(member(raw, "port")))
 
     def ports(self, **query: Any) -> list[Port]:
         """Ports that fit the filters of the API (`network_id=`, `mac_address=`, `tags=` ...)."""
-        found = self._list("ports", f"listing ports by {_words(query)}", **query)
-        return [Port.from_json(item) for item in found]
+        return self._list("ports", f"listing ports by {_words(query)}", Port.from_json, **query)
 
     def ports_with_address(self, address: IPAddress) -> list[Port]:
         """Ports that have the address; several where networks overlap."""
@@ -63,11 +68,11 @@ class Neutron:
         found = self._list(
             "ports",
             f"listing the addresses of network {network_id}",
+            FixedIp.list_from,
             network_id=network_id,
             fields=["fixed_ips"],
         )
-        shell = {"id": "", "network_id": network_id}
-        return {a for item in found for a in Port.from_json(shell | item).addresses}
+        return {item.address for fixed_ips in found for item in fixed_ips}
 
     def create_port(self, attributes: Mapping[str, Any], tags: Sequence[str]) -> Port:
         """A new port, tagged in the same call where the cloud can (tag-creation), then after.
@@ -76,8 +81,9 @@ class Neutron:
         `device_id`.
         """
         body = {"port": dict(attributes) | ({"tags": list(tags)} if self._tags_at_create() else {})}
-        raw = self._change("POST", "/ports", f"creating port {attributes.get('name')}", body)
-        port = Port.from_json(raw["port"])
+        doing = f"creating port {attributes.get('name')}"
+        raw = self._change("POST", "/ports", doing, body)
+        port = understand(doing, lambda: Port.from_json(member(raw, "port")))
         if not set(tags) <= port.tags:
             try:
                 self.add_tags(port.id, tags)
@@ -88,7 +94,7 @@ class Neutron:
     def delete_port(self, port_id: str) -> None:
         """Delete the port; does nothing where it is gone."""
         try:
-            self._change("DELETE", f"/ports/{port_id}", f"deleting port {port_id}")
+            self._delete(path("ports", port_id), f"deleting port {port_id}")
         except NotFound:
             return
 
@@ -118,9 +124,8 @@ class Neutron:
 
     def remove_tag(self, port_id: str, tag: str) -> None:
         """Take the tag off the port; does nothing where tag or port are gone."""
-        path = f"/ports/{port_id}/tags/{quote(tag, safe='')}"
         try:
-            self._change("DELETE", path, f"untagging port {port_id}")
+            self._delete(path("ports", port_id, "tags", tag), f"untagging port {port_id}")
         except NotFound:
             return
         except AnswerLost:
@@ -131,30 +136,30 @@ class Neutron:
 
     def network(self, name_or_id: str) -> Network:
         """The network with that id, or the only one with that name. Raises NotFound or Refused."""
-        return Network.from_json(self._one("networks", name_or_id))
+        return self._one("networks", name_or_id, Network.from_json)
 
     def subnet(self, name_or_id: str, network_id: str = "") -> Subnet:
         """The subnet with that id, or the only one (of the network) with that name."""
         more = {"network_id": network_id} if network_id else {}
-        return Subnet.from_json(self._one("subnets", name_or_id, **more))
+        return self._one("subnets", name_or_id, Subnet.from_json, **more)
 
     def subnets(self, network_id: str) -> list[Subnet]:
         """All subnets of the network."""
         doing = f"listing the subnets of {network_id}"
-        return [Subnet.from_json(i) for i in self._list("subnets", doing, network_id=network_id)]
+        return self._list("subnets", doing, Subnet.from_json, network_id=network_id)
 
     def security_group_id(self, name_or_id: str) -> str:
         """The id of the group with that id or name. Raises NotFound or Refused."""
-        return str(self._one("security-groups", name_or_id)["id"])
+        return self._one("security-groups", name_or_id, partial(an_id, key="id"))
 
     def port_quota(self, project_id: str) -> Quota | None:
         """The project's ports; None where the cloud does not tell us."""
+        doing = "reading the port quota"
         try:
-            raw = self._get(f"/quotas/{project_id}/details.json", "reading the port quota")
+            raw = self._get(path("quotas", project_id, "details.json"), doing)
         except (NotFound, Forbidden, Refused):  # as a rule only admins and managers are told
             return None
-        port = raw["quota"]["port"]
-        return Quota(int(port["limit"]), int(port["used"]) + int(port.get("reserved") or 0))
+        return understand(doing, lambda: Quota.from_json(member(member(raw, "quota"), "port")))
 
     def project_id(self) -> str:
         """The project of our credentials, empty where the cloud does not tell."""
@@ -162,44 +167,52 @@ class Neutron:
         if known:
             return known
         # Without a login (`auth_type: none`) only Neutron knows whom it takes us for.
+        doing = "asking for the project of our credentials"
         try:
-            raw = self._get("/quotas/project", "asking for the project of our credentials")
-            return str(raw["project"]["project_id"] or "")
+            raw = self._get("/quotas/project", doing)
         except (NotFound, Forbidden, Refused):
             return ""
+        return understand(doing, lambda: text(member(raw, "project"), "project_id"))
 
     # Inside
 
     def _get(self, path: str, doing: str, **query: Any) -> Any:
         return self._client.get(path, doing, self._deadline, **query)
 
-    def _list(self, collection: str, doing: str, **query: Any) -> list[Any]:
+    def _list(
+        self, collection: str, doing: str, read: Callable[[Mapping[str, Any]], T], **query: Any
+    ) -> list[T]:
         """All items, from as many pages as the cloud makes of them (`pagination_max_limit`)."""
         key = collection.replace("-", "_")
-        items: list[Any] = []
-        marker: dict[str, str] = {}
+        items: list[T] = []
+        markers: list[str] = []
         while True:
+            more = {"marker": markers[-1]} if markers else {}
             try:
-                raw = self._get(f"/{collection}", doing, **query, **marker)
+                raw = self._get(f"/{collection}", doing, **query, **more)
             except NotFound:
-                if not marker:
+                if not markers:
                     raise
-                items, marker = [], {}  # the last item of a page is gone: from the beginning
+                items, markers = [], []  # the last item of a page is gone: from the beginning
                 continue
-            items += raw[key]
-            following = _next_marker(raw.get(f"{key}_links") or ())
+            found, following = understand(doing, partial(page, raw, key, read))
+            items += found
             if not following:
                 return items
-            marker = {"marker": following}
+            if following in markers:
+                raise foreign(doing, "a page that leads back to one before it")
+            markers.append(following)
 
     def _add_tags(self, port_id: str, tags: Sequence[str], doing: str) -> None:
         if "tag-creation" not in self._extensions():
             for tag in tags:
-                self._change("PUT", f"/ports/{port_id}/tags/{quote(tag, safe='')}", doing)
+                where = path("ports", port_id, "tags", tag)
+                expect_tags(doing, self._change("PUT", where, doing))
             return
         for start in range(0, len(tags), MAX_TAGS_AT_ONCE):
             some = list(tags[start : start + MAX_TAGS_AT_ONCE])
-            self._change("POST", f"/ports/{port_id}/tags", doing, {"tags": some})
+            where = path("ports", port_id, "tags")
+            expect_tags(doing, self._change("POST", where, doing, {"tags": some}))
 
     def _has_tag(self, port_id: str, tag: str) -> bool:
         try:
@@ -210,11 +223,16 @@ class Neutron:
     def _change(self, method: str, path: str, doing: str, body: Any = None, **more: Any) -> Any:
         return self._client.change(method, path, doing, self._deadline, body, **more)
 
+    def _delete(self, where: str, doing: str) -> None:
+        """Neutron answers without a body; what comes with one is from somebody else."""
+        if self._change("DELETE", where, doing) is not None:
+            raise foreign(doing, "a good status and a body")
+
     def _update(self, port: Port, attributes: dict[str, Any], doing: str) -> Port:
-        raw = self._change(
-            "PUT", f"/ports/{port.id}", doing, {"port": attributes}, revision=port.revision
-        )
-        return Port.from_json(raw["port"])
+        body = {"port": attributes}
+        where = path("ports", port.id)
+        raw = self._change("PUT", where, doing, body, revision=port.revision)
+        return understand(doing, lambda: Port.from_json(member(raw, "port")))
 
     def _extensions(self) -> frozenset[str]:
         return self._client.extensions(self._deadline)
@@ -222,21 +240,31 @@ class Neutron:
     def _tags_at_create(self) -> bool:
         return "tag-ports-during-bulk-creation" in self._extensions()
 
-    def _one(self, collection: str, name_or_id: str, **query: str) -> Any:
+    def _one(
+        self,
+        collection: str,
+        name_or_id: str,
+        read: Callable[[Mapping[str, Any]], T],
+        **query: str,
+    ) -> T:
         kind = collection.removesuffix("s").replace("-", " ")
         by = "id" if _is_uuid(name_or_id) else "name"
         found = self._list(
-            collection, f"looking up {kind} {name_or_id}", **{by: name_or_id}, **query
+            collection,
+            f"looking up {kind} {name_or_id}",
+            lambda raw: (an_id(raw, "id"), read(raw)),
+            **{by: name_or_id},
+            **query,
         )
         if len(found) == 1:
-            return found[0]
+            return found[0][1]
         if not found:
             raise NotFound(
                 Code.NOT_FOUND,
                 f"{kind} {name_or_id} does not exist, or this project can't see it",
                 "check the name in the ipam section",
             )
-        ids = ", ".join(sorted(item["id"] for item in found))
+        ids = ", ".join(sorted(item_id for item_id, _ in found))
         raise Refused(
             Code.INVALID_CONFIG,
             f"{len(found)} {collection} are named {name_or_id}",
@@ -250,14 +278,6 @@ def _is_uuid(text: str) -> bool:
         return str(UUID(text)) == text.lower()
     except ValueError:
         return False
-
-
-def _next_marker(links: Iterable[Mapping[str, str]]) -> str:
-    """The `marker` in the link to the next page, empty on the last."""
-    for link in links:
-        if link["rel"] == "next":
-            return parse_qs(urlsplit(link["href"]).query).get("marker", [""])[0]
-    return ""
 
 
 def _words(query: Mapping[str, Any]) -> str:

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, Self
 
+from neutron_cni.openstack.shapes import (
+    Odd,
+    a_text,
+    address,
+    an_id,
+    moment,
+    network,
+    number,
+    objects,
+    text,
+    texts,
+)
 from neutron_cni.values.address import IPAddress, IPNetwork
 
 
@@ -17,6 +29,15 @@ class FixedIp:
 
     subnet_id: str
     address: IPAddress
+
+    @classmethod
+    def list_from(cls, raw: Mapping[str, Any]) -> tuple[Self, ...]:
+        """The `fixed_ips` of a port. Without them it is no port: we would send a list without
+        those that the VM itself has."""
+        return tuple(
+            cls(an_id(item, "subnet_id"), address(item, "ip_address"))
+            for item in objects(raw, "fixed_ips")
+        )
 
     def to_json(self) -> dict[str, str]:
         """Both keys are sent: an entry with a subnet only would reuse any address of the port."""
@@ -35,6 +56,16 @@ class AddressPair:
         """The one address that it stands for, None where it is a CIDR of several."""
         net = ip_network(self.address, strict=False)
         return net.network_address if net.num_addresses == 1 else None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """An item of `allowed_address_pairs`."""
+        given = a_text(raw.get("ip_address"), "ip_address")
+        try:
+            ip_network(given, strict=False)
+        except ValueError:
+            raise Odd("`ip_address` of a pair is no address and no CIDR") from None
+        return cls(given, text(raw, "mac_address").lower())
 
     def to_json(self) -> dict[str, str]:
         """As Neutron returns it, MAC included, so that rewriting a list changes nothing."""
@@ -66,27 +97,23 @@ class Port:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """From the object inside `{"port": ...}` of the Networking API v2.0."""
-        created = raw.get("created_at")
+        """From the object inside `{"port": ...}` of the Networking API v2.0. Raises Odd."""
         return cls(
-            id=raw["id"],
-            name=raw.get("name") or "",
-            project_id=raw.get("project_id") or raw.get("tenant_id") or "",
-            network_id=raw["network_id"],
-            mac=(raw.get("mac_address") or "").lower(),
-            fixed_ips=tuple(
-                FixedIp(item["subnet_id"], ip_address(item["ip_address"]))
-                for item in raw.get("fixed_ips") or ()
-            ),
+            id=an_id(raw, "id"),
+            name=text(raw, "name"),
+            project_id=text(raw, "project_id") or text(raw, "tenant_id"),
+            network_id=an_id(raw, "network_id"),
+            mac=text(raw, "mac_address").lower(),
+            fixed_ips=FixedIp.list_from(raw),
             address_pairs=tuple(
-                AddressPair(item["ip_address"], (item.get("mac_address") or "").lower())
-                for item in raw.get("allowed_address_pairs") or ()
+                AddressPair.from_json(item)
+                for item in objects(raw, "allowed_address_pairs", optional=True)
             ),
-            tags=frozenset(raw.get("tags") or ()),
-            revision=int(raw.get("revision_number") or 0),
-            device_id=raw.get("device_id") or "",
-            device_owner=raw.get("device_owner") or "",
-            created_at=datetime.fromisoformat(created.replace("Z", "+00:00")) if created else None,
+            tags=frozenset(texts(raw, "tags")),
+            revision=number(raw, "revision_number"),
+            device_id=text(raw, "device_id"),
+            device_owner=text(raw, "device_owner"),
+            created_at=moment(raw, "created_at"),
             port_security=bool(raw.get("port_security_enabled", True)),
         )
 
@@ -113,22 +140,21 @@ class Subnet:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """From the object inside `{"subnet": ...}`."""
-        gateway = raw.get("gateway_ip")
+        """From the object inside `{"subnet": ...}`. Raises Odd."""
         return cls(
-            id=raw["id"],
-            name=raw.get("name") or "",
-            network_id=raw["network_id"],
-            cidr=ip_network(raw["cidr"]),
-            gateway=ip_address(gateway) if gateway else None,
+            id=an_id(raw, "id"),
+            name=text(raw, "name"),
+            network_id=an_id(raw, "network_id"),
+            cidr=network(raw, "cidr"),
+            gateway=address(raw, "gateway_ip") if raw.get("gateway_ip") else None,
             pools=tuple(
-                (ip_address(pool["start"]), ip_address(pool["end"]))
-                for pool in raw.get("allocation_pools") or ()
+                (address(pool, "start"), address(pool, "end"))
+                for pool in objects(raw, "allocation_pools", optional=True)
             ),
-            dns_servers=tuple(raw.get("dns_nameservers") or ()),
+            dns_servers=texts(raw, "dns_nameservers"),
             host_routes=tuple(
-                (ip_network(route["destination"]), ip_address(route["nexthop"]))
-                for route in raw.get("host_routes") or ()
+                (network(route, "destination"), address(route, "nexthop"))
+                for route in objects(raw, "host_routes", optional=True)
             ),
             automatic=raw.get("ipv6_address_mode") in ("slaac", "dhcpv6-stateless"),
         )
@@ -144,8 +170,8 @@ class Network:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """From the object inside `{"network": ...}`."""
-        return cls(id=raw["id"], name=raw.get("name") or "", mtu=raw.get("mtu") or None)
+        """From the object inside `{"network": ...}`. Raises Odd."""
+        return cls(an_id(raw, "id"), text(raw, "name"), number(raw, "mtu") or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +180,14 @@ class Quota:
 
     limit: int
     used: int
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """From the object inside `{"quota": {"port": ...}}` with its details. Raises Odd."""
+        for key in ("limit", "used"):
+            if key not in raw:
+                raise Odd(f"it has no `{key}`")
+        return cls(number(raw, "limit"), number(raw, "used") + number(raw, "reserved"))
 
     @property
     def full(self) -> bool:

@@ -1,0 +1,239 @@
+"""The one way to any service of a cloud: bounded in time and size, and no redirect is followed.
+
+keystoneauth logs in by itself and reads Keystone's answers by itself, and openstacksdk fetches
+profiles of vendors. All of them go through a `Transport`, so that what holds for one answer holds
+for all: it is here, whole, by `end`, or there is a `Trouble` that says why in our own words.
+Libraries' words are not passed on: they quote URLs and headers, whole or in parts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from keystoneauth1.session import TCPKeepAliveAdapter
+
+LARGEST_ANSWER = 64 << 20
+"""Bytes. Ten thousand ports with two hundred addresses each are half of it."""
+_CHUNK = 1 << 16
+_SECONDS = 30.0
+"""For a request that nobody gave an end."""
+
+
+class Trouble(Exception):
+    """There is no answer that anybody could use; `why` is a sentence without secrets.
+
+    No exception of requests: keystoneauth would take it for one of its own and go on guessing.
+    """
+
+    def __init__(self, url: str, why: str, sent: bool, passing: bool = True) -> None:
+        super().__init__(f"{place(url)}: {why}" if place(url) else why)
+        self.url = url
+        self.sent = sent
+        """Whether the request may have been carried out."""
+        self.passing = passing
+        """Whether asking again soon may help."""
+
+
+class Transport(requests.Session):
+    """A session of requests for one call at a time; all that it asks has to end by `end`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end: float | None = None
+        """On the monotonic clock."""
+        self.sent = False
+        """Whether something of the latest request left this machine."""
+        self.answers = 0
+        wire = _Wire(self)
+        for scheme in list(self.adapters):
+            self.mount(scheme, wire)
+
+    @property
+    def left(self) -> float:
+        """Seconds until `end`."""
+        return _SECONDS if self.end is None else self.end - time.monotonic()
+
+
+class _Wire(TCPKeepAliveAdapter):  # type: ignore[misc]  # it comes without types
+    """Sends and reads for a Transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        super().__init__()
+
+    def get_connection_with_tls_context(self, *args: Any, **more: Any) -> Any:
+        """The pool, made to open connections that keep the time."""
+        pool = super().get_connection_with_tls_context(*args, **more)
+        if not issubclass(pool.ConnectionCls, _Kept):
+            pool.ConnectionCls = type(
+                "Kept", (_Kept, pool.ConnectionCls), {"transport": self._transport}
+            )
+        return pool
+
+    def send(self, request: Any, **more: Any) -> requests.Response:
+        """The answer with its whole body. Raises Trouble."""
+        transport, url = self._transport, str(request.url)
+        transport.sent = False
+        if transport.left <= 0:
+            raise Trouble(url, "timed out", sent=False)
+        more |= {"stream": True, "timeout": urllib3.Timeout(total=transport.left)}
+        try:
+            response: requests.Response = super().send(request, **more)
+            body = b"".join(_limited(response, url))
+        except Trouble:
+            raise
+        except Exception as error:  # also what is none of requests': a header that is not Latin-1
+            raise Trouble(url, reason(error), transport.sent) from error
+        # As requests itself does it; from here on nobody reads from the connection.
+        response._content = body
+        response._content_consumed = True
+        transport.answers += 1
+        _refuse_redirect(response, url)
+        return response
+
+
+def _limited(response: requests.Response, url: str) -> Iterator[bytes]:
+    size = 0
+    for chunk in response.iter_content(_CHUNK):
+        size += len(chunk)
+        if size > LARGEST_ANSWER:
+            response.close()
+            raise Trouble(
+                url, f"an answer of more than {LARGEST_ANSWER >> 20} MiB", sent=True, passing=False
+            )
+        yield chunk
+
+
+def _refuse_redirect(response: requests.Response, url: str) -> None:
+    """Whoever we were sent to would get our token, or our password."""
+    status = response.status_code
+    if 300 <= status < 400:
+        to = bare(response.headers.get("Location", ""))
+        where = f"to {to}" if to else "to nowhere"
+        why = f"answered {status}, a redirect {where}, and redirects are not followed"
+        raise Trouble(url, why, sent=True, passing=False)
+
+
+class _Kept:
+    """Over a connection of urllib3: notes when a request leaves, and ends its answer in time."""
+
+    transport: Transport
+    sock: Any
+
+    def endheaders(self, *args: Any, **more: Any) -> None:
+        """The first part of a request that is sent; before it the connection has to be there."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        self.transport.sent = True
+        super().endheaders(*args, **more)  # type: ignore[misc]
+
+    def response_class(self, sock: socket.socket, *args: Any, **more: Any) -> HTTPResponse:
+        """What http.client makes an answer with."""
+        answer = HTTPResponse(sock, *args, **more)
+        answer.fp.close()
+        end = time.monotonic() + max(0.0, self.transport.left)
+        answer.fp = io.BufferedReader(_UntilEnd(sock, end))
+        return answer
+
+
+class _UntilEnd(io.RawIOBase):
+    """What a socket receives, until the time is over: the socket's own limit is for each piece."""
+
+    def __init__(self, sock: socket.socket, end: float) -> None:
+        super().__init__()
+        self._socket = sock
+        self._file = sock.makefile("rb", buffering=0)
+        self._end = end
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Some bytes; raises TimeoutError."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        """Let the socket go."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what lies beneath it, outermost first."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def reason(error: BaseException) -> str:
+    """Why there is no answer: our words, or the system's for an error number."""
+    chain = list(causes(error))
+    by_proxy = any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain)
+    words = next((said for cause in reversed(chain) if (said := _said(cause))), "")
+    words = words or f"the request can't be made ({type(error).__name__})"
+    return f"the proxy can't be used ({words})" if by_proxy else words
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or 'no reason given'})"
+    if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+        # NewConnectionError is one, too, for what comes of a connection that is refused.
+        return "" if isinstance(error, urllib3.exceptions.NewConnectionError) else "timed out"
+    if isinstance(error, RemoteDisconnected):
+        return "the connection was closed without an answer"
+    if isinstance(error, (IncompleteRead, urllib3.exceptions.IncompleteRead)):
+        return "the answer ended in its middle"
+    if isinstance(error, urllib3.exceptions.DecodeError):
+        return "the answer is not compressed as it says"
+    if isinstance(error, HTTPException):
+        return "the answer is not HTTP"
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return "a scheme of the URL, or the kind of its proxy, is not known here"
+    tunnel = re.search(r"Tunnel connection failed: (\d+)", str(error))
+    if tunnel:
+        return f"it answered {tunnel[1]}"
+    if type(error) is OSError and error.errno is None and not error.__cause__:
+        return "a file named by `cacert`, `cert` or `key` can't be used"
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror or ""
+    return ""
+
+
+def place(url: str) -> str:
+    """Host and port of a URL, empty where it has none."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.hostname}{port}" if parts.hostname else ""
+    except ValueError:
+        return ""
+
+
+def bare(url: str) -> str:
+    """A URL without users, passwords, queries and fragments."""
+    try:
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{place(url)}" if place(url) else ""
+        return f"{host}{parts.path}"[:200]
+    except ValueError:
+        return ""

@@ -1,0 +1,41 @@
+"""Secrets out of every sentence: what a process knows to be secret, and texts without it.
+
+Whoever reads credentials says here what must never be shown (`conceal`); every error of the cloud
+and every trace passes through `scrub` on its way out. One list per process, as a burst does several
+calls at once and none of them may tell another's secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+SHORT = 4
+"""A secret with fewer characters is only taken out where it stands alone: else no word is left."""
+
+_concealed: dict[str, str] = {}
+_pattern: re.Pattern[str] | None = None
+
+
+def conceal(secrets: Mapping[str, str]) -> None:
+    """From now on every key of `secrets` is replaced by its value."""
+    global _concealed, _pattern
+    more = {secret: instead for secret, instead in secrets.items() if secret.strip()}
+    if more.keys() <= _concealed.keys():
+        return
+    known = more | _concealed  # A new mapping: another thread may be reading the old one.
+    longest_first = sorted(known, key=len, reverse=True)
+    _concealed, _pattern = known, re.compile("|".join(map(_as_pattern, longest_first)))
+
+
+def scrub(text: str) -> str:
+    """`text` without any secret that is known."""
+    pattern, known = _pattern, _concealed
+    if pattern is None:
+        return text
+    return pattern.sub(lambda found: known.get(found.group(), "<hidden>"), text)
+
+
+def _as_pattern(secret: str) -> str:
+    escaped = re.escape(secret)
+    return escaped if len(secret) >= SHORT else rf"(?<!\w){escaped}(?!\w)"
