@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_whatever_settling_raises_is_noted_and_tried_again(
     monkeypatch.setattr(sweeper, "settle_anchor", settle)
     monkeypatch.setattr(sweeper, "FIRST_RETRY", 0.01)
     with Store(str(tmp_path / "state")) as store:
-        store.adopt(cooling("one", time.time()))
+        store.add_recovered(cooling("one", time.time()))
 
     sweeper.main(str(tmp_path / "state"))
 
@@ -115,7 +116,7 @@ def test_a_store_that_can_not_be_opened_for_a_while_does_not_end_it(
         store.forget([record.id for record in store.queue(anchor)])
 
     with Store(str(tmp_path / "state")) as store:
-        store.adopt(cooling("one", time.time()))
+        store.add_recovered(cooling("one", time.time()))
     monkeypatch.setattr(sweeper, "Store", Shaky)
     monkeypatch.setattr(sweeper, "settle_anchor", settle)
     monkeypatch.setattr(sweeper, "FIRST_RETRY", 0.01)
