@@ -116,6 +116,8 @@ def _requests(call: ast.Call, names: dict[str, ast.expr]) -> list[tuple[str, str
         return [("GET", f"/{arguments[0]}")]
     if name in ("_get", "get") and arguments and arguments[0].startswith("/"):
         return [("GET", arguments[0])]
+    if name == "_delete" and arguments and arguments[0].startswith("/"):
+        return [("DELETE", arguments[0])]
     if name == "_change" and len(arguments) > 1 and arguments[1].startswith("/"):
         return [(arguments[0], arguments[1])]
     return []
@@ -124,12 +126,21 @@ def _requests(call: ast.Call, names: dict[str, ast.expr]) -> list[tuple[str, str
 def _path(node: ast.expr, names: dict[str, ast.expr]) -> str:
     if isinstance(node, ast.Name):
         node = names.get(node.id, node)
+    if isinstance(node, ast.Call):
+        if not (isinstance(node.func, ast.Name) and node.func.id == "path"):
+            return ""
+        return "".join(f"/{_segment(part)}" for part in node.args)
     if not isinstance(node, ast.JoinedStr):
         return template(node)
     return "".join(
         "{" + _name(part.value) + "}" if isinstance(part, ast.FormattedValue) else template(part)
         for part in node.values
     )
+
+
+def _segment(node: ast.expr) -> str:
+    """One part of a path as `openstack.calls.path` is given it."""
+    return template(node) if isinstance(node, ast.Constant) else "{" + _name(node) + "}"
 
 
 def _name(node: ast.expr) -> str:

@@ -71,13 +71,13 @@ def template(node: ast.expr | None, names: dict[str, ast.expr] | None = None) ->
 
 
 def strings(scope: ast.FunctionDef) -> dict[str, ast.expr]:
-    """Formatted strings that a function gives a name before it uses them."""
+    """Formatted strings and paths that a function gives a name before it uses them."""
     return {
         node.targets[0].id: node.value
         for node in ast.walk(scope)
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and isinstance(node.value, ast.JoinedStr)
+        and isinstance(node.value, ast.JoinedStr | ast.Call)
     }
 
 

@@ -12,7 +12,7 @@ from neutron_cni.engine.lease_source import ROLLBACK_SECONDS
 from neutron_cni.ipam.audit.compare import YOUNG_SECONDS, Kind
 from neutron_cni.ipam.audit.leavings import MIN_AGE_SECONDS
 from neutron_cni.ipam.sweeper import FIRST_RETRY, LAST_RETRY
-from neutron_cni.openstack.client import CALL_TIMEOUT
+from neutron_cni.openstack.patience import CALL_TIMEOUT
 from neutron_cni.store import State, record
 from neutron_cni.store.schema import BUSY_SECONDS, MIGRATIONS
 from neutron_cni.store.store import LATE_ANSWER_SECONDS

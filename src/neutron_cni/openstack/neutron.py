@@ -206,13 +206,13 @@ class Neutron:
     def _add_tags(self, port_id: str, tags: Sequence[str], doing: str) -> None:
         if "tag-creation" not in self._extensions():
             for tag in tags:
-                where = path("ports", port_id, "tags", tag)
-                expect_tags(doing, self._change("PUT", where, doing))
+                one = self._change("PUT", path("ports", port_id, "tags", tag), doing)
+                expect_tags(doing, one)
             return
         for start in range(0, len(tags), MAX_TAGS_AT_ONCE):
             some = list(tags[start : start + MAX_TAGS_AT_ONCE])
-            where = path("ports", port_id, "tags")
-            expect_tags(doing, self._change("POST", where, doing, {"tags": some}))
+            answer = self._change("POST", path("ports", port_id, "tags"), doing, {"tags": some})
+            expect_tags(doing, answer)
 
     def _has_tag(self, port_id: str, tag: str) -> bool:
         try:
