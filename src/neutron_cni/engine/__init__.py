@@ -1,1 +1,1 @@
-"""What a CNI call means, on whichever host it runs: no JSON, no HTTP, no plugin by name."""
+"""What a CNI call means, whichever process runs it. Knows no JSON, no HTTP, no plugin by name."""

@@ -1,4 +1,4 @@
-"""CHECK: what is not as ADD left it, compared with the result that ADD gave.
+"""CHECK: finds what differs from what ADD left, and from the result of ADD (prevResult).
 
 Source: CNI SPEC, section 2 ("CHECK").
 """
@@ -17,7 +17,7 @@ from neutron_cni.values.result import Interface, Result
 
 
 def check(request: Request, plane: DataPlane, source: LeaseSource, deadline: Deadline) -> None:
-    """For a plugin with an interface. Raises CniError CHECK_FAILED naming what differs."""
+    """CHECK of a plugin that makes an interface. Raises CniError CHECK_FAILED with what differs."""
     lease, found = source.verify(request, deadline)
     if not any(_is_ours(item, request) for item in _previous(request).interfaces):
         found = [*found, f"prevResult has no interface {request.attachment.ifname} of the pod"]
@@ -25,14 +25,16 @@ def check(request: Request, plane: DataPlane, source: LeaseSource, deadline: Dea
 
 
 def check_lease(request: Request, source: LeaseSource, deadline: Deadline) -> None:
-    """For IPAM under somebody else's main plugin. Raises CniError CHECK_FAILED."""
+    """CHECK of our IPAM under a third party's main plugin. Raises CniError CHECK_FAILED."""
     lease, found = source.verify(request, deadline)
     _report(found + _unlike_previous(request, lease))
 
 
 def _unlike_previous(request: Request, lease: Lease) -> list[str]:
-    """How prevResult and lease differ in addresses. Later plugins of the chain may have added
-    addresses on interfaces of their own: those are not ours to judge."""
+    """How the addresses in prevResult and in the lease differ, as sentences.
+
+    Addresses that later plugins of the chain added on their own interfaces are not compared.
+    """
     previous = _previous(request)
     leased = {item.address.ip for item in lease.addresses}
     stated = {item.address.ip for item in previous.ips}

@@ -1,4 +1,4 @@
-"""The meaning of ADD, DEL, CHECK, STATUS and GC for every plugin type, whichever host runs it.
+"""What ADD, DEL, CHECK, STATUS and GC do, for every plugin type and in whichever process.
 
 Source: CNI SPEC, section 2 ("CNI operations") and section 4 ("Plugin Delegation").
 """
@@ -21,18 +21,18 @@ from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
 LONGEST = {Command.STATUS: 10.0, Command.CHECK: 20.0}
-"""Seconds. The kubelet waits for both in places where it does nothing else meanwhile, and takes
-the runtime for dead after 30."""
+"""The most seconds that a command may take. The kubelet does nothing else while it waits for either
+of these, and takes the runtime for dead after 30."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Carries out requests, of any plugin type, with the parts that its host has."""
+    """Carries out requests for any plugin type, with the parts that its host gives (`hosts`)."""
 
     parts: Parts
 
     def handle(self, request: Request) -> Result | None:
-        """The answer to `request`, a result for ADD and None for the rest; raises CniError."""
+        """Carry `request` out: the result of ADD, None for other commands; raises CniError."""
         deadline = Deadline.after(min(request.timeout, LONGEST.get(request.command, inf)))
         source = self._source(request)
         if RECIPES[request.plugin].kind is Kind.IPAM:
@@ -44,8 +44,8 @@ class Engine:
             case Command.DEL:
                 lease = self._held(request, source, deadline)
                 _all_of(lambda: plane.detach(lease), lambda: source.release(request, deadline))
-                # An ADD that its runtime left behind may have attached between the two; one that
-                # attaches from now on finds that it has no lease any more.
+                # An ADD that the runtime gave up may have attached between these two steps. An ADD
+                # that attaches from now on finds that its lease is gone.
                 plane.detach(lease)
             case Command.CHECK:
                 from neutron_cni.engine.check import check
@@ -63,14 +63,14 @@ class Engine:
             asked = RECIPES.get(request.ipam.type)
             serves_itself = RECIPES[request.plugin].kind is Kind.IPAM
             if (asked and asked.kind is not Kind.IPAM) or (serves_itself and not request.ipam.own):
-                # A main plugin as its own IPAM would start itself for ever.
+                # A plugin that is its own IPAM plugin would execute itself without end.
                 raise invalid("ipam.type", f"{request.ipam.type!r} is not allowed", f"{OWN_IPAM}")
         return lease_source(request.ipam, self.parts.own_ipam, self.parts.note)
 
     def _add(
         self, request: Request, plane: DataPlane, source: LeaseSource, deadline: Deadline
     ) -> Result:
-        """What costs no cloud call comes first, so that a mistake costs no address either."""
+        """ADD. What needs no cloud comes first, so that a wrong configuration costs no address."""
         chained = RECIPES[request.plugin].kind is Kind.CHAINED
         if chained and request.prev_result is None:
             raise invalid("prevResult", f"{request.plugin} can't be the first of `plugins`")
@@ -82,9 +82,10 @@ class Engine:
                 f"runtimeConfig.mac {request.mac!r}: {request.plugin} gives its own MACs",
             )
         if plane.inspect() and not source.repeatable:
-            # An earlier ADD whose answer was lost, with an IPAM that gives no lease twice (and
-            # that a failed second ADD would make release the address in use): start afresh. First
-            # what may fail without us, as for a plugin that is not there.
+            # An earlier ADD made the interface, but its answer was lost. This IPAM gives no lease
+            # twice: a second ADD of it would fail, and the DEL after that would release the
+            # address in use. So start afresh. The release comes first because it may fail, for
+            # example if the IPAM plugin is not there; the interface is then left as it is.
             source.release(request, deadline)
             plane.detach(None)
         lease = source.acquire(request, deadline)
@@ -105,7 +106,7 @@ class Engine:
     def _roll_back(
         self, request: Request, lease: Lease, plane: DataPlane, source: LeaseSource
     ) -> None:
-        """After a failed ADD. It failed by its own error, so what goes wrong here is a note."""
+        """Undo a failed ADD. Its own error is to be answered, so an error here becomes a note."""
         limit = Deadline.after(ROLLBACK_SECONDS)
         try:
             _all_of(lambda: plane.detach(lease), lambda: source.release(request, limit))
@@ -113,7 +114,7 @@ class Engine:
             self.parts.note(f"undoing a failed ADD: {error}; DEL or GC will finish it")
 
     def _held(self, request: Request, source: LeaseSource, deadline: Deadline) -> Lease | None:
-        """The lease for DEL, which also works without: the store may be what is broken."""
+        """The lease for DEL; None, with a note, if it can't be read: DEL works without it, too."""
         try:
             return source.held(request, deadline)
         except CniError as error:
@@ -122,7 +123,7 @@ class Engine:
 
 
 def _serve_ipam(request: Request, source: LeaseSource, deadline: Deadline) -> Result | None:
-    """Our IPAM as a program of its own, under somebody else's main plugin."""
+    """Carry out a request to our IPAM as a plugin of its own, under a third party's main plugin."""
     match request.command:
         case Command.ADD:
             return source.acquire(request, deadline).to_result()
@@ -140,7 +141,10 @@ def _serve_ipam(request: Request, source: LeaseSource, deadline: Deadline) -> Re
 
 
 def _all_of(*steps: Callable[[], None]) -> None:
-    """Every step, even if one before it failed; then raises what failed, all of it together."""
+    """Run every step, even after one that failed; then raise all failures together.
+
+    Several CniErrors become one, with the code of the first and all messages.
+    """
     failures: list[Exception] = []
     for step in steps:
         try:

@@ -1,4 +1,4 @@
-"""Any plugin type on the kernel of this machine: its pages' plans, summed and carried out.
+"""Any plugin type on the kernel of this machine: adds its pages' plans up, and carries them out.
 
 No page is known here by name. One apply, one undo and one comparison serve all types.
 """
@@ -26,12 +26,12 @@ from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
 _ALIAS_BYTES = 254
-"""IFALIASZ (include/uapi/linux/if.h) less a NUL, which pyroute2 sends and the kernel counts, and
-less one that the kernel adds."""
+"""The most bytes in an alias: IFALIASZ (include/uapi/linux/if.h) less the NUL that pyroute2 sends
+and the kernel counts, and less the NUL that the kernel adds."""
 
 
 class Kernel:
-    """See `DataPlane`. `pages` are the parts of the request's plugin type."""
+    """The `DataPlane` of this machine. `pages` are the parts of the request's plugin type."""
 
     def __init__(
         self, request: Request, pages: Sequence[Page], note: Callable[[str], None]
@@ -50,7 +50,7 @@ class Kernel:
                 "CNI_CONTAINERID: too long, together with the network's name, for a link's alias",
                 f"the alias takes {_ALIAS_BYTES} bytes and names both and the interface",
             )
-        _ = self._facts  # A wrong hostInterface shows here.
+        _ = self._facts  # Raises CniError if hostInterface is wrong.
         try:
             return observe.inspect(plan, attachment.netns)
         except CniError as error:
@@ -85,14 +85,15 @@ class Kernel:
             facts = self._facts
         undo(self._leftovers(attachment, lease, facts), attachment.netns or None)
         if lease is None:
-            # The namespace may have taken the link along, and the store may be lost.
+            # The link may be gone with its namespace, and its addresses with the store: then
+            # `undo` has found no proxy entry.
             remove_stale_proxies()
 
     def differences(self, lease: Lease) -> list[str]:
         """See `DataPlane`.
 
-        A pod is not judged by what came after it: a link for all pods that there is only now, or
-        an uplink whose MTU is another one by now.
+        What changed on the node after ADD is no difference: a shared link that exists only since
+        then, or another MTU of the uplink.
         """
         from neutron_cni.netlink.diff import diff  # Only CHECK needs it.
 
@@ -104,7 +105,7 @@ class Kernel:
         return diff(replace(plan, links=as_added), self._request.attachment.netns)
 
     def collect(self) -> None:
-        """See `DataPlane`. Goes on past a link that can't be removed, and reports it at the end."""
+        """See `DataPlane`. Goes on after a link that can't be removed, and raises at the end."""
         failures = []
         parts = {page.PART: page for page in self._pages}
         for link in observe.links_with_alias(ownership.PREFIX):
@@ -135,7 +136,7 @@ class Kernel:
         return observe.host_facts(interface or (own.host_interface if own else None), dummy_name)
 
     def _calls(self, lease: Lease) -> Iterator[tuple[Page, Call[object]]]:
-        """Each page, and what it is told."""
+        """Each page, and the `Call` that it is given."""
         request = self._request
         for page, config in zip(self._pages, request.configs, strict=True):
             call = Call(
@@ -153,7 +154,7 @@ class Kernel:
         return combined(*(page.leftovers(gone) for page in self._pages))
 
     def _mtu_of_add(self, link: WantedLink) -> int | None:
-        """What ADD answered for the link, in versions that have it."""
+        """The MTU that ADD answered for the link; None in CNI versions whose result has none."""
         name = link.name_on(Side.POD)
         interfaces = self._request.prev_result.interfaces if self._request.prev_result else ()
         return next((i.mtu for i in interfaces if i.name == name and i.sandbox and i.mtu), None)

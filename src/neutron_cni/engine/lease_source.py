@@ -1,5 +1,5 @@
-"""Where a plugin has its addresses from: our own IPAM in this process, another's executable, or,
-where it is not the first of a chain, the result of the one before it."""
+"""Where a plugin gets its addresses from: our own IPAM in this process, the executable of a third
+party's IPAM plugin, or, for a chained plugin, the result of the plugin before it."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease
 
 ROLLBACK_SECONDS = 10.0
-"""What undoing a failed ADD may take, beyond the deadline that it may have failed by."""
+"""Seconds that undoing a failed ADD may take, beyond the deadline that ADD may have missed."""
 
 
 _NOT_TO_BE_ASKED = (Code.TRY_AGAIN, Code.CREDENTIALS)
-"""Errors that say nothing about the pod, only that Neutron did not answer us."""
+"""Errors that say nothing about the pod, only that Neutron could not be asked."""
 
 
 class LeaseSource(Protocol):
-    """What a plugin with an interface asks for. Every method raises CniError only."""
+    """The IPAM of one request, as the engine sees it. Every method raises CniError only."""
 
     repeatable: bool
-    """Whether a repeated `acquire` gives the same lease; CNI does not ask that of plugins."""
+    """Whether a repeated `acquire` gives the same lease; CNI does not ask that of IPAM plugins."""
 
     def acquire(self, request: Request, deadline: Deadline) -> Lease:
-        """Addresses for the attachment; keeps nothing when it raises."""
+        """Get the addresses for the attachment. If it raises, no address stays reserved."""
 
     def held(self, request: Request, deadline: Deadline) -> Lease | None:
-        """The lease as far as it is known on this node, without asking anyone."""
+        """The lease as this node knows it, None if it knows none. Asks no cloud and no plugin."""
 
     def release(self, request: Request, deadline: Deadline) -> None:
-        """Give them back; of the unknown: nothing."""
+        """Give the addresses of the attachment back; one without addresses is fine."""
 
     def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:
-        """The lease as it should be, and sentences that name what differs from it."""
+        """The lease as it should be, and sentences that say what differs from it."""
 
     def status(self, request: Request, deadline: Deadline) -> None:
-        """Returns when an ADD could succeed now."""
+        """Return if an ADD could succeed now, else raise CniError."""
 
     def collect(self, request: Request, deadline: Deadline) -> None:
-        """Release what belongs to no attachment in `request.valid`."""
+        """Release what the network holds for attachments that are not in `request.valid`."""
 
 
 class OwnIpam:
-    """`cni-ipam-neutron`, called as a function."""
+    """`cni-ipam-neutron`, called as a function in this process."""
 
     repeatable = True
 
@@ -85,7 +85,7 @@ class OwnIpam:
         except CniError as error:
             if error.code not in _NOT_TO_BE_ASKED:
                 raise
-            # Runtimes make pods anew whose CHECK fails: a cloud that is down is no reason to.
+            # Runtimes replace a pod whose CHECK fails: a cloud that is down is no reason to.
             self._note(f"not compared with Neutron: {error}")
             return lease, []
 
@@ -111,7 +111,7 @@ class OwnIpam:
 class DelegatedIpam:
     """A third party's IPAM plugin, executed (CNI SPEC, section 4).
 
-    `delegate` is imported when called: calls that stay in this process need no `subprocess`.
+    `cni.delegate` is imported only when it is called, as other calls need no `subprocess`.
     """
 
     repeatable = False
@@ -129,14 +129,14 @@ class DelegatedIpam:
                 raise CniError(Code.DELEGATE, f"the IPAM plugin {self._plugin} gave no address")
         except BaseException:
             # "If, on ADD, a delegated plugin fails, the upper plugin should execute again with
-            # DEL before returning failure." What DEL says is of no use beside the failure itself.
+            # DEL before returning failure." An error of DEL is dropped: ADD's own is answered.
             with suppress(CniError):
                 self.release(request, Deadline.after(ROLLBACK_SECONDS))
             raise
         return Lease.from_result(result)
 
     def held(self, request: Request, deadline: Deadline) -> Lease | None:
-        """See `LeaseSource`. Only the result of ADD says what such a plugin gave."""
+        """See `LeaseSource`. Only the result of ADD tells what a third party's plugin gave."""
         return _of_previous(request)
 
     def release(self, request: Request, deadline: Deadline) -> None:
@@ -166,12 +166,12 @@ class DelegatedIpam:
 
 
 class PreviousResult:
-    """The lease of the main plugin before us, which keeps it and gives it back."""
+    """The lease in the result of the plugin before; the main plugin holds and releases it."""
 
     repeatable = True
 
     def acquire(self, request: Request, deadline: Deadline) -> Lease:
-        """See `LeaseSource`. Raises CniError INVALID_CONFIG where prevResult has no address."""
+        """See `LeaseSource`. Raises CniError INVALID_CONFIG if prevResult has no address."""
         lease = self.held(request, deadline)
         if lease is None:
             raise invalid("prevResult.ips", "is empty", "the plugin before must give an address")
@@ -198,10 +198,10 @@ class PreviousResult:
 def lease_source(
     choice: IpamChoice | None, own: Callable[[], Ipam], note: Callable[[str], None]
 ) -> LeaseSource:
-    """The source that the configuration names; without an `ipam` section prevResult is it.
+    """The source that the configuration names; without an `ipam` section it is prevResult.
 
-    `own` makes our IPAM, only when it is wanted. `note` takes a line for the operator that is no
-    part of the answer.
+    `own` makes our IPAM, and is called only if it is needed. `note` takes a line for the
+    operator, which is no part of the answer.
     """
     if choice is None:
         return PreviousResult()

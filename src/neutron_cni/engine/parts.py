@@ -1,4 +1,4 @@
-"""What an engine is put together from; each host brings its own parts."""
+"""The parts that an engine is made of; each host gives its own."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from neutron_cni.values.result import Result
 
 
 class DataPlane(Protocol):
-    """The kernel, for one request. Every method raises CniError and nothing else by design."""
+    """The kernel, for one request. Every method is meant to raise CniError only."""
 
     def inspect(self) -> bool:
-        """Whether this attachment's interface is there already, made by us for this container.
+        """Whether the attachment's interface exists already, made by an earlier ADD of it.
 
-        Raises CniError for all that ADD must refuse and that can be known before it has an
-        address: INVALID_ENVIRONMENT where CNI_NETNS is no network namespace or the host's own,
-        CONFLICT where somebody else's interface has the name. Changes nothing.
+        Changes nothing. Raises CniError for all that ADD must refuse and that can be known
+        before it gets an address: INVALID_ENVIRONMENT if CNI_NETNS is no network namespace, or
+        the node's own; CONFLICT if an interface of another owner has the name.
         """
 
     def ready(self) -> None:
-        """STATUS: raises CniError PLUGIN_NOT_AVAILABLE where no ADD could be attached."""
+        """For STATUS: raise CniError PLUGIN_NOT_AVAILABLE if ADD could make no interface now."""
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
-        """Make the interface, or complete it; the result of ADD."""
+        """Make the interface, or complete one that is half made; returns the result of ADD."""
 
     def detach(self, lease: Lease | None) -> None:
-        """Remove what `attach` made. Of the unknown, and of a namespace that is gone: nothing.
+        """Remove what `attach` made. An attachment or namespace that does not exist is fine.
 
-        Without a lease (its record is lost) what can only be found by its addresses stays.
+        Without a lease (its record is lost), what can only be found by its addresses stays.
         """
 
     def differences(self, lease: Lease) -> list[str]:
-        """Sentences that name what is not as `attach` made it."""
+        """Sentences that say what is not as `attach` made it."""
 
     def collect(self) -> None:
-        """GC: remove the links of the request's network whose attachment is not in `valid`."""
+        """For GC: remove links of the request's network whose attachment is not in `valid`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What differs between hosts.
+    """The parts of an engine that differ between hosts.
 
-    `own_ipam` and `data_plane` are called when first needed, as what they import is slow.
-    `note` takes one line for the operator that is no part of the answer.
+    `own_ipam` and `data_plane` are called only when they are needed, as what they import is slow.
+    `note` takes one line for the operator, which is no part of the answer.
     """
 
     own_ipam: Callable[[], Ipam]

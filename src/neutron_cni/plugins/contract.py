@@ -60,7 +60,7 @@ class Leftover:
 
 
 class Page(Protocol):
-    """One part of a plugin. Every function is pure; `config` is always a `Config` of the page."""
+    """One part of a plugin. Every function is pure; every `config` is a `Config` of the page."""
 
     PART: str
     """The part's name, and the last word in the aliases of its links ("veth-route")."""
