@@ -1,4 +1,4 @@
-"""Who carries out a call: this process, or another one of ours that is asked over a socket.
+"""Which process carries a call out: this one, or another plugin process, over a socket.
 
-This package imports nothing: `hosts.client` runs before anything slow is imported.
+This module imports nothing, as `hosts.client` runs before anything slow is imported.
 """

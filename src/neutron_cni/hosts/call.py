@@ -1,4 +1,4 @@
-"""One CNI call in this process: standard input and environment in, answer and exit status out."""
+"""Runs a CNI call in this process: input and environment in, answer and exit status out."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGINT came. No Exception, so that only those who must undo something see it."""
+    """SIGTERM or SIGINT came. Not an Exception, so that only code that undoes work catches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Exit status, and what goes to the two outputs."""
+    """The exit status, and what to write to standard output and to standard error."""
 
     status: int
     stdout: bytes = b""
@@ -48,9 +48,9 @@ _UNREADABLE = Answer(1, error_to_json(CniError(Code.IO_FAILURE, "standard input 
 def run(
     plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine | None = None
 ) -> Answer:
-    """The answer of `plugin` ("veth-route") to one call; raises nothing.
+    """The answer of `plugin` ("veth-route") to one call; every error becomes an answer.
 
-    `engine`: what carries the call out; by default the kernel and Neutron of this machine.
+    `engine` carries the call out; default: one for the kernel and Neutron of this machine.
     """
     notes: list[str] = []
     if environ.get("CNI_COMMAND") == "VERSION":
@@ -85,9 +85,10 @@ def _told(error: Exception, stdin: bytes, notes: list[str]) -> CniError:
 def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> NoReturn:
     """Answer the call that this process was started for, and exit.
 
-    `stdin` is None where it can't be read. With `listener`, others' calls are done meanwhile.
+    `stdin` is None if it can't be read. If there is a `listener`, this process also runs the
+    calls that other plugin processes hand over, until its own is done (see `server`).
     """
-    # Whatever a library prints must not end up in the middle of the answer.
+    # What a library prints goes to standard error, and not into the middle of the answer.
     answer_to = os.dup(1)
     os.dup2(2, 1)
     _have_a_working_folder()
@@ -98,7 +99,7 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
         if listener is not None:
             server = _server(listener)
         answer = run(plugin, os.environ, stdin) if stdin is not None else _UNREADABLE
-        _ignore_signals()  # The work is done, and the answer is it.
+        _ignore_signals()  # The work is done: no signal may change the answer now.
         if server is not None:
             server.close()
     except Terminated:
@@ -135,7 +136,7 @@ def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engin
 
 
 def _server(listener: _socket.socket) -> Server:
-    """Does others' calls from now on."""
+    """A server that runs the calls of other plugin processes from now on."""
     import socket
 
     from neutron_cni.hosts.server import Server
@@ -152,7 +153,7 @@ def _line(stdout: bytes) -> bytes:
 
 
 def _undo_on_signal() -> None:
-    """Turn the first SIGTERM or SIGINT into `Terminated`; the undoing itself is not disturbed."""
+    """Turn the first SIGTERM or SIGINT into `Terminated`; later ones don't disturb the undoing."""
 
     def terminate(number: int, frame: FrameType | None) -> NoReturn:
         _ignore_signals()

@@ -1,17 +1,18 @@
-"""Hands a call over to another process of ours that is at the same work.
+"""Hands a call over to another plugin process that is at work already.
 
-What a call needs takes 50 ms to import, and fifty pods that start at once would pay for it fifty
-times, on the processors that the one which talks to Neutron needs as well. So the first one of a
-burst listens while it works (`server`), and the others ask it: 10 ms each. Whatever goes wrong with
-that, they do the work themselves, as a repeated call is fine.
+Importing what a call needs takes 50 ms. Fifty pods that start at once (a burst) would pay that
+fifty times, on the processors that the process which talks to Neutron needs as well. So the first
+process of a burst listens on a socket while it works (`server`), and the others hand their calls
+over to it: 10 ms each. If that fails in any way, a process runs its call itself, which is safe
+because CNI calls may be repeated.
 
-They meet at a socket in the state folder, which only its owner (root) can enter: whoever answers
-there could give an answer of its own, and is sent the environment with its passwords. The kernel
-frees the lock of the one that listens when it dies, however it dies, and the next one takes its
-place.
+The socket is in the state folder, which only its owner (root) can enter: a process that listens
+there can give any answer, and is sent the environment with its passwords. The listening process
+holds a lock, which the kernel frees when the process dies, however it dies; the next process then
+takes its place.
 """
 
-import _socket  # `socket`, around it, takes 4 ms to import
+import _socket  # The module `socket` around it takes 4 ms to import.
 import fcntl
 import os
 import stat
@@ -22,18 +23,19 @@ from neutron_cni.cni.versions import quoted_value
 from neutron_cni.hosts import wire
 
 SECONDS = 90.0
-"""How long one waits for the other's answer before doing the work itself."""
+"""Seconds that a process waits for the other's answer before it runs the call itself."""
 
 STATE_FOLDER = "/var/lib/neutron-cni"
-"""Where they meet unless the configuration names another `stateDir`."""
+"""The folder of the socket unless the configuration names another `stateDir`."""
 
 _PLACE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - see `launcher`
 _NAME = f"burst-{__version__}-{crc32(_PLACE.encode()):08x}"
-"""Of this version in this place: another one may give other answers."""
+"""File name of the socket. It stands for this version in this folder, as another installation of
+neutron-cni may give other answers."""
 
 
 def standard_input() -> bytes | None:
-    """All of it, and a little more than we take of what is too long; None if it can't be read."""
+    """All of standard input, but at most one byte more than INPUT_LIMIT; None if unreadable."""
     try:
         with open(0, "rb", closefd=False) as stdin:
             return stdin.read(wire.INPUT_LIMIT + 1)
@@ -42,16 +44,17 @@ def standard_input() -> bytes | None:
 
 
 def hand_over(plugin: str, stdin: bytes) -> wire.Answer | _socket.socket | None:
-    """The answer (status, standard output, standard error) of a process that takes the call.
+    """Hand the call over; returns the answer: status, standard output, standard error.
 
-    If none does: a socket on which this one shall listen for others, or None.
+    If no process takes the call: a listening socket on which this process is to serve others,
+    or None if it can't.
     """
     if not _means_the_same_everywhere(os.environ.get("CNI_NETNS", "")):
         return None
     folder = _private_folder(quoted_value(stdin, b'"stateDir"') or STATE_FOLDER)
     if folder is None:
         return None
-    # The folder that was looked at, whatever its path leads to by now.
+    # Through the descriptor: the folder that was checked, wherever its path leads by now.
     place = f"/proc/self/fd/{folder}/{_NAME}"
     try:
         listener = _listen(place)
@@ -64,7 +67,7 @@ def hand_over(plugin: str, stdin: bytes) -> wire.Answer | _socket.socket | None:
 
 
 def _private_folder(path: str) -> int | None:
-    """The folder, held open; None where there is none yet, or others could put a socket."""
+    """A descriptor of the folder; None if it does not exist, or other users may write to it."""
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (OSError, ValueError):
@@ -77,7 +80,7 @@ def _private_folder(path: str) -> int | None:
 
 
 def _means_the_same_everywhere(path: str) -> bool:
-    """Whether another process finds the same there: the paths that runtimes give."""
+    """Whether `path` leads to the same for every process, as the paths that runtimes give do."""
     return path.startswith("/") and not path.startswith(("/proc/self/", "/proc/thread-self/"))
 
 
@@ -86,10 +89,10 @@ def _new() -> _socket.socket:
 
 
 def _listen(place: str) -> _socket.socket | None:
-    """A socket at `place`, for whoever gets its lock, which goes with the process."""
+    """A listening socket at `place` if this process gets the lock of `place`, else None."""
     listener = None
     try:
-        # Never closed: the lock is held until the process ends.
+        # Never closed: this process holds the lock until it ends.
         lock = os.open(f"{place}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +100,7 @@ def _listen(place: str) -> _socket.socket | None:
             os.close(lock)
             return None
         if _NAME in os.listdir(os.path.dirname(place)):  # noqa: PTH120, PTH208 - see `launcher`
-            os.unlink(place)  # noqa: PTH108 - one that was killed left it
+            os.unlink(place)  # noqa: PTH108 - a killed process left it
         listener = _new()
         listener.bind(place)
         listener.listen(256)

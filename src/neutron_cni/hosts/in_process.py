@@ -1,6 +1,6 @@
-"""This process as the host of a call: this machine's Neutron access and kernel.
+"""This process as the host of a call: the engine with this machine's Neutron access and kernel.
 
-Imports of both wait for the first call.
+What these two need is imported only by the first call that uses it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The first process of a burst does the others' calls too, while it is at its own (see `client`).
+"""The first process of a burst runs the others' calls, too, while it runs its own (see `client`).
 
-When its own is done it takes no more, lets those under way end for a moment, and goes; whoever has
-no answer by then does the work itself. That is no other case than a process that is killed.
+When its own call is done it accepts no more, waits a moment for the calls under way, and exits. A
+process that has no answer by then runs its call itself, just as if the server had been killed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from pathlib import Path
 from neutron_cni.hosts import client, wire
 
 LINGER_SECONDS = 1.0
-"""How long our own pod may wait for others' calls to end."""
+"""The most seconds that the pod of this process waits for others' calls to end."""
 MOST = 128
-"""Calls at a time; each has a thread."""
+"""The most calls of others at a time; each has a thread."""
 _FILES_OF_A_CALL = 8
 _OTHER_FILES = 32
 
 _SAME = ("root", "cwd", "ns/mnt", "ns/net", "ns/pid")
-"""What of /proc/PID has to be the same for two processes to mean the same by a path, and by the
-node's own network."""
+"""What must be the same in /proc/PID of two processes, so that a path, and the node's own network,
+are the same for both."""
 _OWN_AFFAIRS = ("_", "PWD", "OLDPWD", "SHLVL")
+"""Variables that may differ between two processes, as they do not change how a call is run."""
+
 Run = Callable[[str, Mapping[str, str], bytes], wire.Answer]
 
 
 class Server:
-    """Serves others' calls in threads, until `close`."""
+    """Runs the calls of other plugin processes in threads, until `close`."""
 
     def __init__(self, listener: socket.socket, run: Run) -> None:
         self._listener = listener
@@ -45,7 +47,7 @@ class Server:
         threading.Thread(target=self._accept, name="burst", daemon=True).start()
 
     def close(self) -> None:
-        """Take no more, and wait a moment for those under way."""
+        """Accept no more calls, and wait up to LINGER_SECONDS for those under way."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -89,7 +91,7 @@ class Server:
 
 
 def _is_like_us(connection: socket.socket) -> bool:
-    """Whether it is the same user on the same node, where paths mean the same."""
+    """Whether the other process has the same user and node, and paths lead it to the same files."""
     pid, uid = _peer_of(connection)
     if uid != os.geteuid():
         return False
@@ -101,7 +103,7 @@ def _is_like_us(connection: socket.socket) -> bool:
 
 
 def _peer_of(connection: socket.socket) -> tuple[int, int]:
-    """(pid, uid) of the process at the other end, as the kernel noted them (unix(7))."""
+    """(pid, uid) of the process at the other end, as the kernel recorded them (unix(7))."""
     pid, uid, _ = struct.unpack(
         "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     )
@@ -109,7 +111,10 @@ def _peer_of(connection: socket.socket) -> tuple[int, int]:
 
 
 def _read(connection: socket.socket) -> wire.Call | None:
-    """The call; None where it is none, or its environment is not ours but for CNI's part."""
+    """The call that was sent; None if it is not whole, or its environment differs from ours.
+
+    CNI_* and _OWN_AFFAIRS may differ.
+    """
     received = bytearray()
     while data := connection.recv(65536):
         received += data
@@ -121,7 +126,7 @@ def _read(connection: socket.socket) -> wire.Call | None:
 
 
 def _affairs(environ: Mapping[str, str]) -> dict[str, str]:
-    """What decides how a call is done: credentials, proxies, paths."""
+    """The variables that decide how a call is run: credentials, proxies, paths."""
     return {
         name: value
         for name, value in environ.items()

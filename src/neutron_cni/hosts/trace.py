@@ -1,4 +1,4 @@
-"""Where the trace of an unexpected error goes: a file, as standard output is the runtime's."""
+"""Writes the trace of an unexpected error to a file, as standard output is for the answer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR
 
 LOG_LIMIT = 4 << 20
-"""Bytes after which the log is set aside as plugin.log.1: a runtime may retry for weeks."""
+"""Bytes after which the log is renamed to plugin.log.1: a runtime may retry for weeks."""
 
 
 def record(error: Exception, stdin: bytes, notes: list[str]) -> tuple[str, str]:
-    """Append the trace to `<stateDir>/plugin.log`; the sentence and the hint for the answer.
+    """Append the trace to `<stateDir>/plugin.log`; returns message and details for the answer.
 
-    Where that file can't be written, the trace goes to `notes` (standard error).
+    If that file can't be written, the trace goes to `notes` (standard error).
     """
     trace = "".join(traceback.format_exception(error))
     log = Path(_state_dir(stdin), "plugin.log")
@@ -43,7 +43,7 @@ def _append(log: Path, text: str) -> None:
 
 
 def _state_dir(stdin: bytes) -> str:
-    """`ipam.stateDir`, as far as anything can be said of a call that failed unexpectedly."""
+    """`ipam.stateDir` if `stdin`, which may be what is wrong, names one; else the default."""
     try:
         section = decode(stdin).get("ipam")
     except CniError:

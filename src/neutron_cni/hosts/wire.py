@@ -1,18 +1,18 @@
-"""The message by which one process of ours has another do its call, and the answer.
+"""The message by which a plugin process hands its call over to another one, and the answer.
 
-Each ends with its sender's half of the connection:
+A message ends where its sender shuts its half of the connection down:
 
     call    PLUGIN NUL NAME=VALUE NUL ... NUL NUL STDIN
     answer  STATUS BYTES-OF-STDOUT BYTES-OF-BOTH NEWLINE STDOUT STDERR
 
-Nothing here imports what takes long: a plugin that hands its call over has to start fast.
+Nothing slow is imported here: a process that hands its call over has to start fast.
 """
 
 import os
 from collections.abc import Mapping
 
 INPUT_LIMIT = 16 << 20
-"""Bytes of configuration; one with the prevResult of a long chain has a few thousand."""
+"""The most bytes of configuration; one with the prevResult of a long chain has a few thousand."""
 
 Call = tuple[str, Mapping[str, str], bytes]
 """The plugin's name ("veth-route"), the environment, and standard input."""
@@ -21,14 +21,14 @@ Answer = tuple[int, bytes, bytes]
 
 
 def call_to_bytes(call: Call) -> bytes:
-    """`call` as it is sent; bytes that are not UTF-8 pass unchanged (os.fsencode)."""
+    """`call` as bytes to send; what is not UTF-8 passes unchanged (os.fsencode)."""
     plugin, environ, stdin = call
     variables = [os.fsencode(f"{name}={value}") for name, value in environ.items()]
     return b"\0".join([os.fsencode(plugin), *variables, b"", stdin])
 
 
 def call_from_bytes(received: bytes) -> Call | None:
-    """The call that was sent, None where it is not a whole one."""
+    """The call that was sent, None if the message is cut short."""
     head, end, stdin = received.partition(b"\0\0")
     if not end:
         return None
@@ -38,13 +38,13 @@ def call_from_bytes(received: bytes) -> Call | None:
 
 
 def answer_to_bytes(answer: Answer) -> bytes:
-    """`answer` as it is sent."""
+    """`answer` as bytes to send."""
     status, stdout, stderr = answer
     return f"{status} {len(stdout)} {len(stdout) + len(stderr)}\n".encode() + stdout + stderr
 
 
 def answer_from_bytes(received: bytes) -> Answer | None:
-    """The answer that was sent, None where it is not a whole one."""
+    """The answer that was sent, None if the message is cut short."""
     head, newline, rest = received.partition(b"\n")
     try:
         status, length, total = map(int, head.split())
