@@ -1,7 +1,7 @@
-"""The command-line tool `neutron-cni`. Each module here is one group of commands.
+"""The command-line tool `neutron-cni`. Each module in `app.MODULES` is one group of commands.
 
-A module of commands has `register(app)`, which adds them, and imports what is slow inside of
-them. Packages outside (the lab) add a sub-app by an entry point of the group
+Such a module has `register(app)`, which adds its commands. It imports slow modules only inside of
+the commands. Other packages (the lab) add a sub-app by an entry point of the group
 `neutron_cni.commands`.
 """
 
@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point of the executable `neutron-cni`."""
     from neutron_cni.cli.app import build
 
     build()()

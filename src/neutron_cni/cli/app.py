@@ -1,4 +1,4 @@
-"""The root of the command-line tool, put together from its modules and from entry points."""
+"""The root of the command-line tool, built from modules here and from entry points."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MODULES = ("version", "install", "leases", "gc")
 """Modules of `neutron_cni.cli` that have commands; the help shows them in this order."""
 
 GROUP = "neutron_cni.commands"
-"""Entry-point group whose members are typer apps, named as their command is."""
+"""The group of entry points whose objects are typer apps; its name is that of the command."""
 
 
 class _Root(TyperGroup):
-    """Ends a CniError with its sentence and status 1, without a trace."""
+    """Shows a CniError as its sentence and ends with status 1, without a trace."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Run the command."""
@@ -33,7 +33,7 @@ class _Root(TyperGroup):
 
 
 def build() -> typer.Typer:
-    """The whole tool. A sub-app from outside that can't be loaded costs only itself."""
+    """The whole tool. A sub-app of another package that can't be loaded is only reported."""
     app = typer.Typer(
         name="neutron-cni",
         cls=_Root,
@@ -55,6 +55,6 @@ def build() -> typer.Typer:
 
 
 def _may_be_wanted(command: str) -> bool:
-    """Whether this call can be for `command`: the others need not be imported for it."""
+    """Whether this command line can be for `command`; if not, its package need not be imported."""
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), command)
     return first == command

@@ -1,4 +1,4 @@
-"""`neutron-cni gc`: release what no container uses, here or for a node that is gone."""
+"""`neutron-cni gc`: releases what no container uses, here or left by a node that is gone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def gc(
     state_dir: StateDir = Path("/var/lib/neutron-cni"),
     conf_dir: ConfDir = Path("/etc/cni/net.d"),
 ) -> None:
-    """Release what no container on this node uses; with --node, what a lost node left behind.
+    """Release addresses that no container on this node uses; with --node, what a lost node left.
 
     Says what it would do, and why; --apply does it.
     """

@@ -1,4 +1,4 @@
-"""`neutron-cni install` and `uninstall`: what the container runtime looks for on a node."""
+"""`neutron-cni install` and `uninstall`: the files that a container runtime looks for on a node."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def install(
     subnet: Annotated[list[str] | None, typer.Option(help="Subnet to use; repeatable.")] = None,
     state_dir: StateDir = Path("/var/lib/neutron-cni"),
 ) -> None:
-    """Put the plugins into the CNI bin dir and, with --conf-dir, the network in use.
+    """Install the plugins in the CNI bin dir and, with --conf-dir, a network for the pods.
 
     Run it again after an upgrade. The network's file is written last: from then on the runtime
-    gives it to pods.
+    attaches new pods to the network.
     """
     if conf_dir is not None and MODES[mode].needs_network and not neutron_network:
         raise CniError(
@@ -75,7 +75,7 @@ def uninstall(
     conf_dir: ConfDir = None,
     conf_name: FileName = "10-neutron-cni.conflist",
 ) -> None:
-    """Remove the network's file (with --conf-dir) and the plugins. Pods keep what they have.
+    """Remove the network's file (with --conf-dir) and the plugins. Pods keep their interfaces.
 
     Drain the node first: without the plugins, the runtime can't take pods down.
     """

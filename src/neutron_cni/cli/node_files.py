@@ -1,4 +1,4 @@
-"""The files of a node that a container runtime reads: launchers and network configurations."""
+"""Writes the files that a container runtime reads on a node: launchers and networks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from neutron_cni.values.ipam_config import IpamConfig
 
 _MARK = "# Written by `neutron-cni install`."
 _SHEBANG_LIMIT = 127
-"""Bytes of a #! line that every kernel reads (BINPRM_BUF_SIZE was 128 until Linux 5.1)."""
+"""The most bytes of a #! line that any kernel reads (BINPRM_BUF_SIZE was 128 until Linux 5.1)."""
 
 
 def launcher_script() -> str:
-    """The program that a runtime executes, for the environment that this process runs in.
+    """The text of the program that a runtime executes, for the Python that this process runs in.
 
-    -I: nothing of the caller's environment or folder is imported. -S: no scan of site-packages,
-    3 ms of every call; so the script names the two folders that it needs itself.
+    -I: Python imports nothing that the caller's environment or folder names. -S: Python does not
+    scan site-packages, which takes 3 ms of every call; so the script itself names the folders
+    that it needs. Raises CniError IO_FAILURE if the path of Python does not fit into
+    a #! line, INVALID_CONFIG if a dependency is missing.
     """
     interpreter = f"#!{sys.executable} -IS"
     if len(interpreter) > _SHEBANG_LIMIT or " " in sys.executable:
@@ -56,7 +58,7 @@ def install_launchers(bin_dir: Path) -> Iterable[Path]:
 
 
 def remove_launchers(bin_dir: Path) -> Iterable[Path]:
-    """Remove what `install_launchers` wrote, and nothing of the same name that is another's."""
+    """Remove the launchers that `install_launchers` wrote, but no other file of such a name."""
     for name in sorted(RECIPES):
         path = bin_dir / name
         if path.is_file() and _MARK.encode() in path.read_bytes():
@@ -65,15 +67,19 @@ def remove_launchers(bin_dir: Path) -> Iterable[Path]:
 
 
 def write_conflist(target: Path, network: str, ipam: Mapping[str, object]) -> None:
-    """Write a network of `veth-route` pods; raises CniError INVALID_CONFIG before it does."""
+    """Write the file of a CNI network with `veth-route`.
+
+    Raises CniError INVALID_CONFIG before it writes, if the name or `ipam` is wrong.
+    """
     if not NAME.fullmatch(network):
         raise CniError(Code.INVALID_CONFIG, f"{network!r} is not a network name")
     config = convert(dict(ipam), IpamConfig, "ipam")
-    # The plugins of a burst find each other there, also before there is a store.
+    # The plugins of a burst find each other in this folder, also before there is a store.
     Path(config.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     document = {
-        # Runtimes before CNI 1.1 read `cniVersion` only, and refuse one that they do not know;
-        # later ones take the highest of both (SPEC, section 1: "Version considerations").
+        # Runtimes before CNI 1.1 read `cniVersion` only, and refuse a version that they do not
+        # know; later runtimes take the highest version of both keys (SPEC, section 1: "Version
+        # considerations").
         "cniVersion": "1.0.0",
         "cniVersions": list(SUPPORTED),
         "name": network,
@@ -84,7 +90,7 @@ def write_conflist(target: Path, network: str, ipam: Mapping[str, object]) -> No
 
 
 def replace(target: Path, text: str, mode: int) -> None:
-    """Write, fsync, rename: a reader sees the old file or the new one, also after a crash."""
+    """Write, fsync, rename: a reader sees the old file or the new one, even after a crash."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -104,7 +110,10 @@ def replace(target: Path, text: str, mode: int) -> None:
 
 
 def _library_folders() -> list[str]:
-    """Where the plugins' imports are: of this environment, or of one that it was put on top of."""
+    """The folders that the plugins import from.
+
+    They belong to this environment, or to one that this environment was put on top of.
+    """
     folders = []
     for name in ("msgspec", "openstack", "pyroute2"):
         found = find_spec(name)

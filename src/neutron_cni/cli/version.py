@@ -14,6 +14,6 @@ def register(app: typer.Typer) -> None:
 
 
 def version() -> None:
-    """Show the version, and the versions of the CNI specification that are spoken."""
+    """Show the version, and the supported versions of the CNI specification."""
     typer.echo(f"neutron-cni {__version__}")
     typer.echo(f"CNI {', '.join(SUPPORTED)}")
