@@ -166,7 +166,7 @@ class DelegatedIpam:
 
 
 class PreviousResult:
-    """The lease in the result of the plugin before; the main plugin holds and releases it."""
+    """The lease in an earlier plugin's result; the main plugin holds it and releases it."""
 
     repeatable = True
 

@@ -72,7 +72,7 @@ def _advertisement(mac: bytes, address: IPv6Address, *, router: bool) -> bytes:
     body = struct.pack("!BBHI", 136, 0, 0, flags) + address.packed + option
     pseudo = address.packed + _ALL_NODES.packed + struct.pack("!I3xB", len(body), _ICMPV6)
     body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
-    # Hop limit 255: receivers drop an NA with any other, as a router has forwarded it.
+    # Hop limit 255: receivers drop an NA with a lower one, as a router must have forwarded it.
     header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255)
     ethernet = _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6)
     return ethernet + header + address.packed + _ALL_NODES.packed + body

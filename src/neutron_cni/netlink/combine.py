@@ -1,8 +1,8 @@
 """Adds up the plans of a plugin's parts to one plan.
 
 What two parts want alike, such as a sysctl of the uplink, is in the sum once. What two parts want
-differently, such as two values of it, is refused: else the part that comes second would win,
-although nobody has decided that it should.
+differently, such as two values of one sysctl, is refused: else the part that comes second would
+win, although no rule says that it should.
 """
 
 from __future__ import annotations

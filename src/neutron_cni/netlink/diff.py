@@ -1,4 +1,6 @@
-"""Names every difference between a plan and the kernel: for CHECK, later a doctor and repairs.
+"""Names every difference between a plan and the kernel.
+
+CHECK uses it; a doctor and a repair loop, which do not exist yet, are to use it as well.
 
 `observe_plan` reads the kernel, `compare` is a pure function of what it has read.
 """

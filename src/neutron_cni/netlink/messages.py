@@ -24,7 +24,7 @@ EXISTS = frozenset({errno.EEXIST})
 
 
 def new(shape: type[Message], kind: int, flags: int = 0, /, **fields: object) -> Message:
-    """A message of pyroute2's class `shape`, with the nlmsg_type `kind`, nlmsg_flags and fields."""
+    """A message of pyroute2's class `shape` with this nlmsg_type, nlmsg_flags and fields."""
     message = shape()
     message["header"]["type"] = kind
     message["header"]["flags"] = flags

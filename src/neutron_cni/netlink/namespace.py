@@ -124,8 +124,9 @@ class Namespace:
         """Call `function` inside the namespace; return what it returns, raise what it raises.
 
         A thread of its own enters the namespace, runs `function` and ends. So no other code can
-        ever run in the wrong namespace, as none has to go back. /proc/sys/net and new sockets
-        follow the thread. Costs 0.14 ms. Raises CniError KERNEL if the thread can't enter.
+        ever run in the wrong namespace: the thread need not go back, which could fail. New
+        sockets and /proc/sys/net follow the thread. Costs 0.14 ms. Raises CniError KERNEL if the
+        thread can't enter.
         """
         results: list[T] = []
         errors: list[BaseException] = []
