@@ -25,7 +25,7 @@ MARK = "neutron-cni test"
 PREFIX = "t-"
 """What the names of all namespaces begin with that tests make on a node."""
 
-NODES = ("tlone", "tbare", "ttwins", "tmany", "tdown", "tfault")
+NODES = ("tlone", "tbare", "ttwins", "tmany", "tdown", "tfault", "tswitch")
 """The names of all nodes that tests make."""
 
 _numbers = count()

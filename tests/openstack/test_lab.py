@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni_lab import Lab, LabError
+from neutron_cni_lab import Lab, LabError, daemons
 from neutron_cni_lab.paths import MARKER, name_for_checkout
+from neutron_cni_lab.processes import is_ours
 from tests.openstack.state import wait_for
 
 NAME = name_for_checkout("selftest")
@@ -83,6 +84,12 @@ def lab(host_before: dict[str, list[str]]) -> Iterator[Lab]:
 def reaches_internet(lab: Lab, node: str) -> bool:
     ping = ["ping", "-c1", "-W30", lab.facts["far_address"]]
     return lab.node(node).exec(ping, check=False).returncode == 0
+
+
+def monitor_of(lab: Lab, part: str) -> int:
+    """The process that starts this daemon again when it crashes."""
+    (pid,) = daemons.processes(lab.places.folder, part) - {lab.switch.pid(part)}
+    return pid
 
 
 def start(command: str) -> subprocess.Popen[bytes]:
@@ -218,6 +225,32 @@ def test_up_repairs_what_was_killed(lab: Lab, part: str) -> None:
     assert reaches_internet(lab, "node1")
 
 
+@pytest.mark.parametrize("part", ["ovs-vswitchd", "ovsdb-server", "ovn-nb", "ovn-controller"])
+def test_what_crashes_comes_back_by_itself_and_status_tells(lab: Lab, part: str) -> None:
+    crashed = lab.switch.pid(part)
+    assert crashed is not None
+    before = lab.switch.come_backs(part).times
+    os.kill(crashed, signal.SIGABRT)
+    wait_for(lambda: lab.switch.pid(part) not in (None, crashed), f"{part} to come back")
+    assert lab.switch.come_backs(part).times == before + 1
+    wait_for(lambda: reaches_internet(lab, "node1"), "packets to pass")
+    lab.node("node1").exec(["curl", "-sSf", "-m60", lab.facts["node_api_url"]])
+    status = output(sys.executable, "-m", "neutron_cni_lab", "status", "--name", NAME)
+    (line,) = [line for line in status if f" {part} " in line]
+    assert "came back" in line
+
+
+@pytest.mark.parametrize("part", ["ovs-vswitchd", "ovn-sb"])
+def test_up_gives_a_daemon_whose_monitor_was_killed_another(lab: Lab, part: str) -> None:
+    monitor = monitor_of(lab, part)
+    os.kill(monitor, signal.SIGKILL)
+    wait_for(lambda: not is_ours(monitor, lab.places.folder), "the monitor to be gone")
+    assert lab.switch.pid(part) is not None
+    lab.up()
+    assert monitor_of(lab, part) != monitor
+    assert reaches_internet(lab, "node1")
+
+
 def test_up_repairs_a_fabric_that_is_gone(lab: Lab) -> None:
     subprocess.run(["ip", "netns", "del", lab.switch.namespace], check=True)
     status = [sys.executable, "-m", "neutron_cni_lab", "status", "--name", NAME]
@@ -255,6 +288,20 @@ def test_down_ends_commands_that_cleared_their_environment(
     assert host() == host_before
     assert "gunicorn" in (lab.places.kept_logs / "neutron.log").read_text()
     shutil.rmtree(lab.places.kept_logs)
+
+
+def test_down_ends_daemons_without_monitors_and_monitors_without_daemons() -> None:
+    lab = Lab(NAME)
+    try:
+        lab.up()
+        os.kill(monitor_of(lab, "ovs-vswitchd"), signal.SIGKILL)
+        for part, number in (("ovn-northd", signal.SIGKILL), ("ovn-nb", signal.SIGABRT)):
+            pid = lab.switch.pid(part)
+            assert pid is not None
+            os.kill(pid, number)
+    finally:
+        lab.down()
+    assert traces(lab) == NOTHING
 
 
 @pytest.mark.parametrize("seconds", [0.5, 0.9, 1.5, 3.0, 6.0])

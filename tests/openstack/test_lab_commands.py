@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from neutron_cni_lab import Lab
+import pytest
+
+from neutron_cni_lab import Lab, Node
+from tests.openstack.conftest import new_node
+from tests.openstack.plugin import call, config
+from tests.openstack.state import leases
 
 PROGRAM = Path(sys.prefix) / "bin" / "neutron-cni"
 
@@ -85,6 +91,72 @@ def test_a_node_is_added_and_removed(lab: Lab) -> None:
     assert removed.returncode == 0, removed.stderr
     assert "typed" not in [node.name for node in lab.nodes]
     assert typed(lab, "node", "rm", "typed").returncode == 0
+
+
+@pytest.fixture
+def switched(lab: Lab) -> Iterator[Node]:
+    """A node that may be switched off, with a pod and files of its own."""
+    node = new_node(lab, "tswitch")
+    node.exec(["sh", "-c", "touch /var/lib/kept /etc/cni/net.d/kept /run/lost; ip netns add pod"])
+    assert call(node, "ADD", "pod", config(quarantine=3600)).address
+    yield node
+    lab.remove_node("tswitch")
+
+
+KEPT = ["ls", "/var/lib/kept", "/etc/cni/net.d/kept"]
+BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
+
+
+def was_booted(lab: Lab, node: Node, before: str) -> None:
+    """All that a reboot changes is changed, for the product as well, and nothing else."""
+    node = lab.node(node.name)
+    assert node.exec(BOOT_ID).stdout not in (before, Path(BOOT_ID[1]).read_text())
+    node.exec(KEPT)
+    left = node.exec(["sh", "-c", "ls /run /sys/class/net; ip netns"]).stdout.split()
+    assert not {"lost", "pod"} & set(left)
+    assert [name for name in left if name.startswith("veth")] == []
+    assert [row["state"] for row in leases(lab, node)] == ["held"]
+    assert "cooling" in node.exec(["neutron-cni", "leases", "--offline"]).stdout
+    assert [row["state"] for row in leases(lab, node)] == ["cooling"]
+
+
+def test_a_node_is_restarted(lab: Lab, switched: Node) -> None:
+    before = switched.exec(BOOT_ID).stdout
+    process = switched.popen(["sleep", "600"])
+    done = typed(lab, "node", "restart", "tswitch")
+    assert done.returncode == 0, done.stderr
+    assert process.wait(timeout=120) != 0
+    was_booted(lab, switched, before)
+
+
+def test_a_node_is_stopped_stays_so_and_is_started(lab: Lab, switched: Node) -> None:
+    before = switched.exec(BOOT_ID).stdout
+    stopped = typed(lab, "node", "stop", "tswitch")
+    assert stopped.returncode == 0, stopped.stderr
+    lab.up()
+    status = typed(lab, "status")
+    assert (status.returncode, "stopped" in status.stdout) == (0, True)
+    asked = typed(lab, "exec", "tswitch", "--", "true")
+    assert asked.returncode == 1
+    assert "node tswitch is stopped" in asked.stderr
+    assert "lab node start tswitch" in asked.stderr
+
+    started = typed(lab, "node", "start", "tswitch")
+    assert started.returncode == 0, started.stderr
+    was_booted(lab, switched, before)
+    pid = lab.node("tswitch").pid
+    assert typed(lab, "node", "start", "tswitch").returncode == 0
+    assert lab.node("tswitch").pid == pid
+    assert "stopped" not in typed(lab, "status").stdout
+
+
+@pytest.mark.parametrize("command", ["restart", "stop", "start"])
+@pytest.mark.parametrize("name", ["nobody", "internet"])
+def test_what_is_no_node_is_not_switched(lab: Lab, command: str, name: str) -> None:
+    done = typed(lab, "node", command, name)
+    assert done.returncode == 1
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_neutron_refuses_is_a_sentence(lab: Lab) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,9 @@ from typer.testing import CliRunner
 
 from neutron_cni_lab import LabError, folders
 from neutron_cni_lab.cli import Commands
+from neutron_cni_lab.daemons import PART, come_backs, is_watched, processes
 from neutron_cni_lab.kernel import dummy_is_unloaded
-from neutron_cni_lab.paths import Places, name_for_checkout
+from neutron_cni_lab.paths import MARKER, Places, name_for_checkout
 from neutron_cni_lab.processes import wait_until
 
 MODULES = """\
@@ -65,6 +70,47 @@ def test_waiting_for_what_has_died_ends_at_once() -> None:
 
 def test_the_name_of_a_checkouts_own_lab_can_be_a_labs_name() -> None:
     assert Places(Path("/h"), name_for_checkout("selftest")).name.startswith("selftest")
+
+
+MONITORS_LOG = """\
+2026-05-01T09:59:59.101Z|00001|vlog|INFO|opened log file ovs-vswitchd.log
+2026-05-01T10:00:00.999Z|00005|daemon_unix(monitor)|ERR|1 crashes: pid 7 died, killed (Aborted), \
+restarting
+2026-05-01T10:00:03.001Z|00006|daemon_unix(monitor)|WARN|2 crashes: pid 8 died, killed (Aborted), \
+waiting until 10 seconds since last restart
+2026-05-01T10:00:10.002Z|00007|daemon_unix(monitor)|ERR|2 crashes: pid 8 died, killed (Aborted), \
+core dumped, restarting
+2026-05-01T10:00:11.000Z|00008|daemon_unix(monitor)|INFO|pid 9 died, killed (Terminated), exiting
+2026-05-01T10:00:12.000Z|00009|bridge|ERR|something else, restarting
+"""
+
+
+def test_a_daemon_that_came_back_is_known_by_its_monitors_log(tmp_path: Path) -> None:
+    log = tmp_path / "ovs-vswitchd.log"
+    assert come_backs(log) == (0, "")
+    log.write_text(MONITORS_LOG)
+    assert come_backs(log) == (2, "2026-05-01T10:00:10")
+
+
+def test_a_daemon_and_its_monitor_are_found_by_their_environment_alone(tmp_path: Path) -> None:
+    """The monitor calls itself something else, and either may have been killed."""
+    lab = {MARKER: str(tmp_path)}
+    code = "import sys, subprocess; subprocess.Popen(['sleep', '600']); print(flush=True); input()"
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, env={**lab, PART: "ovn-nb"}, stdin=-1, stdout=-1) as monitor:
+        assert monitor.stdout is not None
+        monitor.stdout.readline()
+        (daemon,) = processes(tmp_path, "ovn-nb") - {monitor.pid}
+        try:
+            assert monitor.pid in processes(tmp_path, "ovn-nb")
+            assert is_watched(daemon, tmp_path, "ovn-nb")
+            assert processes(tmp_path, "ovn-sb") == processes(tmp_path / "other", "ovn-nb") == set()
+            monitor.kill()
+            monitor.wait()
+            assert processes(tmp_path, "ovn-nb") == {daemon}
+            assert not is_watched(daemon, tmp_path, "ovn-nb")
+        finally:
+            os.kill(daemon, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

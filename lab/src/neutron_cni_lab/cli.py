@@ -48,7 +48,7 @@ app = typer.Typer(
     help="A real Neutron, OVN and a few VMs on this machine, to try neutron-cni on.",
     no_args_is_help=True,
 )
-node_app = typer.Typer(help="Add and remove nodes.", no_args_is_help=True)
+node_app = typer.Typer(help="Add, remove, stop and start nodes.", no_args_is_help=True)
 app.add_typer(node_app, name="node")
 
 Name = Annotated[
@@ -105,7 +105,11 @@ def down(
 
 @app.command()
 def status(name: Name = None) -> None:
-    """Show parts, nodes and addresses; status 1 unless all is up."""
+    """Show parts, nodes and addresses; status 1 unless all is up.
+
+    Daemons of Open vSwitch and OVN that crash are started again by themselves: how often, and when
+    last, is told. A node that was stopped by a command counts as well.
+    """
     lab = _lab(name)
     facts = lab.facts
     if not facts:
@@ -120,7 +124,7 @@ def status(name: Name = None) -> None:
     console = Console(highlight=False)
     parts = Table("part", "process", "state", title=f"Lab {lab.places.name}", title_justify="left")
     for part, pid in pids.items():
-        parts.add_row(part, str(pid or "-"), "up" if pid else "[red]down[/]")
+        parts.add_row(part, str(pid or "-"), _state(lab, part, pid))
     console.print(parts)
     nodes = Table("node", "kind", "network", "addresses", "port", "namespace")
     for node in lab.nodes:
@@ -132,9 +136,21 @@ def status(name: Name = None) -> None:
     console.print(f"Neutron from a node:       {facts['node_api_url']}")
     console.print(f"Host on the internet:      {facts['far_address']}")
     console.print(f"Folder:                    {lab.places.folder}")
-    if not facts["up"] or None in pids.values():
+    stopped = {node.name for node in lab.nodes if node.is_stopped}
+    if not facts["up"] or any(pid is None for part, pid in pids.items() if part not in stopped):
         console.print("Not all of it is up: `neutron-cni lab up` repairs it.", style="red")
         raise typer.Exit(1)
+
+
+def _state(lab: Lab, part: str, pid: int | None) -> str:
+    """What `status` says of a part or node."""
+    if pid is None:
+        known = lab.facts["nodes"].get(part, {})
+        return "[yellow]stopped[/]" if known.get("stopped") else "[red]down[/]"
+    if part not in lab.switch.parts or not (back := lab.switch.come_backs(part)).times:
+        return "up"
+    times = "once" if back.times == 1 else f"{back.times} times"
+    return f"up; crashed and came back {times}, last at {back.last} UTC"
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
@@ -196,6 +212,34 @@ def node_remove(node: str, name: Name = None) -> None:
     """Remove a node and its port."""
     with Progress().step(f"remove node {node}"):
         _open(name).remove_node(node)
+
+
+@node_app.command("restart")
+def node_restart(node: str, name: Name = None) -> None:
+    """Restart a node, as by its power switch.
+
+    /var/lib and /etc (with /etc/cni) are kept. Processes, pods with their namespaces, devices and
+    /run are lost, and its boot id is a new one, as after any reboot.
+    """
+    with Progress().step(f"restart node {node}"):
+        _open(name).reboot_node(node)
+
+
+@node_app.command("stop")
+def node_stop(node: str, name: Name = None) -> None:
+    """Switch a node off until `start` or `restart`; `lab up` leaves it so.
+
+    What `restart` keeps is kept, and its Neutron port.
+    """
+    with Progress().step(f"stop node {node}"):
+        _open(name).stop_node(node)
+
+
+@node_app.command("start")
+def node_start(node: str, name: Name = None) -> None:
+    """Switch a node on that was stopped or has died; one that runs is left alone."""
+    with Progress().step(f"start node {node}"):
+        _open(name).start_node(node)
 
 
 def _lab(name: str | None) -> Lab:

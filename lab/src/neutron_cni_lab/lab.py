@@ -1,41 +1,21 @@
 """`Lab`: bring it up, take it down, and get at its parts."""
 
-import contextlib
-import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Self
+from typing import Self
 
-from neutron_cni_lab import folders, kernel, namespaces, topology, vm_port
-from neutron_cni_lab.database import Database
+from neutron_cni_lab import folders, kernel, namespaces, topology
 from neutron_cni_lab.errors import LabError
-from neutron_cni_lab.facts import locked, ports_of_others, read_facts, write_facts
-from neutron_cni_lab.machine import Machine, bare_facts
-from neutron_cni_lab.metadata import Metadata
-from neutron_cni_lab.neutron import API_PORT, PROJECT_ID, Neutron, free_port
-from neutron_cni_lab.node import Node
-from neutron_cni_lab.paths import Places, default_name, home
+from neutron_cni_lab.facts import locked, ports_of_others
+from neutron_cni_lab.neutron import API_PORT, PROJECT_ID, free_port
+from neutron_cni_lab.nodes import Nodes
 from neutron_cni_lab.processes import all_of, end
 from neutron_cni_lab.progress import Progress
 from neutron_cni_lab.snapshot import Snapshot
-from neutron_cni_lab.software import Software
-from neutron_cni_lab.switch import API_ADDRESS, EXTERNAL_PREFIX, FAR_ADDRESS, Switch
-from neutron_cni_lab.switch import INTERNET_ADDRESS as EXTERNAL_GATEWAY
-
-Kind = Literal["vm", "bare"]
+from neutron_cni_lab.switch import API_ADDRESS, FAR_ADDRESS
 
 
-class Lab:
+class Lab(Nodes):
     """The lab called `name`, up or not. Everything it makes is found again by that name alone."""
-
-    def __init__(self, name: str | None = None) -> None:
-        self.places = Places(home(), name or default_name())
-        self.software = Software(self.places.cache)
-        self.switch = Switch(self.places)
-        self.database = Database(self.places)
-        self.neutron = Neutron(self.places, self.software.neutron, self.switch)
-        self.metadata = Metadata(self.places, self.software.neutron, self.switch)
-        self._cloud: Any = None
 
     @classmethod
     def open(cls, name: str | None = None) -> Self:
@@ -48,17 +28,13 @@ class Lab:
             )
         return lab
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What was made: ``api_port``, ``api_url`` (from the host), ``node_api_url``,
-        ``project_id``, ``networks`` and ``subnets`` (name to id), ``router_id``,
-        ``security_group_id``, ``far_address`` (the internet host), ``chassis``, ``nodes``."""
-        return read_facts(self.places.facts)
-
     def up(
         self, progress: Progress | None = None, nodes: tuple[str, ...] = ("node1", "node2")
     ) -> None:
-        """Have all of it running with `nodes`; starts what is missing, repairs what has died."""
+        """Have all of it running with `nodes`; starts what is missing, repairs what has died.
+
+        A node that was stopped by `stop_node` stays so.
+        """
         progress = progress or Progress(quiet=True)
         self.software.check()
         with self._locked():
@@ -77,7 +53,9 @@ class Lab:
                 self._change(**topology.ensure(self.connection()))
             if is_new and not snapshot.exists:
                 self._save(snapshot, progress)
-            wanted = dict.fromkeys([*self.facts["nodes"], *nodes])
+            known = self.facts["nodes"]
+            stopped = {name for name in known if known[name].get("stopped")}
+            wanted = [name for name in dict.fromkeys([*known, *nodes]) if name not in stopped]
             with progress.step(f"nodes {', '.join(wanted)}"):
                 for name in wanted:
                     self._ensure_node(name)
@@ -100,87 +78,6 @@ class Lab:
                 self.places.logs.rename(self.places.kept_logs)
             folders.remove(self.places.folder)
         self._cloud = None
-
-    def connection(self) -> Any:
-        """An ``openstack.connection.Connection`` to the lab's Neutron, as its admin."""
-        if self._cloud is None:
-            import openstack  # 0.4 s, which `lab exec` must not pay
-
-            url = self.facts["api_url"]
-            self._cloud = openstack.connection.Connection(
-                auth_type="none", auth={"endpoint": url}, network_endpoint_override=url
-            )
-            # Neutron is on this machine: no $http_proxy leads there.
-            self._cloud.session.session.trust_env = False
-        return self._cloud
-
-    def node(self, name: str) -> Node:
-        """The node called `name`; ``internet`` is the host behind the external network."""
-        nodes = self.facts.get("nodes", {})
-        if name == "internet":
-            addresses = [f"{EXTERNAL_GATEWAY}/{EXTERNAL_PREFIX}", f"{FAR_ADDRESS}/32"]
-            return Node(self.places, name, {"kind": "internet", "addresses": addresses})
-        if name not in nodes:
-            known = ", ".join(sorted(nodes)) or "none"
-            raise LabError(f"there is no node {name!r}", f"Nodes of this lab: {known}.")
-        return Node(self.places, name, nodes[name])
-
-    @property
-    def nodes(self) -> list[Node]:
-        """All nodes."""
-        return [self.node(name) for name in self.facts.get("nodes", {})]
-
-    def add_node(self, name: str, network: str = "tenant", kind: Kind = "vm") -> Node:
-        """Make a node: a VM with a port on `network`, or a bare one on the external network."""
-        with self._locked():
-            known = self.facts["nodes"].get(name)
-            wanted = (kind, "external" if kind == "bare" else network)
-            if known and (known["kind"], known["network"]) != wanted:
-                raise LabError(
-                    f"there is a node {name!r}, a {known['kind']} on network {known['network']}",
-                    f"Take another name, or `neutron-cni lab node rm {name}` first.",
-                )
-            return self._ensure_node(name, network, kind)
-
-    def remove_node(self, name: str) -> None:
-        """Remove a node and its port; whatever pods it has go with it."""
-        with self._locked():
-            facts = self.facts
-            if name not in facts["nodes"]:
-                return
-            self._machine(name).remove()
-            known = facts["nodes"].pop(name)
-            if "port_id" in known:
-                self.connection().network.delete_port(known["port_id"])
-            self._write(facts)
-
-    def reboot_node(self, name: str) -> Node:
-        """Power-cycle a node: pods, devices and /run are gone, /var/lib is kept."""
-        with self._locked():
-            self._machine(name).stop()
-            return self._ensure_node(name)
-
-    def replace_port(self, name: str, network: str = "", mac: str = "", keep: bool = False) -> Node:
-        """Give a VM's NIC a new Neutron port, on `network` and with `mac` where they are named.
-
-        That is what a VM finds that was made anew: its disks (/var/lib) and pods stay here. The
-        old port is deleted, or with `keep` left as Nova leaves one that a user made: unbound.
-        """
-        with self._locked():
-            facts = self.facts
-            old = facts["nodes"][name]
-            self._machine(name).unplug()
-            calls = self.connection().network
-            if keep:
-                calls.update_port(
-                    old["port_id"], name="", device_id="", device_owner="", binding_host_id=""
-                )
-            else:
-                calls.delete_port(old["port_id"])
-            more = {"mac_address": mac} if mac else {}
-            facts["nodes"][name] = self._new_vm(name, network or old["network"], facts, **more)
-            self._write(facts)
-            return self._ensure_node(name)
 
     def stop_neutron(self) -> None:
         """End the API: connections are refused from then on."""
@@ -270,51 +167,3 @@ class Lab:
             self.switch.start()
         # It needs OVN only, and time: nobody asks it before there are nodes.
         self.metadata.start()
-
-    def _ensure_node(self, name: str, network: str = "tenant", kind: Kind = "vm") -> Node:
-        if not re.fullmatch(r"[a-z][a-z0-9]{0,10}", name) or name in ("fabric", "internet"):
-            hint = "Use up to 11 lower-case letters and digits, a letter first."
-            raise LabError(f"{name!r} can't be a node's name", hint)
-        facts = self.facts
-        if name not in facts["nodes"]:
-            made = (
-                bare_facts(facts["nodes"]) if kind == "bare" else self._new_vm(name, network, facts)
-            )
-            facts["nodes"][name] = made
-            self._write(facts)
-        machine = self._machine(name)
-        machine.ensure(self.software.cni)
-        machine.install_product()
-        if machine.node.facts["kind"] == "vm":
-            hint = f"See {self.places.logs / 'ovn-controller.log'} and neutron.log beside it."
-            vm_port.wait_active(self.connection(), machine.node.port_id, hint)
-        return machine.node
-
-    def _machine(self, name: str) -> Machine:
-        return Machine(self.places, self.switch, name, self.node(name).facts)
-
-    def _new_vm(
-        self, name: str, network: str, facts: dict[str, Any], **attributes: Any
-    ) -> dict[str, Any]:
-        return vm_port.create(
-            self.connection(),
-            name,
-            network,
-            device_id=f"{self.places.name}-{name}",
-            binding_host_id=self.switch.chassis,
-            security_group_ids=[facts["security_group_id"]],
-            **attributes,
-        )
-
-    def _change(self, **changes: Any) -> None:
-        self._write({**self.facts, **changes})
-
-    def _write(self, changed: dict[str, Any]) -> None:
-        write_facts(self.places.facts, changed)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One change at a time."""
-        waiting = f"waiting for another command on lab {self.places.name} ..."
-        with locked(self.places.lock, lambda: Progress().note(waiting)):
-            yield

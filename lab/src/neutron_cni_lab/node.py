@@ -47,6 +47,11 @@ class Node:
         return live_pid(self._places.node(self.name) / "pid", self._places.folder)
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether it is down because `Lab.stop_node` was told to."""
+        return bool(self.facts.get("stopped"))
+
+    @property
     def home(self) -> str:
         """Root's home on the node; not /root, which is the host's, with its clouds.yaml."""
         return "/" if self.facts["kind"] == "internet" else "/var/lib/root"
@@ -119,6 +124,9 @@ class Node:
             return ["nsenter", f"--net=/run/netns/{self.namespace}", "--"]
         pid = self.pid
         if pid is None:
+            if self.is_stopped:
+                hint = f"`neutron-cni lab node start {self.name}` starts it."
+                raise LabError(f"node {self.name} is stopped", hint)
             raise LabError(f"node {self.name} is down", "`neutron-cni lab up` repairs it.")
         return ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--"]
 

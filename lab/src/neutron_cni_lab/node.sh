@@ -29,6 +29,10 @@ mount --rbind /sys/fs/cgroup "$folder/cgroup"
 mount -t sysfs sysfs /sys
 mount --move "$folder/cgroup" /sys/fs/cgroup
 
+# The kernel has one boot id for all; a node that was started anew has one of its own.
+cat /proc/sys/kernel/random/uuid >"$folder/boot_id"
+mount --bind "$folder/boot_id" /proc/sys/kernel/random/boot_id
+
 # /run is lost when the node "reboots" (its holder dies), /var/lib is not.
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock /run/netns

@@ -133,11 +133,11 @@ def all_of(folder: Path, namespaces: Iterable[int] = (), within: Path | None = N
         if not entry.name.isdigit():
             continue
         pid = int(entry.name)
-        parents[pid] = _parent(pid)
+        parents[pid] = parent(pid)
         marked = within is None and is_ours(pid, folder)
         if marked or _net_inode(pid) in inodes or mounted in _read(f"/proc/{pid}/mountinfo"):
             found.add(pid)
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+    while more := {pid for pid, above in parents.items() if above in found} - found:
         found |= more
     return found - {os.getpid()}
 
@@ -151,6 +151,17 @@ def running(folder: Path, command: str) -> set[int]:
     return {pid for pid in ours if command.encode() in _read(f"/proc/{pid}/cmdline")}
 
 
+def marked(folder: Path, setting: str) -> set[int]:
+    """The live processes of the lab in `folder` that were started with `setting` (NAME=VALUE)."""
+    wanted = setting.encode()
+    pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return {
+        pid
+        for pid in pids
+        if wanted in _read(f"/proc/{pid}/environ").split(b"\0") and is_ours(pid, folder)
+    }
+
+
 def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
@@ -158,7 +169,8 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def _parent(pid: int) -> int | None:
+def parent(pid: int) -> int | None:
+    """The process that process `pid` is a child of."""
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return int(fields[1]) if len(fields) > 1 else None
 

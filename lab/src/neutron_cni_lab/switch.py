@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from neutron_cni_lab import namespaces
+from neutron_cni_lab import daemons, namespaces
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import end, live_pid, run, running, wait_until
 
@@ -67,13 +67,17 @@ class Switch:
         """The process id of one of `parts`, None when it is down."""
         return live_pid(self._file(part, "pid"), self._places.folder)
 
+    def come_backs(self, part: str) -> daemons.ComeBacks:
+        """How often one of `parts` crashed and was started again by its monitor, and when last."""
+        return daemons.come_backs(self._log(part))
+
     def start(self) -> None:
-        """Have every daemon, both bridges and the internet host up. Harmless twice."""
+        """Have every daemon with its monitor up, the bridges, the internet host. Harmless twice."""
         fresh = namespaces.inode(self.namespace) is None
         namespaces.ensure(self._places, self.namespace)
         namespaces.ensure(self._places, self.internet)
         if fresh:  # daemons that outlived their namespace serve one that nobody can reach
-            end(pid for part in self.parts if (pid := self.pid(part)) is not None)
+            end(pid for part in self.parts for pid in self._processes(part))
         self._places.switch.mkdir(parents=True, exist_ok=True)
         for part in _SCHEMAS:
             self._start_database(part)
@@ -143,6 +147,14 @@ class Switch:
     def _file(self, part: str, ending: str) -> Path:
         return self._places.switch / f"{part}.{ending}"
 
+    def _log(self, part: str) -> Path:
+        return self._places.logs / f"{part}.log"
+
+    def _processes(self, part: str) -> set[int]:
+        """The daemon and its monitor; one that was started by an earlier version has none."""
+        by_command = running(self._places.folder, f"--pidfile={self._file(part, 'pid')}")
+        return daemons.processes(self._places.folder, part) | by_command
+
     def _remote(self, database: str) -> str:
         return f"unix:{self._file(database, 'sock')}"
 
@@ -157,20 +169,18 @@ class Switch:
         self._start(part, ["ovsdb-server", database, remote])
 
     def _start(self, part: str, command: Sequence[str | Path]) -> None:
-        if self.pid(part) is not None:
+        pid = self.pid(part)
+        if pid is not None and daemons.is_watched(pid, self._places.folder, part):
             return
-        end(running(self._places.folder, f"--pidfile={self._file(part, 'pid')}"))
+        end(self._processes(part))
         self._file(part, "pid").unlink(missing_ok=True)
-        log = self._places.logs / f"{part}.log"
+        log = self._log(part)
         log.parent.mkdir(parents=True, exist_ok=True)
-        options = ["--detach", "--no-chdir", f"--pidfile={self._file(part, 'pid')}"]
-        options += [f"--log-file={log}", "--verbose=console:off", "--verbose=syslog:off"]
-        # --detach returns when the daemon is ready to serve (ovs-vswitchd(8)).
-        run(
-            namespaces.inside(self.namespace, [*command, *options]),
-            env=self._environment,
-            timeout=30,
-        )
+        files = [f"--pidfile={self._file(part, 'pid')}", f"--log-file={log}"]
+        # No core files: they would be written to the host's /.
+        words = ["prlimit", "--core=0", *command, *daemons.OPTIONS, *files]
+        environment = {**self._environment, daemons.PART: part}
+        run(namespaces.inside(self.namespace, words), env=environment)
 
     def _configure(self) -> None:
         ids = {

@@ -1,0 +1,147 @@
+"""A lab's nodes: made, stopped, started, removed, and given other ports."""
+
+import re
+from typing import Any, Literal
+
+from neutron_cni_lab import vm_port
+from neutron_cni_lab.errors import LabError
+from neutron_cni_lab.machine import Machine, bare_facts
+from neutron_cni_lab.node import Node
+from neutron_cni_lab.parts import Parts
+from neutron_cni_lab.switch import EXTERNAL_PREFIX, FAR_ADDRESS
+from neutron_cni_lab.switch import INTERNET_ADDRESS as EXTERNAL_GATEWAY
+
+Kind = Literal["vm", "bare"]
+
+
+class Nodes(Parts):
+    """The nodes of a lab, by name; its processes and databases are `Lab`'s matter."""
+
+    def node(self, name: str) -> Node:
+        """The node called `name`; ``internet`` is the host behind the external network."""
+        nodes = self.facts.get("nodes", {})
+        if name == "internet":
+            addresses = [f"{EXTERNAL_GATEWAY}/{EXTERNAL_PREFIX}", f"{FAR_ADDRESS}/32"]
+            return Node(self.places, name, {"kind": "internet", "addresses": addresses})
+        if name not in nodes:
+            known = ", ".join(sorted(nodes)) or "none"
+            raise LabError(f"there is no node {name!r}", f"Nodes of this lab: {known}.")
+        return Node(self.places, name, nodes[name])
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes."""
+        return [self.node(name) for name in self.facts.get("nodes", {})]
+
+    def add_node(self, name: str, network: str = "tenant", kind: Kind = "vm") -> Node:
+        """Make a node: a VM with a port on `network`, or a bare one on the external network."""
+        with self._locked():
+            known = self.facts["nodes"].get(name)
+            wanted = (kind, "external" if kind == "bare" else network)
+            if known and (known["kind"], known["network"]) != wanted:
+                raise LabError(
+                    f"there is a node {name!r}, a {known['kind']} on network {known['network']}",
+                    f"Take another name, or `neutron-cni lab node rm {name}` first.",
+                )
+            return self._ensure_node(name, network, kind)
+
+    def remove_node(self, name: str) -> None:
+        """Remove a node and its port; whatever pods it has go with it."""
+        with self._locked():
+            facts = self.facts
+            if name not in facts["nodes"]:
+                return
+            self._machine(name).remove()
+            known = facts["nodes"].pop(name)
+            if "port_id" in known:
+                self.connection().network.delete_port(known["port_id"])
+            self._write(facts)
+
+    def reboot_node(self, name: str) -> Node:
+        """Power-cycle a node: pods, devices and /run are gone, /var/lib and /etc are kept."""
+        with self._locked():
+            self._machine_of_node(name).stop()
+            return self._ensure_node(name)
+
+    def stop_node(self, name: str) -> None:
+        """Switch a node off until `start_node`; its port, /var/lib and /etc are kept."""
+        with self._locked():
+            self._machine_of_node(name).stop()
+            self._note_stopped(name, True)
+
+    def start_node(self, name: str) -> Node:
+        """Switch a node on that was stopped or has died; one that runs is left alone."""
+        with self._locked():
+            self._machine_of_node(name)
+            return self._ensure_node(name)
+
+    def replace_port(self, name: str, network: str = "", mac: str = "", keep: bool = False) -> Node:
+        """Give a VM's NIC a new Neutron port, on `network` and with `mac` where they are named.
+
+        That is what a VM finds that was made anew: its disks (/var/lib) and pods stay here. The
+        old port is deleted, or with `keep` left as Nova leaves one that a user made: unbound.
+        """
+        with self._locked():
+            facts = self.facts
+            old = facts["nodes"][name]
+            self._machine(name).unplug()
+            calls = self.connection().network
+            if keep:
+                calls.update_port(
+                    old["port_id"], name="", device_id="", device_owner="", binding_host_id=""
+                )
+            else:
+                calls.delete_port(old["port_id"])
+            more = {"mac_address": mac} if mac else {}
+            facts["nodes"][name] = self._new_vm(name, network or old["network"], facts, **more)
+            self._write(facts)
+            return self._ensure_node(name)
+
+    def _ensure_node(self, name: str, network: str = "tenant", kind: Kind = "vm") -> Node:
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,10}", name) or name in ("fabric", "internet"):
+            hint = "Use up to 11 lower-case letters and digits, a letter first."
+            raise LabError(f"{name!r} can't be a node's name", hint)
+        facts = self.facts
+        if name not in facts["nodes"]:
+            made = (
+                bare_facts(facts["nodes"]) if kind == "bare" else self._new_vm(name, network, facts)
+            )
+            facts["nodes"][name] = made
+            self._write(facts)
+        self._note_stopped(name, False)
+        machine = self._machine(name)
+        machine.ensure(self.software.cni)
+        machine.install_product()
+        if machine.node.facts["kind"] == "vm":
+            hint = f"See {self.places.logs / 'ovn-controller.log'} and neutron.log beside it."
+            vm_port.wait_active(self.connection(), machine.node.port_id, hint)
+        return machine.node
+
+    def _machine_of_node(self, name: str) -> Machine:
+        """LabError for what is no node, the internet host included."""
+        if name == "internet":
+            raise LabError("`internet` is the host out there, and no node")
+        return self._machine(name)
+
+    def _note_stopped(self, name: str, stopped: bool) -> None:
+        facts = self.facts
+        if stopped != facts["nodes"][name].pop("stopped", False):
+            if stopped:
+                facts["nodes"][name]["stopped"] = True
+            self._write(facts)
+
+    def _machine(self, name: str) -> Machine:
+        return Machine(self.places, self.switch, name, self.node(name).facts)
+
+    def _new_vm(
+        self, name: str, network: str, facts: dict[str, Any], **attributes: Any
+    ) -> dict[str, Any]:
+        return vm_port.create(
+            self.connection(),
+            name,
+            network,
+            device_id=f"{self.places.name}-{name}",
+            binding_host_id=self.switch.chassis,
+            security_group_ids=[facts["security_group_id"]],
+            **attributes,
+        )

@@ -1,0 +1,60 @@
+"""What every command on a lab needs: its parts, what is written down of it, and its lock."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from neutron_cni_lab.database import Database
+from neutron_cni_lab.facts import locked, read_facts, write_facts
+from neutron_cni_lab.metadata import Metadata
+from neutron_cni_lab.neutron import Neutron
+from neutron_cni_lab.paths import Places, default_name, home
+from neutron_cni_lab.progress import Progress
+from neutron_cni_lab.software import Software
+from neutron_cni_lab.switch import Switch
+
+
+class Parts:
+    """The parts of the lab called `name`, up or not."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self.places = Places(home(), name or default_name())
+        self.software = Software(self.places.cache)
+        self.switch = Switch(self.places)
+        self.database = Database(self.places)
+        self.neutron = Neutron(self.places, self.software.neutron, self.switch)
+        self.metadata = Metadata(self.places, self.software.neutron, self.switch)
+        self._cloud: Any = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was made: ``api_port``, ``api_url`` (from the host), ``node_api_url``,
+        ``project_id``, ``networks`` and ``subnets`` (name to id), ``router_id``,
+        ``security_group_id``, ``far_address`` (the internet host), ``chassis``, ``nodes``."""
+        return read_facts(self.places.facts)
+
+    def connection(self) -> Any:
+        """An ``openstack.connection.Connection`` to the lab's Neutron, as its admin."""
+        if self._cloud is None:
+            import openstack  # 0.4 s, which `lab exec` must not pay
+
+            url = self.facts["api_url"]
+            self._cloud = openstack.connection.Connection(
+                auth_type="none", auth={"endpoint": url}, network_endpoint_override=url
+            )
+            # Neutron is on this machine: no $http_proxy leads there.
+            self._cloud.session.session.trust_env = False
+        return self._cloud
+
+    def _change(self, **changes: Any) -> None:
+        self._write({**self.facts, **changes})
+
+    def _write(self, changed: dict[str, Any]) -> None:
+        write_facts(self.places.facts, changed)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One change at a time."""
+        waiting = f"waiting for another command on lab {self.places.name} ..."
+        with locked(self.places.lock, lambda: Progress().note(waiting)):
+            yield
