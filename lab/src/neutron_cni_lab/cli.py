@@ -108,7 +108,7 @@ def status(name: Name = None) -> None:
     """Show parts, nodes and addresses; status 1 unless all is up.
 
     Daemons of Open vSwitch and OVN that crash are started again by themselves: how often, and when
-    last, is told. A node that was stopped by a command counts as well.
+    last, is told. A node that `node stop` has stopped is shown, and is no failure.
     """
     lab = _lab(name)
     facts = lab.facts
