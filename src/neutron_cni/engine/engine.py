@@ -2,10 +2,10 @@
 
 Source: CNI SPEC, section 2 ("CNI operations") and section 4 ("Plugin Delegation").
 
-The order of the steps guards against three races that no runtime can avoid when it dies. An ADD that
-it gave up goes on while it sends DEL: so DEL detaches twice, and ADD looks for its lease once more
-after attaching. An ADD whose answer was lost is sent again: so ADD completes what is there. A DEL is
-sent again, or for what never was: so nothing that is missing is an error.
+The order of the steps guards against three races that no runtime can avoid when it dies. An ADD
+that it gave up goes on while it sends DEL: so DEL detaches twice, and ADD looks for its lease
+once more after attaching. An ADD whose answer was lost is sent again: so ADD completes what is
+there. A DEL is sent again, or for what never was: so nothing that is missing is an error.
 """
 
 from __future__ import annotations
