@@ -113,9 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(0)
         version = {"id": "v3.14", "status": "stable", "links": [self._self_link()]}
         path = self.path.rstrip("/")
-        self._send(
-            200, {"version": version} if path == "/v3" else {"versions": {"values": [version]}}
-        )
+        if path == "/v3":
+            self._send(200, {"version": version})
+        else:
+            self._send(300, {"versions": {"values": [version]}})
 
     def do_POST(self) -> None:
         """Log in."""

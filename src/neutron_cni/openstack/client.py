@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -127,7 +128,7 @@ class Client:
 
     def _decoded(self, response: Any, doing: str) -> Any:
         is_json, body = decoded(response.content)
-        if not is_json:
+        if not is_json or not 200 <= response.status_code < 300:
             what = f"{response.status_code} and {in_words(response.content, quoting=True)}"
             raise Busy(foreign(doing, what))
         return body
@@ -193,12 +194,16 @@ class Client:
 
     def _login(self, ask: Callable[[], T], doing: str) -> T:
         """What keystoneauth knows from logging in, which it does when it has to."""
-        before = self._wire.answers
+        self._wire.logging_in = True
         try:
             return ask()
         except Exception as error:  # some plugins raise a bare Exception for what they miss
-            answered = self._wire.answers > before
+            with suppress(Exception):  # or it would try an odd token again, without asking
+                self._session.invalidate()
+            answered = self._wire.answers > 0
             raise login_failure(self._cloud, doing, error, answered) from error
+        finally:
+            self._wire.logging_in = False
 
     def _unsendable(self, doing: str, error: Exception) -> Unauthorized:
         return Unauthorized(

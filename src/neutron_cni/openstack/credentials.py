@@ -89,6 +89,8 @@ def login_failure(
     so it is an answer that could not be used; else it is what clouds.yaml says.
     """
     if isinstance(error, Trouble):
+        if error.response is not None:
+            return _answered(cloud, doing, error.response)
         return _away(cloud, f"{doing}: Keystone is unreachable ({error})")
     refused = next((c for c in causes(error) if isinstance(c, ks_errors.HttpError)), None)
     if refused is not None and refused.response is not None:

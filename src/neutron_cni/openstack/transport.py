@@ -24,6 +24,7 @@ from keystoneauth1.session import TCPKeepAliveAdapter
 
 LARGEST_ANSWER = 64 << 20
 """Bytes. Ten thousand ports with two hundred addresses each are half of it."""
+_REDIRECTS = (301, 302, 303, 305, 307, 308)
 _CHUNK = 1 << 16
 _SECONDS = 30.0
 """For a request that nobody gave an end."""
@@ -35,13 +36,22 @@ class Trouble(Exception):
     No exception of requests: keystoneauth would take it for one of its own and go on guessing.
     """
 
-    def __init__(self, url: str, why: str, sent: bool, passing: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        why: str,
+        sent: bool,
+        passing: bool = True,
+        response: requests.Response | None = None,
+    ) -> None:
         super().__init__(f"{place(url)}: {why}" if place(url) else why)
         self.url = url
         self.sent = sent
         """Whether the request may have been carried out."""
         self.passing = passing
         """Whether asking again soon may help."""
+        self.response = response
+        """The answer, where there is one that keystoneauth must not see."""
 
 
 class Transport(requests.Session):
@@ -53,6 +63,8 @@ class Transport(requests.Session):
         """On the monotonic clock."""
         self.sent = False
         """Whether something of the latest request left this machine."""
+        self.logging_in = False
+        """Whether keystoneauth asks for itself, and of Keystone."""
         self.answers = 0
         wire = _Wire(self)
         for scheme in list(self.adapters):
@@ -99,6 +111,9 @@ class _Wire(TCPKeepAliveAdapter):  # type: ignore[misc]  # it comes without type
         response._content_consumed = True
         transport.answers += 1
         _refuse_redirect(response, url)
+        if response.status_code == 401 and transport.logging_in and request.method == "GET":
+            # keystoneauth would log in to ask again, but holds the lock of its login: for ever.
+            raise Trouble(url, "answered 401", sent=True, response=response)
         return response
 
 
@@ -117,7 +132,8 @@ def _limited(response: requests.Response, url: str) -> Iterator[bytes]:
 def _refuse_redirect(response: requests.Response, url: str) -> None:
     """Whoever we were sent to would get our token, or our password."""
     status = response.status_code
-    if 300 <= status < 400:
+    # Not 300: so Keystone answers when it is asked for its versions.
+    if status in _REDIRECTS:
         to = bare(response.headers.get("Location", ""))
         where = f"to {to}" if to else "to nowhere"
         why = f"answered {status}, a redirect {where}, and redirects are not followed"
