@@ -48,8 +48,10 @@ class Zygote:
         trace: TracebackType | None,
     ) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(PATIENCE)
+        self._process.stdout.close()
 
     def run(self, *jobs: Job) -> list[Outcome]:
         """All of them at the same time; returns when all have ended. AssertionError on defects."""

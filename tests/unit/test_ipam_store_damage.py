@@ -6,6 +6,7 @@ import random
 import shutil
 import sqlite3
 import time
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_wherever_it_is_cut_the_store_works_again(sound: Path, tmp_path: Path) -
 
 def test_damage_found_in_mid_use_is_out_of_the_way_for_the_next_call(folder: Path) -> None:
     """A row that is no lease any more: SQLite finds nothing wrong with it."""
-    with sqlite3.connect(folder / "store.db") as connection:
+    with closing(sqlite3.connect(folder / "store.db")) as connection, connection:
         connection.execute("UPDATE lease SET config = '{' WHERE id = 7")
     with Store(str(folder)) as store, pytest.raises(CniError) as caught:
         store.all()
@@ -146,7 +147,11 @@ def test_damage_found_in_mid_use_is_out_of_the_way_for_the_next_call(folder: Pat
 
 def test_a_sound_store_is_never_set_aside(folder: Path) -> None:
     """A lock that does not come free is an error of another kind."""
-    with sqlite3.connect(folder / "store.db") as connection, pytest.MonkeyPatch.context() as patch:
+    with (
+        closing(sqlite3.connect(folder / "store.db")) as connection,
+        connection,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr("neutron_cni.store.schema.BUSY_SECONDS", 0.05)
         connection.execute("BEGIN IMMEDIATE")
         with Store(str(folder)) as store, pytest.raises(CniError) as caught:
@@ -158,7 +163,7 @@ def test_a_sound_store_is_never_set_aside(folder: Path) -> None:
 
 
 def test_a_store_of_a_newer_version_is_refused_and_not_touched(folder: Path) -> None:
-    with sqlite3.connect(folder / "store.db") as connection:
+    with closing(sqlite3.connect(folder / "store.db")) as connection, connection:
         connection.execute("PRAGMA user_version = 7")
         connection.execute(f"PRAGMA application_id = {0x6E634E00 + 7}")
     with pytest.raises(CniError, match="newer neutron-cni"):
