@@ -20,6 +20,7 @@ from neutron_cni.cli import gc as gc_command
 from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import node, pauses, settling, sweeper
 from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.netlink import undo
 from neutron_cni.store import store as store_module
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -94,6 +95,7 @@ def arrange(job: Job) -> None:
     replace(node, "namespace_with", Namespaces(Path(job.namespaces)).with_address)
     replace(store_module, "BOOT_ID", Path(job.boot_id))
     replace(sweeper, "start_sweeper", _nobody)
+    replace(undo, "remove_stale_proxies", list)
     # What is chosen at random is the same when a job is run again.
     random.seed(job.seed)
     replace(settling, "Random", lambda: random.Random(job.seed))

@@ -181,7 +181,7 @@ def test_version_imports_nothing_that_is_slow(bin_dir: Path) -> None:
 
 
 def test_an_error_is_all_that_standard_output_has(bin_dir: Path) -> None:
-    done = execute(bin_dir / "veth-route", environment(CNI_NETNS="/gone"), stdin())
+    done = execute(bin_dir / "veth-route", environment(CNI_IFNAME="a/b"), stdin())
     assert done.returncode == 1
     assert json.loads(done.stdout)["code"] == 4
     assert done.stderr == b""
@@ -263,7 +263,7 @@ def test_a_descriptor_that_the_caller_closed_is_taken_by_nothing_else(
     )
     done = subprocess.run(
         ["/bin/sh", "-c", f'exec "$0" {redirections}', str(bin_dir / "veth-route")],
-        env=environment(CNI_NETNS="/nonexistent"),
+        env=environment(CNI_IFNAME="a/b"),
         input=stdin(ipam={"stateDir": str(state)}),
         capture_output=True,
         check=False,
