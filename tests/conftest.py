@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from tests import unavailable
-from tests.schedule import BusyCores
+from tests.schedule import BusyCores, Stopwatch
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Markers."""
+    """Markers, and the durations that order the next run's work."""
     config.addinivalue_line("markers", "needs(thing): see tests/unavailable.py")
+    if not hasattr(config, "workerinput"):  # which pytest-xdist gives to its workers
+        config.pluginmanager.register(Stopwatch(config))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

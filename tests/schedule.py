@@ -3,17 +3,28 @@
 The unit of work is a file, so that what its fixtures made serves all of its tests. The first
 workers have a lab each and take what needs one; the others take the rest, which is mostly
 computing, and fills the time that a lab's tests wait. Long ones go first, or the run would end with
-one worker busy and the others idle.
+one worker busy and the others idle: how long each test took the last time is in pytest's cache.
+Where it is not, as in a fresh clone, `tests/durations.json` says it for whole units. Nobody keeps
+that file by hand: `.venv/bin/python -m tests.schedule` writes it from the cache.
 """
 
 from __future__ import annotations
 
-import os
+import json
+from collections.abc import Iterable, Mapping
+from os import environ
+from pathlib import Path
 from typing import Any
 
+import pytest
 from xdist.scheduler import LoadFileScheduling
 
-LABS = int(os.environ.get("NEUTRON_CNI_TEST_LABS", "0"))
+ROOT = Path(__file__).parents[1]
+USUAL = ROOT / "tests" / "durations.json"
+KEY = "neutron-cni/durations"
+"""Where pytest's cache has the seconds of each test."""
+
+LABS = int(environ.get("NEUTRON_CNI_TEST_LABS", "0"))
 """How many workers have a lab."""
 
 NEEDS_LAB = "tests/openstack/"
@@ -27,32 +38,18 @@ ALONE = (
 )
 """Files whose tests take long and share nothing: each test is a unit."""
 
-LONG = {
-    OWN_LAB: 150,
-    "tests/openstack/test_contract_real.py": 75,
-    "tests/openstack/test_modes_options.py": 70,
-    "tests/openstack/test_modes_leases_and_gc.py": 65,
-    "tests/openstack/test_reliability_kills.py": 60,
-    "tests/openstack/test_reliability_faults.py": 50,
-    "tests/openstack/test_modes_main_plugins.py": 45,
-    "tests/openstack/test_status_check_gc.py": 40,
-    "tests/openstack/test_parallel.py": 30,
-    "tests/openstack/test_modes_address_pairs.py": 30,
-    "tests/openstack/test_bad_input.py": 10,
-    "tests/unit/test_ipam_faults.py": 50,
-    "tests/unit/test_ipam_quarantine.py": 20,
-}
-"""About how many seconds some units take; of others, each test counts as one second."""
-
 
 class BusyCores(LoadFileScheduling):  # type: ignore[misc]
     """Work for two kinds of workers, the longest first."""
 
     collection: list[str] | None
 
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        self.durations = Durations(config.cache.get(KEY, {}) if config.cache else {})
+
     def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        return nodeid if file in ALONE else file
+        return unit(nodeid)
 
     def _reschedule(self, node: Any) -> None:
         """More work for a worker that has only one test left: it starts none but the last but one
@@ -82,7 +79,48 @@ class BusyCores(LoadFileScheduling):  # type: ignore[misc]
         )
 
     def _seconds(self, scope: str) -> float:
-        return LONG.get(scope, len(self.workqueue[scope]))
+        return self.durations.of(scope, self.workqueue[scope])
+
+
+class Durations:
+    """How many seconds things take: `known` by test, `usual` by unit."""
+
+    def __init__(
+        self, known: Mapping[str, float], usual: Mapping[str, float] | None = None
+    ) -> None:
+        self.known = known
+        self.usual = json.loads(USUAL.read_text()) if usual is None else usual
+
+    def of(self, scope: str, tests: Iterable[str]) -> float:
+        """The sum of its tests, of which one that nobody knows takes its share of what is usual."""
+        nodeids = list(tests)
+        share = self.usual.get(scope, len(nodeids)) / max(1, len(nodeids))
+        return sum(self.known.get(nodeid, share) for nodeid in nodeids)
+
+
+class Stopwatch:
+    """A pytest plugin that keeps how long each test took, for the next run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Of each phase of a test: setup, call and teardown."""
+        before = self.seconds.get(report.nodeid, 0)
+        self.seconds[report.nodeid] = before + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """What was not run this time stays as it was."""
+        if self.config.cache and self.seconds:
+            rounded = {nodeid: round(value, 2) for nodeid, value in self.seconds.items()}
+            self.config.cache.set(KEY, {**self.config.cache.get(KEY, {}), **rounded})
+
+
+def unit(nodeid: str) -> str:
+    """The unit of work that a test belongs to: its file, or itself."""
+    file = nodeid.partition("::")[0]
+    return nodeid if file in ALONE else file
 
 
 def has_lab(worker: str) -> bool:
@@ -93,3 +131,17 @@ def has_lab(worker: str) -> bool:
 def needs_lab(scope: str) -> bool:
     """Whether the unit needs its worker's lab."""
     return scope.startswith(NEEDS_LAB) and scope != OWN_LAB
+
+
+def usual(known: Mapping[str, float], root: Path) -> dict[str, int]:
+    """Seconds of each unit that takes five or more, of the files that are there."""
+    seconds: dict[str, float] = {}
+    for nodeid, value in sorted(known.items()):
+        if (root / nodeid.partition("::")[0]).exists():
+            seconds[unit(nodeid)] = seconds.get(unit(nodeid), 0) + value
+    return {scope: round(value) for scope, value in seconds.items() if value >= 5}
+
+
+if __name__ == "__main__":
+    last = json.loads((ROOT / ".pytest_cache" / "v" / KEY).read_text())
+    USUAL.write_text(json.dumps(usual(last, ROOT), indent=2) + "\n")
