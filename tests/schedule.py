@@ -32,9 +32,9 @@ OWN_LAB = "tests/openstack/test_lab.py"
 """It brings up labs by itself, and takes them down: any worker can do that."""
 
 ALONE = (
-    "tests/unit/test_cni_mutations.py",
-    "tests/unit/test_ipam_kills.py",
-    "tests/unit/test_ipam_stateful.py",
+    "tests/unit/cni/test_mutations.py",
+    "tests/unit/ipam/test_kills.py",
+    "tests/unit/ipam/test_stateful.py",
 )
 """Files whose tests take long and share nothing: each test is a unit."""
 

@@ -1,6 +1,6 @@
 """Kill -9 of real plugin processes on a real Neutron: nothing leaks, nobody shares an address.
 
-The harness of tests/unit/test_ipam_kills.py has the many kills; these few show that a real cloud,
+The harness of tests/unit/ipam/test_kills.py has the many kills; these few show that a real cloud,
 with the sweeper at work beside, is no different. Half of the containers are `veth-route`'s, whose
 kernel state must go and stay with the address. `NEUTRON_CNI_REAL_KILLS`: how many in all.
 """

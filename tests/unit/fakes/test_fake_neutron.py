@@ -21,7 +21,7 @@ from tests.fakes.cloud import DEFAULT_PROJECT
 from tests.fakes.faults import Drop
 from tests.fakes.neutron import FIXED_IPS_CHANGED
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

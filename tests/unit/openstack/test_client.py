@@ -29,7 +29,7 @@ from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.faults import FOREVER, Drop
 from tests.fakes.raw import RawServer, make_certificate
-from tests.unit.openstack_doubles import Waits, client_of, get, put
+from tests.support.openstack_doubles import Waits, client_of, get, put
 
 BUSY = [429, 500, 502, 503, 504]
 MAYBE_DONE = [500, 502, 503, 504]

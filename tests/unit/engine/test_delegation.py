@@ -11,7 +11,7 @@ from neutron_cni.cni.request import parse
 from neutron_cni.plugins import RECIPES
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.result import Result
-from tests.unit.cni_doubles import World, environment, stdin
+from tests.support.cni_doubles import World, environment, stdin
 
 SCRIPT = """#!/bin/sh
 cd {folder}

@@ -33,7 +33,10 @@ def test_a_new_test_adds_its_share_to_what_was_measured() -> None:
 def test_files_whose_tests_are_units_of_their_own_exist() -> None:
     assert [file for file in ALONE if not (ROOT / file).exists()] == []
     assert unit(f"{ALONE[0]}::test") == f"{ALONE[0]}::test"
-    assert unit("tests/unit/test_engine.py::test[a::b]") == "tests/unit/test_engine.py"
+    one = "tests/unit/engine/test_engine.py"
+    assert unit(f"{one}::test[a::b]") == one
+        unit("tests/unit/engine/test_engine.py::test[a::b]") == "tests/unit/engine/test_engine.py"
+    )
 
 
 def test_the_tests_of_the_lab_itself_need_no_worker_with_a_lab() -> None:
@@ -53,7 +56,7 @@ def test_usual_durations_are_those_of_the_last_run(tmp_path: Path) -> None:
 def test_a_run_keeps_the_durations_of_tests_that_it_left_out(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_one(): pass\ndef test_two(): pass\n")
     for chosen in ("test_it.py", "test_it.py::test_two"):
-        command = ["-q", "-p", "tests.unit.test_schedule", f"--rootdir={tmp_path}", chosen]
+        command = ["-q", "-p", "tests.unit.runner.test_schedule", f"--rootdir={tmp_path}", chosen]
         subprocess.run(
             [sys.executable, "-m", "pytest", *command],
             cwd=tmp_path,

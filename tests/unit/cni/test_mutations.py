@@ -20,7 +20,7 @@ from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.hosts import trace
 from neutron_cni.hosts.call import Answer, run
 from neutron_cni.plugins import RECIPES
-from tests.unit.cni_doubles import ENVIRONMENT, World, environment, stdin
+from tests.support.cni_doubles import ENVIRONMENT, World, environment, stdin
 
 CALLS = int(os.environ.get("NEUTRON_CNI_MUTATIONS", "2000"))
 COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")

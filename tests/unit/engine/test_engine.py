@@ -13,7 +13,7 @@ from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
-from tests.unit.cni_doubles import LEASE, FakeDataPlane, World, environment, stdin
+from tests.support.cni_doubles import LEASE, FakeDataPlane, World, environment, stdin
 
 KEEP = "cni.dev/valid-attachments"
 NONE_VALID: dict[str, Any] = {KEEP: []}

@@ -6,7 +6,7 @@ import pytest
 
 from neutron_cni.cni.environment import Command, parse_environment, require_known_arguments
 from neutron_cni.values.errors import CniError, Code
-from tests.unit.cni_doubles import environment
+from tests.support.cni_doubles import environment
 
 
 def refused(**changes: str) -> CniError:

@@ -15,7 +15,7 @@ import pytest
 from tests.runner import checkout, coverage, source
 from tests.runner.parts import COUNTS, PARTS, Refused, choose, counts, workers
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 KEEPER = """
 import sys

@@ -17,7 +17,7 @@ from neutron_cni.values.deadline import Deadline
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.cloud import DEFAULT_PROJECT
 from tests.fakes.faults import FOREVER, Drop
-from tests.unit.openstack_doubles import Waits
+from tests.support.openstack_doubles import Waits
 
 
 @pytest.fixture

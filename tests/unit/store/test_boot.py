@@ -11,7 +11,7 @@ import pytest
 
 from neutron_cni.store import State, Store, machine
 from neutron_cni.store import store as store_module
-from tests.unit.test_ipam_store import hold, wish
+from tests.unit.store.test_store import hold, wish
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from neutron_cni import __version__
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("distribution", ["neutron-cni", "neutron-cni-lab"])

@@ -14,7 +14,7 @@ import pytest
 
 from neutron_cni.store import Record, State, Store, schema
 from neutron_cni.values.errors import CniError, Code
-from tests.unit.test_ipam_store import hold, wish
+from tests.unit.store.test_store import hold, wish
 
 SECOND = "ALTER TABLE lease ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue';"
 THIRD = "CREATE TABLE shade (name TEXT PRIMARY KEY); INSERT INTO shade VALUES ('dark');"

@@ -14,7 +14,7 @@ from neutron_cni.plugins import RECIPES, Kind
 from neutron_cni.plugins.contract import Page
 from neutron_cni.values.ipam_config import Mode
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES = {page.PART: page for recipe in RECIPES.values() for page in recipe.pages()}
 FUNCTIONS = ("asks", "plan", "leftovers", "result")
 

@@ -17,7 +17,7 @@ from neutron_cni.store import PortAddress, Record, State, Wish
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES: tuple[ModePage, ...] = (address_pairs, fixed_ips, port)
 """For the type checker, which compares each with the contract."""
 

@@ -23,7 +23,7 @@ from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
 from tests.fakes import FakeKeystone, FakeNeutron, Fault
 from tests.fakes.keystone import SECRET
-from tests.unit.openstack_doubles import PASSWORD, Waits, clouds_yaml, get, put
+from tests.support.openstack_doubles import PASSWORD, Waits, clouds_yaml, get, put
 
 GOOD = f"""clouds:
   c:

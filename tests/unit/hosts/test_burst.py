@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cni_doubles import environment, stdin
+from tests.support.cni_doubles import environment, stdin
 
 PATIENCE = 120.0
 """Seconds after which what a test waits for does not come."""
@@ -24,7 +24,7 @@ import os, sys, time
 sys.path[:0] = {path!r}
 from neutron_cni.hosts import call, client, server
 from neutron_cni.launcher import main
-from tests.unit.cni_doubles import World, FakeIpam
+from tests.support.cni_doubles import World, FakeIpam
 
 class Slow(FakeIpam):
     def acquire(self, request):

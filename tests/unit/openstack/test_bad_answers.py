@@ -24,7 +24,7 @@ from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.faults import FOREVER
 from tests.fakes.raw import RawServer
-from tests.unit.openstack_doubles import Waits, no_auth
+from tests.support.openstack_doubles import Waits, no_auth
 
 ID = "00000000-0000-4000-8000-000000000001"
 NET = "00000000-0000-4000-8000-000000000002"

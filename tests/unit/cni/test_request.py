@@ -12,7 +12,7 @@ from neutron_cni.plugins.veth_route import Config
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import Mode
-from tests.unit.cni_doubles import environment, stdin
+from tests.support.cni_doubles import environment, stdin
 
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 PREVIOUS = {"ips": [{"address": "10.10.0.19/20"}]}

@@ -24,7 +24,7 @@ from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeKeystone, FakeNeutron
 from tests.fakes.keystone import SECRET
 from tests.fakes.raw import RawServer
-from tests.unit.openstack_doubles import Waits, clouds_yaml, get, put
+from tests.support.openstack_doubles import Waits, clouds_yaml, get, put
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "application credential": {

@@ -18,7 +18,7 @@ from neutron_cni.cli import node_files
 from neutron_cni.hosts.call import Answer, Terminated, run
 from neutron_cni.hosts.wire import INPUT_LIMIT
 from neutron_cni.values.errors import CniError, Code
-from tests.unit.cni_doubles import World, environment, stdin
+from tests.support.cni_doubles import World, environment, stdin
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_runtime_that_gives_up_gets_an_answer(bin_dir: Path, tmp_path: Path) -
     code = (
         f"import sys; sys.path[:0] = {[str(Path.cwd()), *sys.path]!r}\n"
         "from neutron_cni.hosts import call\n"
-        "from tests.unit.cni_doubles import World\n"
+        "from tests.support.cni_doubles import World\n"
         "call.local_engine = lambda note: World().engine\n"
         "call.serve('veth-route', open(0, 'rb').read(), None)"
     )

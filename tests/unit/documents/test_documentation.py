@@ -21,7 +21,7 @@ from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.plugins import RECIPES
 from neutron_cni.values.ipam_config import IpamConfig
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CONFLIST = re.compile(r"^```json conflist\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
