@@ -46,7 +46,8 @@ class BusyCores(LoadFileScheduling):  # type: ignore[misc]
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
         super().__init__(config, log)
-        self.durations = Durations(config.cache.get(KEY, {}) if config.cache else {})
+        cache = cache_of(config)
+        self.durations = Durations(cache.get(KEY, {}) if cache else {})
 
     def _split_scope(self, nodeid: str) -> str:
         return unit(nodeid)
@@ -112,9 +113,15 @@ class Stopwatch:
 
     def pytest_sessionfinish(self) -> None:
         """What was not run this time stays as it was."""
-        if self.config.cache and self.seconds:
+        cache = cache_of(self.config)
+        if cache and self.seconds:
             rounded = {nodeid: round(value, 2) for nodeid, value in self.seconds.items()}
-            self.config.cache.set(KEY, {**self.config.cache.get(KEY, {}), **rounded})
+            cache.set(KEY, {**cache.get(KEY, {}), **rounded})
+
+
+def cache_of(config: pytest.Config) -> pytest.Cache | None:
+    """pytest's cache; None where it is switched off (`-p no:cacheprovider`)."""
+    return getattr(config, "cache", None)
 
 
 def unit(nodeid: str) -> str:

@@ -35,8 +35,6 @@ def test_files_whose_tests_are_units_of_their_own_exist() -> None:
     assert unit(f"{ALONE[0]}::test") == f"{ALONE[0]}::test"
     one = "tests/unit/engine/test_engine.py"
     assert unit(f"{one}::test[a::b]") == one
-        unit("tests/unit/engine/test_engine.py::test[a::b]") == "tests/unit/engine/test_engine.py"
-    )
 
 
 def test_the_tests_of_the_lab_itself_need_no_worker_with_a_lab() -> None:
