@@ -10,6 +10,7 @@ from pathlib import Path
 from neutron_cni.cni.document import decode
 from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR
+from neutron_cni.values.scrub import scrub
 
 LOG_LIMIT = 4 << 20
 """Bytes after which the log is renamed to plugin.log.1: a runtime may retry for weeks."""
@@ -20,7 +21,7 @@ def record(error: Exception, stdin: bytes, notes: list[str]) -> tuple[str, str]:
 
     If that file can't be written, the trace goes to `notes` (standard error).
     """
-    trace = "".join(traceback.format_exception(error))
+    trace = scrub("".join(traceback.format_exception(error)))
     log = Path(_state_dir(stdin), "plugin.log")
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     try:
@@ -29,7 +30,7 @@ def record(error: Exception, stdin: bytes, notes: list[str]) -> tuple[str, str]:
     except OSError:
         notes.append(trace)
         where = "standard error"
-    last = traceback.format_exception_only(error)[-1].strip()
+    last = scrub(traceback.format_exception_only(error)[-1].strip())
     return f"unexpected error: {last[:300]}", f"a defect of neutron-cni; its trace is in {where}"
 
 
