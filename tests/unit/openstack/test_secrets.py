@@ -20,7 +20,7 @@ import yaml
 from neutron_cni.hosts.trace import record
 from tests.fakes import FakeKeystone, FakeNeutron
 from tests.fakes.raw import RawServer, make_certificate
-from tests.unit.openstack_doubles import clouds_yaml
+from tests.support.openstack_doubles import clouds_yaml
 
 CANARY = "cAnArY"
 """In every secret, and between the characters at which a URL may be cut."""
