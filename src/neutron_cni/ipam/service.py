@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from _thread import allocate_lock
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from uuid import uuid4
@@ -20,7 +21,7 @@ from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.pauses import Pauses
 from neutron_cni.store import Record, State, Store, Wish
-from neutron_cni.store.record import owner_of_call
+from neutron_cni.store.record import process_identity
 from neutron_cni.store.sandbox import inode_of, is_gone
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -46,16 +47,17 @@ class NeutronIpam:
     def acquire(self, request: IpamRequest) -> Lease:
         """See `Ipam.acquire`."""
         with Store(request.config.state_dir) as store:
-            wish = _wish(request)
-            record = store.want(wish)
+            call = object()
+            record = _want(store, _wish(request), call)
             try:
                 if record.state is State.HELD and record.lease is not None:
                     return record.lease
                 return _served(store, record, request, self._pauses())
             except BaseException:
-                _give_up(store, record.id, wish.owner)
+                _give_up(store, record, call)
                 raise
             finally:
+                _forget_call(record, call)
                 # Also after success: whoever should have done it may have been killed.
                 with suppress(CniError):
                     if store.due(time.time()):
@@ -128,7 +130,7 @@ def _wish(request: IpamRequest) -> Record:
         anchor=MODES[request.config.mode].anchor(request.config, token),
         state=State.WANTED,
         wish=Wish(request.requested),
-        owner=owner_of_call(os.getpid()),
+        owner=process_identity(os.getpid()),
         netns_inode=inode_of(request.attachment.netns),
         created=now,
         changed=now,
@@ -184,9 +186,31 @@ def _outcome(record: Record | None) -> Lease | None:
     return record.lease if record.state is State.HELD else None
 
 
-def _give_up(store: Store, record_id: int, owner: str) -> None:
-    """Release the lease of an ADD that fails: no pod had the address, so it needs no quarantine.
+_LATEST_CALLS: dict[str, object] = {}
+"""By a lease's nonce the call of this process that asked for it last: the store's `owner` tells
+processes apart, but one process does several calls of a burst (`hosts.server`)."""
+_ONE_AT_A_TIME = allocate_lock()
+
+
+def _want(store: Store, wish: Record, call: object) -> Record:
+    """`Store.want`; from now on the lease is this call's to give up."""
+    with _ONE_AT_A_TIME:
+        record = store.want(wish)
+        _LATEST_CALLS[record.nonce] = call
+        return record
+
+
+def _give_up(store: Store, record: Record, call: object) -> None:
+    """ADD fails, or is being ended: no pod has the address, so it need not rest.
 
     Unless the runtime has asked again meanwhile: the lease is that other call's then.
     """
-    store.release(record_id, 0.0, owner=owner)
+    with _ONE_AT_A_TIME:
+        if _LATEST_CALLS.get(record.nonce) is call:
+            store.release(record.id, 0.0, owner=process_identity(os.getpid()))
+
+
+def _forget_call(record: Record, call: object) -> None:
+    with _ONE_AT_A_TIME:
+        if _LATEST_CALLS.get(record.nonce) is call:
+            del _LATEST_CALLS[record.nonce]

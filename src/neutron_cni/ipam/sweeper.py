@@ -52,17 +52,23 @@ def start_sweeper(state_dir: str) -> None:
 
 def main(state_dir: str) -> None:
     """Give back what is due, and wait for what becomes due, until nothing is left."""
-    while True:
+    trouble = 0.0
+    while Path(state_dir).is_dir():
         with _lock(state_dir) as lock:
             if not lock.try_acquire():
                 return
-            _sweep(state_dir)
-        # A DEL that came after our last look, and before the lock was free, started no sweeper.
-        with suppress(Exception), Store(state_dir) as store:
-            if not store.due(time.time()):
-                return
-        if not Path(state_dir).is_dir():
-            return
+            done = _sweep(state_dir)
+        if done:
+            trouble = 0.0
+            # A DEL that came after our last look, and before the lock was free, started no sweeper.
+            with suppress(Exception), Store(state_dir) as store:
+                if not store.due(time.time()):
+                    return
+        else:
+            # Without the lock, so that a sweeper of another version may take over: the store may
+            # be of a schema that this one can't read.
+            trouble = min(LAST_RETRY, max(FIRST_RETRY, 2 * trouble))
+            time.sleep(trouble)
 
 
 def _lock(state_dir: str) -> FileLock:
@@ -83,27 +89,25 @@ class _Retry:
     tried: frozenset[int] = frozenset()
 
 
-def _sweep(state_dir: str) -> None:
+def _sweep(state_dir: str) -> bool:
+    """Rounds until nothing is left; False where one failed: a full disk, a store that can't be
+    opened. That may pass."""
     retries: dict[str, _Retry] = {}
-    trouble = 0.0
-    while Path(state_dir).is_dir():
-        try:
-            waits = _round(state_dir, retries)
-        except Exception as error:  # a full disk, a store that can't be opened: it may pass
-            trouble = min(LAST_RETRY, max(FIRST_RETRY, 2 * trouble))
-            with suppress(Exception), Store(state_dir) as store:
-                store.remember("sweep", _said(error))
-            time.sleep(trouble)
-            continue
-        if waits is None:
-            return
-        trouble = 0.0
-        if waits:
-            time.sleep(min(LONGEST_SLEEP, max(0.05, min(waits))))
+    try:
+        while (waits := _round(state_dir, retries)) is not None:
+            if waits:
+                time.sleep(min(LONGEST_SLEEP, max(0.05, min(waits))))
+    except Exception as error:
+        with suppress(Exception), Store(state_dir) as store:
+            store.remember("sweep", _said(error))
+        return False
+    return True
 
 
 def _round(state_dir: str, retries: dict[str, _Retry]) -> list[float] | None:
     """Settle what is ready; the seconds until more is, None when nothing is left."""
+    if not Path(state_dir).is_dir():
+        return None
     with Store(state_dir) as store:
         now = time.time()
         if not store.due(now):

@@ -17,7 +17,6 @@ from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
@@ -86,8 +85,8 @@ class Record:
     """One lease. `anchor` names the queue (and lock) it is served in; times are Unix seconds.
 
     `nonce` is unique to this lease, also among leases of the same attachment: what it makes in
-    Neutron carries it. `owner` is the call that waits ("pid:start:call", in older rows
-    "pid:start"), empty where none does.
+    Neutron carries it. `owner` is the process whose call waits ("pid:start"), empty where none
+    does.
     """
 
     network: str
@@ -112,8 +111,7 @@ class Record:
     @property
     def owner_alive(self) -> bool:
         """Whether the process whose call waits is still there to take the answer."""
-        pid, _, rest = self.owner.partition(":")
-        return bool(pid) and process_identity(int(pid)) == f"{pid}:{rest.partition(':')[0]}"
+        return bool(self.owner) and self.owner == process_identity(int(self.owner.split(":")[0]))
 
     @property
     def abandoned_or_held(self) -> bool:
@@ -132,11 +130,6 @@ class Record:
     def __str__(self) -> str:
         who = str(self.pod) or self.attachment.container_id[:12] or f"token {self.token}"
         return f"{who} {self.attachment.ifname} on {self.network}"
-
-
-def owner_of_call(pid: int) -> str:
-    """The `owner` of one call in that process, which may be at work on others besides."""
-    return f"{process_identity(pid)}:{uuid4().hex[:8]}"
 
 
 def process_identity(pid: int) -> str:

@@ -195,7 +195,7 @@ class Store(Database):
     def release(self, record_id: int, quarantine: float, owner: str = "") -> None:
         """DEL: whatever the state of the lease, from now on the attachment has none.
 
-        With `owner` only if that call is the one that waits for it (`Record.owner`).
+        With `owner` only if that process is the one whose call waits (`Record.owner`).
         """
         now = time.time()
         with self._transaction():

@@ -160,7 +160,7 @@ def test_an_add_that_was_killed_on_the_old_port_leaves_nothing_there(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Store, "hold", lambda self, leases: (_ for _ in ()).throw(MemoryError))
-        patch.setattr(service, "_give_up", lambda store, record_id, owner: None)
+        patch.setattr(service, "_give_up", lambda store, record, call: None)
         with pytest.raises(MemoryError):
             vm.add("c1")
     first, vm.port_id = vm.port_id, scene.new_port()

@@ -268,15 +268,11 @@ def test_a_trace_holds_no_secret(tmp_path: Path) -> None:
 
     cloud = entry("v3password", "http://127.0.0.1:1")
     Client.from_clouds_yaml("c", clouds_yaml(tmp_path, yaml.safe_dump({"clouds": {"c": cloud}})))
-    try:
-        try:
-            raise ValueError(f"can't read {SECRET!r} and {SECRET}")
-        except ValueError as error:
-            raise KeyError(SECRET) from error
-    except KeyError as error:
-        assert CANARY in "".join(traceback.format_exception(error))
-        stdin = json.dumps({"ipam": {"stateDir": str(tmp_path)}}).encode()
-        said = record(error, stdin, [])
+    unexpected = KeyError(SECRET)
+    unexpected.__cause__ = ValueError(f"can't read {SECRET!r} and {SECRET}")
+    assert CANARY in "".join(traceback.format_exception(unexpected))
+    stdin = json.dumps({"ipam": {"stateDir": str(tmp_path)}}).encode()
+    said = record(unexpected, stdin, [])
     log = (tmp_path / "plugin.log").read_text()
     assert "can't read" in log
     assert CANARY not in log + "".join(said)

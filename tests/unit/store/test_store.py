@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from neutron_cni.store import PortAddress, Record, State, Store, Wish
-from neutron_cni.store.record import owner_of_call, process_identity
+from neutron_cni.store.record import process_identity
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -129,10 +129,7 @@ def test_a_rest_is_not_cut_short_by_a_clock_that_is_a_little_slow(
     assert after.until == before.until
 
 
-def test_the_owner_in_a_row_of_an_older_version_is_known_to_be_alive() -> None:
-    """It was the process alone; now it is the call, of which a process may serve several."""
+def test_the_owner_of_a_row_is_alive_as_long_as_its_process() -> None:
     assert replace(wish("one"), owner=process_identity(os.getpid())).owner_alive
-    assert replace(wish("one"), owner=owner_of_call(os.getpid())).owner_alive
-    assert not replace(wish("one"), owner=f"{os.getpid()}:1:abcdef01").owner_alive
+    assert not replace(wish("one"), owner=f"{os.getpid()}:1").owner_alive
     assert not wish("one").owner_alive
-    assert owner_of_call(os.getpid()) != owner_of_call(os.getpid())

@@ -20,7 +20,7 @@ from neutron_cni.ipam.modes.fixed_ips_recording import live_addresses
 from neutron_cni.ipam.modes.pair_list import judge_pairs, own_pairs, single_addresses, why_no_pairs
 from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
-from neutron_cni.openstack.errors import AnswerLost, PairLimit, StaleRevision
+from neutron_cni.openstack.errors import AnswerLost, ObjectInUse, PairLimit, StaleRevision
 from neutron_cni.openstack.types import AddressPair, Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.address import IPAddress
@@ -268,11 +268,9 @@ def _remove_reservations(context: Context, port: Port | None, progress: _Progres
             continue
         if present & _leaving(context, [record]):
             continue
-        try:
-            removed = reservations.remove(context, record, _pairs_go_first(context, port))
-        except (StaleRevision, AnswerLost):
-            removed = False
-        if not removed:
+        pairs_first = _pairs_go_first(context, port)
+        later = (ObjectInUse, StaleRevision, AnswerLost)
+        if not reservations.remove(context, record, pairs_first, later):
             progress.blocked.add(record.id)
 
 

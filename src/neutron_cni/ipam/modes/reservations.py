@@ -19,7 +19,7 @@ from neutron_cni.ipam.modes.contract import Finding, ForeignPort, Kind, Known, S
 from neutron_cni.ipam.modes.recovery import recovered_lease
 from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import PodNetwork
-from neutron_cni.openstack.errors import AnswerLost, NotFound, ObjectInUse
+from neutron_cni.openstack.errors import AnswerLost, CloudError, NotFound, ObjectInUse
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.address import IPAddress
@@ -87,19 +87,22 @@ def refuse(
 
 
 def remove(
-    context: Context, record: Record, before: Callable[[Port], None] = lambda port: None
+    context: Context,
+    record: Record,
+    before: Callable[[Port], None] = lambda port: None,
+    may_fail: tuple[type[CloudError], ...] = (ObjectInUse,),
 ) -> bool:
     """Delete the port of a released lease, after `before` was done to it, and then the lease.
 
-    False where Neutron refuses for now. The lease stays until no creation of its port whose answer
-    was lost can arrive any more. Raises CniError.
+    False where either failed for now (`may_fail`). The lease stays until no creation of its port
+    whose answer was lost can arrive any more. Raises CniError.
     """
     port = reserving_port.find(context, record)
     if port is not None:
         try:
             before(port)
             context.neutron.delete_port(port.id)
-        except ObjectInUse:
+        except may_fail:
             return False
     if record.until <= time.time():
         context.store.forget([record.id])
