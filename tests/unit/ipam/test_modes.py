@@ -80,8 +80,8 @@ def neutron_port(
             "network_id": "n",
             "mac_address": "fa:16:3e:00:00:01",
             "fixed_ips": [{"subnet_id": "subnet", "ip_address": item} for item in addresses],
-            "allowed_address_pairs": pairs,
-            "tags": tags,
+            "allowed_address_pairs": list(pairs),
+            "tags": list(tags),
             "device_id": f"nonce-of-{port_id}",
         }
     )
