@@ -37,8 +37,9 @@ def test_rules_and_their_table_come_and_go(world: World, side: Side, table: int)
     before = world.snapshot("node")
     pod.apply()
 
-    assert f"150: from 10.10.10.19 lookup {table}" in world.text(name, "rule", "show")
-    assert f"151: from all fwmark 0x7 lookup {table}" in world.text(name, "rule", "show")
+    rules = world.text(name, "rule", "show")
+    assert f"150: from 10.10.10.19 lookup {table} proto 110" in rules
+    assert f"151: from all fwmark 0x7 lookup {table} proto 110" in rules
     assert any("fd00:10::19" in line for line in world.text(name, "-6", "rule", "show"))
     assert world.text(name, "route", "show", "table", str(table))[0].startswith("default via")
     assert pod.diff() == []
@@ -70,11 +71,37 @@ def test_a_route_of_a_table_that_is_gone_is_named(world: World) -> None:
     assert sentence == "node: the route default via 10.10.10.1 dev up0 table 100 (node) is missing"
 
 
-def test_somebody_elses_rule_stays(world: World) -> None:
-    """The same priority and source, but another table."""
-    world.text("node", "rule", "add", "from", "10.10.10.19/32", "priority", "150", "table", "200")
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        ("from", "10.10.10.19/32", "table", "200"),
+        ("from", "10.10.10.19/32", "table", "100"),
+        ("from", "10.10.10.19/32", "iif", "lo", "table", "100"),
+        ("from", "10.10.10.19/32", "fwmark", "9", "table", "100"),
+        ("from", "10.10.10.19/32", "to", "10.8.0.0/16", "table", "100"),
+        ("from", "10.10.10.19/32", "oif", "lo", "table", "100"),
+    ],
+)
+def test_somebody_elses_rule_stays_and_ours_is_made_beside_it(
+    world: World, foreign: tuple[str, ...]
+) -> None:
+    """Of the same priority; the kernel compares only what a request names."""
+    world.text("node", "rule", "add", *foreign, "priority", "150")
+    before = world.text("node", "rule", "show")
     pod = with_rules(make_pod(world, "pod1", DUAL), Side.HOST, 100)
     pod.apply()
+    assert world.text("node", "rule", "show", "protocol", "110") != []
+    assert pod.diff() == []
     pod.undo()
+    assert world.text("node", "rule", "show") == before
 
-    assert "150: from 10.10.10.19 lookup 200" in world.text("node", "rule", "show")
+
+def test_somebody_elses_rule_is_not_taken_for_ours(world: World) -> None:
+    pod = with_rules(make_pod(world, "pod1", DUAL), Side.HOST, 100)
+    pod.apply()
+    rule = ("from", "10.10.10.19/32", "priority", "150", "table", "100")
+    world.text("node", "rule", "del", *rule)
+    world.text("node", "rule", "add", *rule)
+
+    (sentence,) = pod.diff()
+    assert sentence.endswith("is missing")

@@ -51,7 +51,7 @@ def _parsed(data: bytes, forgiving: bool) -> Any:
             raise
         import json  # It also takes what msgspec refuses: NaN, and numbers beyond a double's range.
 
-        return json.loads(data)
+        return json.loads(data, parse_int=_bounded)
 
 
 def convert(value: object, wanted: type[T], at: str = "") -> T:
@@ -169,7 +169,21 @@ def _without_hostile(value: Any, depth: int) -> Any:
 
 
 def _is_hostile(value: object, depth: int) -> bool:
-    return depth >= DEPTH or (isinstance(value, str) and "\0" in value)
+    return depth >= DEPTH or (isinstance(value, str) and ("\0" in value or not _is_utf8(value)))
+
+
+def _is_utf8(text: str) -> bool:
+    """Python's own parser takes half of a surrogate pair for a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bounded(digits: str) -> int:
+    """The number; 0 for one of more digits than Python converts."""
+    return int(digits) if len(digits) <= 100 else 0
 
 
 _PATH = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$")

@@ -145,7 +145,7 @@ def parse(
 def version_of(stdin: bytes) -> str | None:
     """The supported version that `stdin` names, else None: for the answer to a call that failed."""
     try:
-        version = decode(stdin).get("cniVersion")
+        version = decode(stdin, forgiving=True).get("cniVersion")
     except CniError:
         return None
     return version if version in SUPPORTED else None

@@ -72,7 +72,7 @@ class Kernel:
         apply(plan, self._request.attachment.netns, deadline)
         for note in plan.notes:
             self._note(note)
-        result = self._request.prev_result or Result()
+        result = self._before
         for page, call in self._calls(lease):
             result = page.result(replace(call, before=result))
         return result
@@ -139,10 +139,24 @@ class Kernel:
         """Each page, and the `Call` that it is given."""
         request = self._request
         for page, config in zip(self._pages, request.configs, strict=True):
-            call = Call(
-                request.network, request.attachment, config, lease, self._facts, request.pod
+            yield (
+                page,
+                Call(
+                    network=request.network,
+                    attachment=request.attachment,
+                    config=config,
+                    lease=lease,
+                    facts=self._facts,
+                    pod=request.pod,
+                    before=self._before,
+                ),
             )
-            yield page, call
+
+    @property
+    def _before(self) -> Result:
+        """What the plugins before this one made; of CHECK's prevResult a main plugin's is all."""
+        chained = self._request.ipam is None
+        return (self._request.prev_result if chained else None) or Result()
 
     def _plan(self, lease: Lease) -> Plan:
         return combined(*(page.plan(call) for page, call in self._calls(lease)))

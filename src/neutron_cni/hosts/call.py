@@ -15,16 +15,15 @@ from neutron_cni.cni.codec import error_to_json, result_to_json
 from neutron_cni.cni.request import parse, version_of
 from neutron_cni.cni.versions import NEWEST, version_answer
 from neutron_cni.engine.engine import Engine
-from neutron_cni.hosts import output
+from neutron_cni.hosts import streams
 from neutron_cni.hosts.in_process import local_engine
-from neutron_cni.hosts.wire import INPUT_LIMIT
+from neutron_cni.hosts.streams import INPUT_LIMIT
 from neutron_cni.light import import_lightly
 from neutron_cni.plugins import RECIPES, Kind
 from neutron_cni.values.errors import CniError, Code
 
 if TYPE_CHECKING:
-    import _socket
-
+    from neutron_cni.hosts.client import Post
     from neutron_cni.hosts.server import Server
 
 
@@ -82,22 +81,22 @@ def _told(error: Exception, stdin: bytes, notes: list[str]) -> CniError:
     return CniError(Code.UNEXPECTED, *record(error, stdin, notes))
 
 
-def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> NoReturn:
+def serve(plugin: str, stdin: bytes | None, post: Post | None) -> NoReturn:
     """Answer the call that this process was started for, and exit.
 
-    `stdin` is None if it can't be read. If there is a `listener`, this process also runs the
+    `stdin` is None if it can't be read. If there is a `post`, this process also runs the
     calls that other plugin processes hand over, until its own is done (see `server`).
     """
     # What a library prints goes to standard error, and not into the middle of the answer.
     answer_to = os.dup(1)
     os.dup2(2, 1)
-    _have_a_working_folder()
-    import_lightly()
     server = None
     try:
+        _have_a_working_folder()
+        import_lightly()
         _undo_on_signal()
-        if listener is not None:
-            server = _server(listener)
+        if post is not None:
+            server = _server(post)
         answer = run(plugin, os.environ, stdin) if stdin is not None else _UNREADABLE
         _ignore_signals()  # The work is done: no signal may change the answer now.
         if server is not None:
@@ -108,7 +107,7 @@ def serve(plugin: str, stdin: bytes | None, listener: _socket.socket | None) -> 
         os.dup2(answer_to, 1)  # The caller of this function has an answer for it.
         raise
     notes = answer.stderr.encode(errors="backslashreplace")
-    output.end(answer.status, _line(answer.stdout), notes, answer_to)
+    streams.end(answer.status, _line(answer.stdout), notes, answer_to)
 
 
 def _have_a_working_folder() -> None:
@@ -135,17 +134,15 @@ def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engin
     return b"" if result is None else result_to_json(result, request.version)
 
 
-def _server(listener: _socket.socket) -> Server:
+def _server(post: Post) -> Server:
     """A server that runs the calls of other plugin processes from now on."""
-    import socket
-
     from neutron_cni.hosts.server import Server
 
     def answer(plugin: str, environ: Mapping[str, str], stdin: bytes) -> tuple[int, bytes, bytes]:
         found = run(plugin, environ, stdin)
         return found.status, _line(found.stdout), found.stderr.encode(errors="backslashreplace")
 
-    return Server(socket.socket(fileno=listener.detach()), answer)
+    return Server(post, answer)
 
 
 def _line(stdout: bytes) -> bytes:

@@ -6,10 +6,11 @@ process of a burst listens on a socket while it works (`server`), and the others
 over to it: 10 ms each. If that fails in any way, a process runs its call itself, which is safe
 because CNI calls may be repeated.
 
-The socket is in the state folder, which only its owner (root) can enter: a process that listens
-there can give any answer, and is sent the environment with its passwords. The listening process
-holds a lock, which the kernel frees when the process dies, however it dies; the next process then
-takes its place.
+The socket is in a folder that only root can write to, and that no configuration names: a process
+that listens there can give any answer, and is sent the environment with its passwords, while a part
+of the configuration is the pod's own (annotations). Besides, each side looks who the other is
+(`peer`). The listening process holds a lock, which the kernel frees when the process dies, however
+it dies; the next process then takes its place.
 """
 
 import _socket  # The module `socket` around it takes 4 ms to import.
@@ -19,14 +20,13 @@ import stat
 from binascii import crc32
 
 from neutron_cni import __version__
-from neutron_cni.cni.versions import quoted_value
-from neutron_cni.hosts import wire
+from neutron_cni.hosts import peer, wire
 
 SECONDS = 90.0
 """Seconds that a process waits for the other's answer before it runs the call itself."""
 
-STATE_FOLDER = "/var/lib/neutron-cni"
-"""The folder of the socket unless the configuration names another `stateDir`."""
+FOLDER = "/var/lib/neutron-cni"
+"""Where the socket is: the usual state folder. Where it does not exist, no call is handed over."""
 
 _PLACE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - see `launcher`
 _NAME = f"burst-{__version__}-{crc32(_PLACE.encode()):08x}"
@@ -34,32 +34,30 @@ _NAME = f"burst-{__version__}-{crc32(_PLACE.encode()):08x}"
 neutron-cni may give other answers."""
 
 
-def standard_input() -> bytes | None:
-    """All of standard input, but at most one byte more than INPUT_LIMIT; None if unreadable."""
-    try:
-        with open(0, "rb", closefd=False) as stdin:
-            return stdin.read(wire.INPUT_LIMIT + 1)
-    except OSError:
-        return None
+class Post:
+    """A socket on which this process is to serve others, and the lock that goes with it."""
+
+    def __init__(self, listener: _socket.socket, lock: int) -> None:
+        self.listener = listener
+        self.lock = lock
 
 
-def hand_over(plugin: str, stdin: bytes) -> wire.Answer | _socket.socket | None:
+def hand_over(plugin: str, stdin: bytes) -> wire.Answer | Post | None:
     """Hand the call over; returns the answer: status, standard output, standard error.
 
-    If no process takes the call: a listening socket on which this process is to serve others,
-    or None if it can't.
+    If no process takes the call: the post to take, or None if this process can't.
     """
     if not _means_the_same_everywhere(os.environ.get("CNI_NETNS", "")):
         return None
-    folder = _private_folder(quoted_value(stdin, b'"stateDir"') or STATE_FOLDER)
+    folder = _private_folder(FOLDER)
     if folder is None:
         return None
     # Through the descriptor: the folder that was checked, wherever its path leads by now.
     place = f"/proc/self/fd/{folder}/{_NAME}"
     try:
-        listener = _listen(place)
-        if listener is not None:
-            return listener
+        post = _listen(place)
+        if post is not None:
+            return post
         connection = _connect(place)
         return None if connection is None else _ask(connection, plugin, stdin)
     finally:
@@ -88,27 +86,26 @@ def _new() -> _socket.socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
 
 
-def _listen(place: str) -> _socket.socket | None:
-    """A listening socket at `place` if this process gets the lock of `place`, else None."""
-    listener = None
+def _listen(place: str) -> Post | None:
+    """A socket that listens at `place`, if this process gets the lock of `place`; else None."""
+    lock = listener = None
     try:
-        # Never closed: this process holds the lock until it ends.
         lock = os.open(f"{place}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            return None
+        if os.fstat(lock).st_uid != os.geteuid():
+            raise PermissionError  # Made when others could write to the folder.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _NAME in os.listdir(os.path.dirname(place)):  # noqa: PTH120, PTH208 - see `launcher`
-            os.unlink(place)  # noqa: PTH108 - a killed process left it
+            os.unlink(place)  # noqa: PTH108 - a process that is no more left it
         listener = _new()
         listener.bind(place)
         listener.listen(256)
     except OSError:
         if listener is not None:
             listener.close()
+        if lock is not None:
+            os.close(lock)
         return None
-    return listener
+    return Post(listener, lock)
 
 
 def _connect(place: str) -> _socket.socket | None:
@@ -116,10 +113,12 @@ def _connect(place: str) -> _socket.socket | None:
     connection.settimeout(SECONDS)
     try:
         connection.connect(place)
+        if peer.is_like_us(connection):
+            return connection
     except OSError:
-        connection.close()
-        return None
-    return connection
+        pass
+    connection.close()
+    return None
 
 
 def _ask(connection: _socket.socket, plugin: str, stdin: bytes) -> wire.Answer | None:

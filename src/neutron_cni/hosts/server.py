@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
-from neutron_cni.hosts import client, wire
+from neutron_cni.hosts import client, peer, streams, wire
 
 LINGER_SECONDS = 1.0
 """The most seconds that the pod of this process waits for others' calls to end."""
@@ -25,9 +23,6 @@ MOST = 128
 _FILES_OF_A_CALL = 8
 _OTHER_FILES = 32
 
-_SAME = ("root", "cwd", "ns/mnt", "ns/net", "ns/pid")
-"""What must be the same in /proc/PID of two processes, so that a path, and the node's own network,
-are the same for both."""
 _OWN_AFFAIRS = ("_", "PWD", "OLDPWD", "SHLVL")
 """Variables that may differ between two processes, as they do not change how a call is run."""
 
@@ -37,8 +32,9 @@ Run = Callable[[str, Mapping[str, str], bytes], wire.Answer]
 class Server:
     """Runs the calls of other plugin processes in threads, until `close`."""
 
-    def __init__(self, listener: socket.socket, run: Run) -> None:
-        self._listener = listener
+    def __init__(self, post: client.Post, run: Run) -> None:
+        self._listener = socket.socket(fileno=post.listener.detach())
+        self._lock = post.lock
         self._run = run
         self._changed = threading.Condition()
         self._under_way = 0
@@ -51,6 +47,7 @@ class Server:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        os.close(self._lock)  # The next process may take the post while this one lingers.
         give_up = time.monotonic() + LINGER_SECONDS
         with self._changed:
             while self._under_way and time.monotonic() < give_up:
@@ -78,7 +75,7 @@ class Server:
         try:
             with connection, suppress(OSError):
                 connection.settimeout(client.SECONDS)
-                call = _read(connection) if _is_like_us(connection) else None
+                call = _read(connection) if peer.is_like_us(connection) else None
                 if call is not None:
                     connection.sendall(wire.answer_to_bytes(self._run(*call)))
         finally:
@@ -90,26 +87,6 @@ class Server:
             self._changed.notify_all()
 
 
-def _is_like_us(connection: socket.socket) -> bool:
-    """Whether the other process has the same user and node, and paths lead it to the same files."""
-    pid, uid = _peer_of(connection)
-    if uid != os.geteuid():
-        return False
-    places = ((f"/proc/{pid}/{what}", f"/proc/self/{what}") for what in _SAME)
-    try:
-        return all(os.path.samestat(Path(a).stat(), Path(b).stat()) for a, b in places)
-    except OSError:
-        return False
-
-
-def _peer_of(connection: socket.socket) -> tuple[int, int]:
-    """(pid, uid) of the process at the other end, as the kernel recorded them (unix(7))."""
-    pid, uid, _ = struct.unpack(
-        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    )
-    return pid, uid
-
-
 def _read(connection: socket.socket) -> wire.Call | None:
     """The call that was sent; None if it is not whole, or its environment differs from ours.
 
@@ -118,7 +95,7 @@ def _read(connection: socket.socket) -> wire.Call | None:
     received = bytearray()
     while data := connection.recv(65536):
         received += data
-        if len(received) > 2 * wire.INPUT_LIMIT:
+        if len(received) > 2 * streams.INPUT_LIMIT:
             return None
     call = wire.call_from_bytes(bytes(received))
     same = call is not None and _affairs(call[1]) == _affairs(os.environ)

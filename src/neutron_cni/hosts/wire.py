@@ -9,12 +9,12 @@ Nothing slow is imported here: a process that hands its call over has to start f
 """
 
 import os
-from collections.abc import Mapping
 
-INPUT_LIMIT = 16 << 20
-"""The most bytes of configuration; one with the prevResult of a long chain has a few thousand."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-Call = tuple[str, Mapping[str, str], bytes]
+Call = tuple[str, "Mapping[str, str]", bytes]
 """The plugin's name ("veth-route"), the environment, and standard input."""
 Answer = tuple[int, bytes, bytes]
 """Exit status, standard output and standard error."""

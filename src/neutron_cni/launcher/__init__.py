@@ -9,7 +9,7 @@ import sys
 
 from neutron_cni import __version__
 from neutron_cni.cni.versions import SUPPORTED, quoted_value, version_answer
-from neutron_cni.hosts import output
+from neutron_cni.hosts import streams
 
 __all__ = ["main"]
 
@@ -21,8 +21,8 @@ def main() -> None:
     command = os.environ.get("CNI_COMMAND", "")
     terminal = os.isatty(0)
     if command == "VERSION":
-        stdin = sys.stdin.buffer.read() if sys.stdin and not terminal else b""
-        output.end(0, version_answer(stdin).encode() + b"\n", b"")
+        stdin = b"" if terminal else (streams.standard_input() or b"")
+        streams.end(0, version_answer(stdin).encode() + b"\n", b"")
     elif not command and terminal:
         sys.stderr.write(
             f"{plugin} {__version__}: a CNI plugin, run by a container runtime; "
@@ -50,20 +50,20 @@ def _fill_standard_descriptors() -> None:
 def _answer(plugin: str, command: str) -> None:
     from neutron_cni.hosts import client
 
-    stdin, listener = client.standard_input(), None
+    stdin, post = streams.standard_input(), None
     try:
         if command == "ADD" and stdin is not None:
             found = client.hand_over(plugin, stdin)
             if isinstance(found, tuple):
-                output.end(*found)
-            listener = found
+                streams.end(*found)
+            post = found
         from neutron_cni.hosts.call import serve
 
-        serve(plugin, stdin, listener)
+        serve(plugin, stdin, post)
     except Exception as error:
         # Not even the code that answers could be had: no descriptors or no memory left, or the
         # environment that we were installed into is gone.
-        output.end(1, _last_words(error, stdin or b""), b"")
+        streams.end(1, _last_words(error, stdin or b""), b"")
 
 
 def _last_words(error: Exception, stdin: bytes) -> bytes:

@@ -59,7 +59,7 @@ def apply(plan: Plan, netns: str, deadline: Deadline) -> None:
 
 @contextlib.contextmanager
 def _turn(deadline: Deadline) -> Iterator[None]:
-    if not _IN_TURN.acquire(timeout=deadline.left):
+    while not _IN_TURN.acquire(timeout=deadline.left):
         deadline.require("waiting for other pods' interfaces to be made")
     try:
         yield

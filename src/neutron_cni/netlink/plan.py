@@ -108,7 +108,8 @@ class Rule:
 
     `version` is 4 or 6. A packet matches if it comes from `source`, carries the firewall mark
     `mark` and came in by the link `incoming`; what is not set matches every packet. The kernel
-    tries rules from the lowest `priority` up; its own are at 0, 32766 and 32767.
+    tries rules from the lowest `priority` up; its own are at 0, 32766 and 32767. A
+    `source` of all addresses, or a `mark` of 0, is None.
     """
 
     side: Side

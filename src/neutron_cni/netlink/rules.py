@@ -12,12 +12,20 @@ from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 _FR_ACT_TO_TBL = 1
+PROTOCOL = 110
+"""Marks our rules, as our proxy neighbours are (`ip -d rule` prints "proto 110").
+
+The kernel compares only what a request names: without it, deleting "from 10.0.0.5" would delete
+somebody else's "from 10.0.0.5 iif lo" (seen on Linux 6.18), and adding "from all" would find
+somebody's "from 10.0.0.7" and be content. Our own rules of one priority have the same selectors.
+"""
 
 
 def _rule(kind: int, flags: int, wanted: Rule) -> Message:
     attributes: list[tuple[str, object]] = [
         ("FRA_PRIORITY", wanted.priority),
         ("FRA_TABLE", wanted.table),
+        ("FRA_PROTOCOL", PROTOCOL),
     ]
     length = 0
     if wanted.source is not None:
@@ -63,7 +71,11 @@ def present(rtnl: Rtnl, wanted: Rule) -> bool:
     """Whether the namespace has a rule equal to `wanted` in every field; raises CniError KERNEL."""
     message = new(fibmsg, _GETRULE, family=FAMILY[wanted.version])
     found = rtnl.dump(message, "list the policy rules")
-    return any(_read(item, wanted) == wanted for item in found)
+    return any(_is_ours(item) and _read(item, wanted) == wanted for item in found)
+
+
+def _is_ours(message: Message) -> bool:
+    return bool(message.get_attr("FRA_PROTOCOL") == PROTOCOL)
 
 
 def _read(message: Message, like: Rule) -> Rule:

@@ -6,6 +6,7 @@ take a fifth of a second to import, so this module is imported only by whoever r
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -115,9 +116,11 @@ class Client:
         try:
             response = self._session.request(url, method, raise_exc=False, redirect=False, **more)
         except Trouble as trouble:
-            if trouble.url.startswith(self._base):
-                self._raise_trouble(trouble, doing)
-            raise login_failure(self._cloud, doing, trouble) from trouble
+            # keystoneauth logs in anew where Neutron refuses its token. Only what is certainly of
+            # that login may count as "Neutron was not asked": else a port might be made twice.
+            if _KEYSTONES.search(urlsplit(trouble.url).path):
+                raise login_failure(self._cloud, doing, trouble) from trouble
+            self._raise_trouble(trouble, doing)
         except ks_errors.ConnectionError as error:  # what requests refuses to send at all
             raise self._unsendable(doing, error) from error
         except Exception as error:  # a token that was refused, then a new login that failed
@@ -211,6 +214,10 @@ class Client:
             f"{doing}: the request can't be sent ({reason(error)})",
             f"check the token and the endpoints of cloud {self._cloud} in clouds.yaml",
         )
+
+
+_KEYSTONES = re.compile(r"/(auth/)?tokens$|/OS-FEDERATION/|/OS-OAUTH")
+"""Paths of Keystone by which one logs in; Neutron has none such."""
 
 
 def _aliases(raw: object) -> frozenset[str]:

@@ -28,6 +28,7 @@ _PUBLIC = frozenset(
         *("cloud", "interface", "verify", "insecure", "system_scope", "default_domain", "status"),
         *("message", "description", "disabled", "force_ipv4", "networks", "clouds", "values"),
         *("name", "endpoint", "auth_url", "url"),
+        *("client_config_file", "client_secure_file", "client_vendor_file"),
     )
 )
 _PUBLIC_ENDS = (
@@ -44,6 +45,8 @@ _PUBLIC_ENDS = (
     "_url",
     "_endpoint",
     "_domain",
+    "_source",
+    "_format",
 )
 _SECRET_BY_NAME = re.compile(r"auth|pass|secret|token|key|code|cred")
 _FILES = ("cacert", "cert", "key")

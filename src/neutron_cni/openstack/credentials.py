@@ -17,6 +17,7 @@ from keystoneauth1 import exceptions as ks_errors
 from keystoneauth1 import session as ks_session
 from openstack import exceptions as sdk_errors
 from openstack.config import loader
+from openstack.config.defaults import get_defaults
 
 from neutron_cni.openstack import profiles
 from neutron_cni.openstack.answers import in_words, keystone_error
@@ -28,6 +29,9 @@ from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
 
 hush()
+
+_DEFAULTS = get_defaults()
+"""What openstacksdk puts into every entry. It is no secret, and words like `neutron` are in it."""
 
 _REFUSED = "the cloud refused our credentials"
 
@@ -53,7 +57,7 @@ def session_for(
         known = True
         with profiles.fetched_by(deadline):
             region = config.get_one(cloud=cloud)
-        learn(region.config)
+        learn({k: v for k, v in region.config.items() if v != _DEFAULTS.get(k)})
         return ks_adapter.Adapter(
             region.get_session(),
             service_type="network",
@@ -97,8 +101,10 @@ def login_failure(
         return _answered(cloud, doing, refused.response)
     if any(isinstance(cause, ks_errors.MissingAuthMethods) for cause in causes(error)):
         return _bad(cloud, f"{doing}: {_REFUSED} (it wants another method besides)")
-    catalog = isinstance(error, ks_errors.CatalogException)
-    if answered and not catalog:
+    # keystoneauth raises a bare Exception for an option that clouds.yaml lacks, also after Keystone
+    # has told its versions.
+    configured = isinstance(error, ks_errors.CatalogException) or type(error) is Exception
+    if answered and not configured:
         what = type(error).__name__
         return _away(cloud, f"{doing}: what Keystone answered can't be used ({what})")
     unsent = isinstance(error, ks_errors.ConnectionError)
@@ -107,7 +113,7 @@ def login_failure(
 
 def _answered(cloud: str, doing: str, response: Any) -> Unauthorized | Unreachable | Busy:
     status, message = response.status_code, keystone_error(response.content)
-    if status in (401, 403, 404) and message is not None:
+    if 400 <= status < 500 and status not in (408, 429) and message is not None:
         return _bad(cloud, f"{doing}: {_REFUSED} ({message or status})")
     wait = retry_after(response.headers.get("Retry-After"))
     if status == 429:

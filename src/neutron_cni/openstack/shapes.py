@@ -58,10 +58,10 @@ def member(raw: object, key: str) -> Mapping[str, Any]:
 
 
 def items(raw: Mapping[str, Any], key: str, optional: bool = False) -> Sequence[Any]:
-    """A list; with `optional` none at all, where an extension or a policy leaves it out."""
-    if optional and key not in raw:
-        return ()
+    """A list; with `optional` none at all, where an extension or a policy leaves it out or null."""
     found = raw.get(key)
+    if optional and found is None:
+        return ()
     if not isinstance(found, list):
         raise Odd(f"`{key}` is no list")
     return found

@@ -84,7 +84,11 @@ class _Wire(TCPKeepAliveAdapter):  # type: ignore[misc]  # it comes without type
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **more: Any) -> Any:
-        """The pool, made to open connections that keep the time."""
+        """The pool, made to open connections that keep the time.
+
+        Called before a connection is looked for, by requests 2.32.2 and later.
+        """
+        self._transport.sent = False
         pool = super().get_connection_with_tls_context(*args, **more)
         if not issubclass(pool.ConnectionCls, _Kept):
             pool.ConnectionCls = type(
@@ -95,7 +99,7 @@ class _Wire(TCPKeepAliveAdapter):  # type: ignore[misc]  # it comes without type
     def send(self, request: Any, **more: Any) -> requests.Response:
         """The answer with its whole body. Raises Trouble."""
         transport, url = self._transport, str(request.url)
-        transport.sent = False
+        transport.sent = True  # Until we know better: what may have been sent is never said not to.
         if transport.left <= 0:
             raise Trouble(url, "timed out", sent=False)
         more |= {"stream": True, "timeout": urllib3.Timeout(total=transport.left)}

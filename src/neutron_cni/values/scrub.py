@@ -8,11 +8,13 @@ calls at once and none of them may tell another's secrets.
 from __future__ import annotations
 
 import re
+from _thread import allocate_lock
 from collections.abc import Mapping
 
 SHORT = 4
 """A secret with fewer characters is only taken out where it stands alone: else no word is left."""
 
+_ONE_AT_A_TIME = allocate_lock()
 _concealed: dict[str, str] = {}
 _pattern: re.Pattern[str] | None = None
 
@@ -21,11 +23,12 @@ def conceal(secrets: Mapping[str, str]) -> None:
     """From now on every key of `secrets` is replaced by its value."""
     global _concealed, _pattern
     more = {secret: instead for secret, instead in secrets.items() if secret.strip()}
-    if more.keys() <= _concealed.keys():
-        return
-    known = more | _concealed  # A new mapping: another thread may be reading the old one.
-    longest_first = sorted(known, key=len, reverse=True)
-    _concealed, _pattern = known, re.compile("|".join(map(_as_pattern, longest_first)))
+    with _ONE_AT_A_TIME:
+        if more.keys() <= _concealed.keys():
+            return
+        known = more | _concealed  # A new mapping: another thread may be reading the old one.
+        longest_first = sorted(known, key=len, reverse=True)
+        _concealed, _pattern = known, re.compile("|".join(map(_as_pattern, longest_first)))
 
 
 def scrub(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from neutron_cni.cni.request import IpamChoice, Request, parse
+from neutron_cni.cni.request import IpamChoice, Request, parse, version_of
 from neutron_cni.plugins.veth_route import Config
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
@@ -309,3 +309,22 @@ def test_the_name_of_an_ipam_plugin_fits_a_file() -> None:
 
 def test_no_mtu_may_be_written_as_0() -> None:
     assert read(mtu=0).configs[0].mtu == 0
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        r'"\ud800": 1',
+        r'"prevResult": {"ips": [], "\ud800": "\ud800"}',
+        r'"hostInterface": "\ud800"',
+        f'"x": {"9" * 5000}',
+    ],
+)
+def test_del_forgives_what_only_a_lax_parser_takes(entry: str) -> None:
+    text = stdin().decode().replace('"cniVersion"', f'{entry}, "cniVersion"').encode()
+    assert read(text, "DEL").network == "pods"
+
+
+def test_the_version_of_an_answer_is_found_in_whatever_del_can_read() -> None:
+    text = stdin(cniVersion="0.4.0").decode().replace('"cniVersion"', '"x": NaN, "cniVersion"')
+    assert version_of(text.encode()) == "0.4.0"

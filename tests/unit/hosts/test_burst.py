@@ -22,7 +22,7 @@ PATIENCE = 120.0
 PLUGIN = """
 import os, sys, time
 sys.path[:0] = {path!r}
-from neutron_cni.hosts import call, client, server
+from neutron_cni.hosts import call, client, peer, server
 from neutron_cni.launcher import main
 from tests.support.cni_doubles import World, FakeIpam
 
@@ -34,10 +34,10 @@ class Slow(FakeIpam):
             time.sleep(0.01)
         return super().acquire(request)
 
-client.STATE_FOLDER = {state!r}
-peer_of = server._peer_of
+client.FOLDER = {state!r}
+of = peer.of
 if {suspicious!r}:
-    server._peer_of = lambda connection: (peer_of(connection)[0], os.geteuid() + 1)
+    peer.of = lambda connection: (of(connection)[0], os.geteuid() + 1)
 if {lingers!r}:
     close = server.Server.close
     def lingering(self):
@@ -57,6 +57,7 @@ class Burst:
         self.folder = folder
         self.state = folder / "state"
         self.state.mkdir(0o700)
+        self.configuration = stdin()
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -82,7 +83,7 @@ class Burst:
         )
         self.processes.append(child)
         assert child.stdin is not None
-        child.stdin.write(stdin())
+        child.stdin.write(self.configuration)
         child.stdin.close()
         child.stdin = None
         return child
@@ -198,6 +199,38 @@ def test_one_that_is_told_to_end_when_it_is_done_gives_its_answer(burst: Burst) 
     assert answered(first)["ips"]
 
 
+def test_another_takes_the_post_while_the_first_lingers(burst: Burst) -> None:
+    """It accepts no more calls, and those that come must not all do their work themselves."""
+    burst.lead(lingers=True)
+    burst.start(1)
+    burst.wait_for(2)
+    burst.go(0)
+    burst.wait_for(3)
+    second = None
+    while second is None:  # The lock is freed a moment after the first one's work is done.
+        candidate = burst.start(len(burst.processes))
+        number = len(burst.processes)
+        burst.wait_for(number + 1)
+        later = burst.start(len(burst.processes))
+        burst.wait_for(number + 2)
+        if burst.work()[-1][0] == str(candidate.pid) != str(later.pid):
+            second = candidate
+    burst.go(*range(1, len(burst.processes)))
+    assert answered(second)["ips"]
+
+
+def test_the_configuration_does_not_choose_where_they_meet(burst: Burst) -> None:
+    """A part of it is the pod's: a folder of a container's, say, where its own root listens."""
+    evil = burst.folder / "evil"
+    evil.mkdir(0o700)
+    annotations = {"io.kubernetes.cri.pod-annotations": {"stateDir": str(evil)}}
+    burst.configuration = stdin(runtimeConfig=annotations, ipam={"stateDir": str(evil)})
+    first = burst.lead()
+    burst.go(0)
+    answered(first)
+    assert list(evil.iterdir()) == []
+
+
 def test_an_error_is_the_same_whoever_found_it(burst: Burst) -> None:
     burst.lead()
     other = burst.start(1, CNI_IFNAME="a/b")
@@ -206,9 +239,10 @@ def test_an_error_is_the_same_whoever_found_it(burst: Burst) -> None:
     assert json.loads(stdout)["code"] == 4
 
 
-def test_another_user_is_not_served(burst: Burst) -> None:
-    first = burst.lead(suspicious=True)
-    other = burst.start(1)
+@pytest.mark.parametrize("suspicious", ["the first", "the other"])
+def test_another_user_is_neither_served_nor_trusted(burst: Burst, suspicious: str) -> None:
+    first = burst.lead(suspicious == "the first")
+    other = burst.start(1, suspicious == "the other")
     burst.go(0, 1)
     answered(other)
     answered(first)

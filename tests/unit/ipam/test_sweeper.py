@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from neutron_cni.ipam import sweeper
+from neutron_cni.ipam.lock import FileLock
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.deadline import Deadline
@@ -124,3 +125,22 @@ def test_a_store_that_can_not_be_opened_for_a_while_does_not_end_it(
     sweeper.main(str(tmp_path / "state"))
 
     assert settled == ["port"]
+
+
+def test_in_trouble_it_leaves_its_lock_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a sweeper of a later version, after that one made the store unreadable for this."""
+    folder = str(tmp_path / "state")
+
+    def taken_over(seconds: float) -> None:
+        assert other.try_acquire()
+
+    other = FileLock(folder, "sweeper")
+    with Store(folder) as store:
+        store.add_recovered(cooling("one", time.time()))
+    monkeypatch.setattr(sweeper, "_round", lambda state_dir, retries: 1 / 0)
+    monkeypatch.setattr(time, "sleep", taken_over)
+
+    sweeper.main(folder)
+    other.release()

@@ -16,7 +16,7 @@ import pytest
 
 from neutron_cni.cli import node_files
 from neutron_cni.hosts.call import Answer, Terminated, run
-from neutron_cni.hosts.wire import INPUT_LIMIT
+from neutron_cni.hosts.streams import INPUT_LIMIT
 from neutron_cni.values.errors import CniError, Code
 from tests.support.cni_doubles import World, environment, stdin
 
@@ -304,3 +304,14 @@ def test_an_answer_that_nobody_can_take_is_a_sentence_and_no_trace(bin_dir: Path
         )
     assert done.returncode == 1
     assert done.stderr == b"the answer could not be written: No space left on device\n"
+
+
+def test_version_is_answered_though_its_input_can_not_be_read(bin_dir: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" 0>{bin_dir}/written', str(bin_dir / "veth-route")],
+        env={"CNI_COMMAND": "VERSION"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["cniVersion"] == "1.1.0"

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
 
-from neutron_cni.openstack import patience
+from neutron_cni.openstack import patience, transport
 from neutron_cni.openstack.errors import AnswerLost, CloudError, Unauthorized, Unreachable
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import AddressPair, FixedIp, Port
@@ -175,7 +176,6 @@ class TestShapes:
             ("fixed_ips", [{"subnet_id": SUBNET, "ip_address": "10.0.0.300"}]),
             ("fixed_ips", [{"subnet_id": ["x"], "ip_address": "10.0.0.3"}]),
             ("fixed_ips", [{"subnet_id": SUBNET, "ip_address": 5}]),
-            ("allowed_address_pairs", None),
             ("allowed_address_pairs", [{"ip_address": "x"}]),
             ("allowed_address_pairs", [{"ip_address": "10.0.0.1", "mac_address": 5}]),
             ("tags", [5]),
@@ -553,3 +553,36 @@ class TestPaths:
         with pytest.raises(CniError):
             neutron.remove_tag(ID, tag)
         assert fake.calls.total() == 0
+
+
+class TestLostAnswers:
+    """A change that may have been made is never taken for one that was not sent."""
+
+    @pytest.mark.parametrize("host", ["LOCALHOST", "127.0.0.1"])
+    def test_however_the_endpoint_is_written(self, tmp_path: Path, host: str, waits: Waits) -> None:
+        """The libraries write a host in lower case, the catalog as somebody typed it."""
+        requests: list[bytes] = []
+
+        def talk(connection: socket.socket, stopping: Event) -> None:
+            requests.append(connection.recv(65536))
+
+        with RawServer(talk) as server:
+            file = no_auth(tmp_path, server.url.replace("127.0.0.1", host))
+            with pytest.raises(AnswerLost):
+                Neutron.connect("fake", file, Deadline.after(20)).delete_port(ID)
+        assert len(requests) == 1
+
+    def test_with_a_library_that_does_not_tell_when_it_opens_a_connection(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
+    ) -> None:
+        """As requests before 2.32.2."""
+        hook = "get_connection_with_tls_context"
+        monkeypatch.setattr(transport._Wire, hook, getattr(HTTPAdapter, hook))
+
+        def talk(connection: socket.socket, stopping: Event) -> None:
+            connection.recv(65536)
+
+        with RawServer(talk) as server:
+            file = no_auth(tmp_path, server.url)
+            with pytest.raises(AnswerLost):
+                Neutron.connect("fake", file, Deadline.after(20)).delete_port(ID)

@@ -27,6 +27,7 @@ from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
 
 MAX_ROUNDS = 40
+MAX_UNANSWERED = 5
 
 
 @dataclass(slots=True)
@@ -39,6 +40,8 @@ class _Progress:
     """Not even the pairs of held leases fit any more, as others filled the list."""
     blocked: set[int] = field(default_factory=set)
     """Released leases whose port Neutron won't delete now."""
+    unanswered: int = 0
+    """Updates whose answer was lost."""
 
 
 def settle(context: Context) -> None:
@@ -227,7 +230,10 @@ def _update(
         changed = context.neutron.set_address_pairs(port, pairs)
         pair_limit.exceeded(context, len(pairs))
         return changed
-    except (StaleRevision, AnswerLost):
+    except (StaleRevision, AnswerLost) as error:
+        progress.unanswered += isinstance(error, AnswerLost)
+        if progress.unanswered > MAX_UNANSWERED:
+            raise
         time.sleep(min(context.deadline.left, context.random.uniform(0.02, 0.2)))
     except PairLimit as error:
         _turn_away(context, port, pairs, joining, error, progress)
