@@ -47,6 +47,7 @@ _PUBLIC_ENDS = (
     "_domain",
     "_source",
     "_format",
+    "_file",
 )
 _SECRET_BY_NAME = re.compile(r"auth|pass|secret|token|key|code|cred")
 _FILES = ("cacert", "cert", "key")
@@ -129,7 +130,7 @@ def _of_url(url: str) -> Iterator[tuple[str, str]]:
     rest = url.partition("//")[2]
     before, at, _ = rest.rpartition("@")
     if at:
-        yield from _forms(before, "<user and password>")
+        yield from _forms(before, "<credentials>", in_parts=False)
         password = before.partition(":")[2]
         yield from _forms(password, "<password>")
         yield from _forms(unquote(password), "<password>")

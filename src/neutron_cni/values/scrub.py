@@ -14,21 +14,29 @@ from collections.abc import Mapping
 SHORT = 4
 """A secret with fewer characters is only taken out where it stands alone: else no word is left."""
 
-_ONE_AT_A_TIME = allocate_lock()
+_one_at_a_time = allocate_lock()
 _concealed: dict[str, str] = {}
 _pattern: re.Pattern[str] | None = None
 
 
 def conceal(secrets: Mapping[str, str]) -> None:
     """From now on every key of `secrets` is replaced by its value."""
+    with _one_at_a_time:
+        _conceal(secrets)
+
+
+def _conceal(secrets: Mapping[str, str]) -> None:
     global _concealed, _pattern
     more = {secret: instead for secret, instead in secrets.items() if secret.strip()}
-    with _ONE_AT_A_TIME:
-        if more.keys() <= _concealed.keys():
-            return
-        known = more | _concealed  # A new mapping: another thread may be reading the old one.
-        longest_first = sorted(known, key=len, reverse=True)
-        _concealed, _pattern = known, re.compile("|".join(map(_as_pattern, longest_first)))
+    if more.keys() <= _concealed.keys():
+        return
+    known = more | _concealed  # A new mapping: another thread may be reading the old one.
+    longest_first = sorted(known, key=len, reverse=True)
+    # What was put in place of one is left alone: a text may come here twice.
+    marks = map(re.escape, sorted(set(known.values())))
+    # In this order: who reads the new pattern has to find all of it.
+    _concealed = known
+    _pattern = re.compile("|".join([*marks, *map(_as_pattern, longest_first)]))
 
 
 def scrub(text: str) -> str:
@@ -36,7 +44,7 @@ def scrub(text: str) -> str:
     pattern, known = _pattern, _concealed
     if pattern is None:
         return text
-    return pattern.sub(lambda found: known.get(found.group(), "<hidden>"), text)
+    return pattern.sub(lambda found: known.get(found.group(), found.group()), text)
 
 
 def _as_pattern(secret: str) -> str:
