@@ -48,10 +48,15 @@ _PUBLIC_ENDS = (
     "_source",
     "_format",
     "_file",
+    "_source",
+    "_format",
+    "_class",
 )
 _SECRET_BY_NAME = re.compile(r"auth|pass|secret|token|key|code|cred")
 _FILES = ("cacert", "cert", "key")
 """Their paths are hidden, but not each word of them: it may be `neutron`."""
+_OWN_WORDS = frozenset(("neutron", "keystone", "openstack", "default", "password", "true", "false"))
+"""No secrets, whatever option has them as its value: they are in every sentence."""
 _BREAKS = re.compile(r"[\s/@:?#\\\"'\[\]&=]+")
 _AS_PART = 4
 """Characters that a part of a secret has at least to be looked for by itself."""
@@ -101,7 +106,12 @@ def _secrets(value: object, key: str, seen: tuple[int, ...] = ()) -> Iterator[tu
         if "//" in text:
             yield from _of_url(text)
         # A `5` of any other option would go out of every address.
-        if not _is_public(key) and (len(text) >= SHORT or _SECRET_BY_NAME.search(key)):
+        everyday = text.lower() in _OWN_WORDS
+        if (
+            not _is_public(key)
+            and not everyday
+            and (len(text) >= SHORT or _SECRET_BY_NAME.search(key))
+        ):
             yield from _forms(text, f"<{key}>", in_parts=key not in _FILES)
 
 

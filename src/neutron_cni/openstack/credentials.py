@@ -17,7 +17,6 @@ from keystoneauth1 import exceptions as ks_errors
 from keystoneauth1 import session as ks_session
 from openstack import exceptions as sdk_errors
 from openstack.config import loader
-from openstack.config.defaults import get_defaults
 
 from neutron_cni.openstack import profiles
 from neutron_cni.openstack.answers import in_words, keystone_error
@@ -30,10 +29,12 @@ from neutron_cni.values.errors import Code
 
 hush()
 
-_DEFAULTS = get_defaults()
-"""What openstacksdk puts into every entry. It is no secret, and words like `neutron` are in it."""
-
 _REFUSED = "the cloud refused our credentials"
+_OF_THE_ENTRY = (
+    ks_errors.AuthorizationFailure,
+    ks_errors.AuthPluginException,
+    ks_errors.CatalogException,
+)
 
 
 def session_for(
@@ -52,12 +53,12 @@ def session_for(
         config = loader.OpenStackConfig(
             config_files=[file] if file else None, session_constructor=_session
         )
-        # Also from secure.yaml, and what was found in the usual places.
-        learn(config.cloud_config)
+        # Also from secure.yaml, and what was found in the usual places; but no defaults: they are
+        # no secrets, and one of them is `neutron`.
+        learn(_without(config.defaults, config.cloud_config))
         known = True
         with profiles.fetched_by(deadline):
             region = config.get_one(cloud=cloud)
-        learn({k: v for k, v in region.config.items() if v != _DEFAULTS.get(k)})
         return ks_adapter.Adapter(
             region.get_session(),
             service_type="network",
@@ -79,6 +80,13 @@ def session_for(
         raise _unusable(cloud or "(default)", why, file) from error
 
 
+def _without(defaults: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Of openstacksdk's content: without the cloud that it makes up where there is none."""
+    clouds = content.get("clouds")
+    made_up = isinstance(clouds, dict) and clouds.get("defaults") == defaults
+    return {"clouds": {}} if made_up else content
+
+
 def _session(**more: Any) -> ks_session.Session:
     """What openstacksdk makes sessions with: Keystone and Neutron over our transport."""
     return ks_session.Session(session=Transport(), redirect=False, **more)
@@ -95,49 +103,49 @@ def login_failure(
     if isinstance(error, Trouble):
         if error.response is not None:
             return _answered(cloud, doing, error.response)
-        return _away(cloud, f"{doing}: Keystone is unreachable ({error})")
+        return _away(cloud, doing, str(error))
     refused = next((c for c in causes(error) if isinstance(c, ks_errors.HttpError)), None)
     if refused is not None and refused.response is not None:
         return _answered(cloud, doing, refused.response)
     if any(isinstance(cause, ks_errors.MissingAuthMethods) for cause in causes(error)):
-        return _bad(cloud, f"{doing}: {_REFUSED} (it wants another method besides)")
-    # keystoneauth raises a bare Exception for an option that clouds.yaml lacks, also after Keystone
-    # has told its versions.
-    configured = isinstance(error, ks_errors.CatalogException) or type(error) is Exception
-    if answered and not configured:
+        return _bad(cloud, doing, f"{_REFUSED} (it wants another method besides)")
+    # Of what is missing in an entry keystoneauth says so after it has asked for versions.
+    ours = type(error) is Exception or isinstance(error, _OF_THE_ENTRY)
+    if answered and not ours:
         what = type(error).__name__
-        return _away(cloud, f"{doing}: what Keystone answered can't be used ({what})")
+        return _away(cloud, doing, f"what it answered can't be used: {what}")
     unsent = isinstance(error, ks_errors.ConnectionError)
-    return _bad(cloud, f"{doing}: can't log in ({reason(error) if unsent else first_line(error)})")
+    why = reason(error) if unsent else first_line(error)
+    return _bad(cloud, doing, f"can't log in to the cloud ({why})")
 
 
 def _answered(cloud: str, doing: str, response: Any) -> Unauthorized | Unreachable | Busy:
     status, message = response.status_code, keystone_error(response.content)
     if 400 <= status < 500 and status not in (408, 429) and message is not None:
-        return _bad(cloud, f"{doing}: {_REFUSED} ({message or status})")
+        return _bad(cloud, doing, f"{_REFUSED} ({message} (HTTP {status}))")
     wait = retry_after(response.headers.get("Retry-After"))
     if status == 429:
-        limited = f"{doing}: Keystone limits our rate (429)"
-        return Busy(_away(cloud, limited), untouched=True, wait=wait)
+        limited = _away(cloud, doing, "it limits our rate, 429")
+        return Busy(limited, untouched=True, wait=wait)
     said = message or in_words(response.content, quoting=True)
-    away = _away(cloud, f"{doing}: Keystone is unreachable (answered {status}: {said})")
+    away = _away(cloud, doing, f"answered {status}: {said}")
     # Whatever happens at a login, Neutron has not been asked yet.
     return Busy(away, untouched=True, wait=wait) if status in (408, 503) else away
 
 
-def _away(cloud: str, message: str) -> Unreachable:
+def _away(cloud: str, doing: str, why: str) -> Unreachable:
     return Unreachable(
         Code.TRY_AGAIN,
-        message,
+        f"{doing}: Keystone is unreachable ({why})",
         f"is Keystone of cloud {cloud} up and at its `auth_url`, with nothing else in front of it, "
         "and is there a route from this node to it?",
     )
 
 
-def _bad(cloud: str, message: str) -> Unauthorized:
+def _bad(cloud: str, doing: str, what: str) -> Unauthorized:
     return Unauthorized(
         Code.CREDENTIALS,
-        message,
+        f"{doing}: {what}",
         f"check the entry of cloud {cloud} in clouds.yaml; an application credential may have "
         "expired",
     )

@@ -229,9 +229,9 @@ class Neutron:
             raise foreign(doing, "a good status and a body")
 
     def _update(self, port: Port, attributes: dict[str, Any], doing: str) -> Port:
-        body = {"port": attributes}
-        where = path("ports", port.id)
-        raw = self._change("PUT", where, doing, body, revision=port.revision)
+        raw = self._change(
+            "PUT", path("ports", port.id), doing, {"port": attributes}, revision=port.revision
+        )
         return understand(doing, lambda: Port.from_json(member(raw, "port")))
 
     def _extensions(self) -> frozenset[str]:

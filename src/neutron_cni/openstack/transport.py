@@ -207,7 +207,7 @@ def reason(error: BaseException) -> str:
     chain = list(causes(error))
     by_proxy = any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain)
     words = next((said for cause in reversed(chain) if (said := _said(cause))), "")
-    words = words or f"the request can't be made ({type(error).__name__})"
+    words = words or f"the request can't be made ({type(chain[-1]).__name__})"
     return f"the proxy can't be used ({words})" if by_proxy else words
 
 
@@ -225,6 +225,8 @@ def _said(error: BaseException) -> str:
         return "the answer ended in its middle"
     if isinstance(error, urllib3.exceptions.DecodeError):
         return "the answer is not compressed as it says"
+    if isinstance(error, UnicodeError):
+        return "a value of clouds.yaml has letters that no header can have"
     if isinstance(error, HTTPException):
         return "the answer is not HTTP"
     if isinstance(error, requests.exceptions.InvalidSchema):

@@ -190,7 +190,7 @@ TOKENS: list[object] = [
 class TestAnswers:
     """2xx of another shape, without end, and redirects."""
 
-    @pytest.mark.parametrize("body", TOKENS, ids=[json.dumps(token)[:60] for token in TOKENS])
+    @pytest.mark.parametrize("body", TOKENS, ids=range(len(TOKENS)))
     def test_of_another_shape(
         self,
         keystone: FakeKeystone,

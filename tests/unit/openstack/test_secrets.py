@@ -317,7 +317,9 @@ def test_a_trace_holds_no_secret(tmp_path: Path) -> None:
 def test_words_of_everyday_stay(tmp_path: Path) -> None:
     """Names, numbers and addresses of the entry are no secrets: an operator needs them."""
     with FakeNeutron() as neutron:
-        cloud = entry("none", neutron.url, region_name="north", odd=5, retries="2", on=True)
+        more = {"odd": 5, "tries": "2", "on": True, "secgroup_source": "neutron", "x": "Neutron"}
+        cloud = entry("none", neutron.url, region_name="north", **more)
         file = clouds_yaml(tmp_path, yaml.safe_dump({"clouds": {"c": cloud}}))
         [said] = shown([file], tmp_path)
+    assert "neutron_cni.openstack" in said
     assert "Port 00000000-0000-4000-8000-000000000001 could not be found" in said
