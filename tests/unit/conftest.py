@@ -46,4 +46,4 @@ def new_life(zygote: Zygote, tmp_path: Path) -> Iterator[LifeMaker]:
 def nothing_concealed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test's clouds.yaml made secret is none in the next test."""
     monkeypatch.setattr(scrub, "_concealed", {})
-    monkeypatch.setattr(scrub, "_pattern", None)
+    monkeypatch.setattr(scrub, "_ready", None)

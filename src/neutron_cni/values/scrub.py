@@ -16,35 +16,37 @@ SHORT = 4
 
 _one_at_a_time = allocate_lock()
 _concealed: dict[str, str] = {}
-_pattern: re.Pattern[str] | None = None
+_ready: tuple[dict[str, str], re.Pattern[str]] | None = None
+"""What `_concealed` was when its pattern was made: only once something has to be scrubbed."""
 
 
 def conceal(secrets: Mapping[str, str]) -> None:
     """From now on every key of `secrets` is replaced by its value."""
-    with _one_at_a_time:
-        _conceal(secrets)
-
-
-def _conceal(secrets: Mapping[str, str]) -> None:
-    global _concealed, _pattern
+    global _concealed
     more = {secret: instead for secret, instead in secrets.items() if secret.strip()}
-    if more.keys() <= _concealed.keys():
-        return
-    known = more | _concealed  # A new mapping: another thread may be reading the old one.
-    longest_first = sorted(known, key=len, reverse=True)
-    # What was put in place of one is left alone: a text may come here twice.
-    marks = map(re.escape, sorted(set(known.values())))
-    # In this order: who reads the new pattern has to find all of it.
-    _concealed = known
-    _pattern = re.compile("|".join([*marks, *map(_as_pattern, longest_first)]))
+    with _one_at_a_time:
+        if not more.keys() <= _concealed.keys():
+            _concealed = more | _concealed  # A new mapping: another thread may be reading this one.
 
 
 def scrub(text: str) -> str:
     """`text` without any secret that is known."""
-    pattern, known = _pattern, _concealed
-    if pattern is None:
+    known = _concealed
+    if not known:
         return text
-    return pattern.sub(lambda found: known.get(found.group(), found.group()), text)
+    return _pattern_of(known).sub(lambda found: known.get(found.group(), found.group()), text)
+
+
+def _pattern_of(known: dict[str, str]) -> re.Pattern[str]:
+    global _ready
+    ready = _ready
+    if ready is None or ready[0] is not known:
+        longest_first = sorted(known, key=len, reverse=True)
+        # What was put in place of one is left alone: a text may come here twice.
+        marks = map(re.escape, sorted(set(known.values())))
+        ready = known, re.compile("|".join([*marks, *map(_as_pattern, longest_first)]))
+        _ready = ready
+    return ready[1]
 
 
 def _as_pattern(secret: str) -> str:
