@@ -105,17 +105,21 @@ class Stopwatch:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.seconds: dict[str, float] = {}
+        self.failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Of each phase of a test: setup, call and teardown."""
         before = self.seconds.get(report.nodeid, 0)
         self.seconds[report.nodeid] = before + report.duration
+        if not report.passed:
+            self.failed.add(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
-        """What was not run this time stays as it was."""
+        """What was not run to its end this time stays as it was."""
         cache = cache_of(self.config)
-        if cache and self.seconds:
-            rounded = {nodeid: round(value, 2) for nodeid, value in self.seconds.items()}
+        passed = self.seconds.keys() - self.failed
+        if cache and passed:
+            rounded = {nodeid: round(self.seconds[nodeid], 2) for nodeid in sorted(passed)}
             cache.set(KEY, {**cache.get(KEY, {}), **rounded})
 
 
