@@ -74,7 +74,7 @@ def remove_network(lab: Lab, name: str) -> None:
         return
     for port in list(calls.ports(network_id=found.id)):
         if port.device_owner == "network:router_interface":
-            calls.remove_interface_from_router(port.device_id, port_id=port.id)
+            calls.remove_interface_from_router(port.device_id, port=port.id)
         elif port.device_owner != "network:distributed":
             calls.delete_port(port)
     calls.delete_network(found)

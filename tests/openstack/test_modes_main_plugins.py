@@ -47,10 +47,10 @@ def nodes(lab: Lab) -> Iterator[Nodes]:
         **common,
     )
     try:
-        calls.add_interface_to_router(lab.facts["router_id"], subnet_id=first.id)
+        calls.add_interface_to_router(lab.facts["router_id"], subnet=first.id)
         with fresh_nodes(lab, "mup1", "mup2", network="m-up") as (one, two):
             second = calls.create_subnet(name="m-pods", cidr="10.71.0.0/24", **common)
-            calls.add_interface_to_router(lab.facts["router_id"], subnet_id=second.id)
+            calls.add_interface_to_router(lab.facts["router_id"], subnet=second.id)
             yield Nodes(one, two)
     finally:
         remove_network(lab, "m-up")

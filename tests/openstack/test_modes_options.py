@@ -50,7 +50,7 @@ def small(lab: Lab) -> Iterator[Small]:
         **common,
     )
     try:
-        calls.add_interface_to_router(lab.facts["router_id"], subnet_id=first.id)
+        calls.add_interface_to_router(lab.facts["router_id"], subnet=first.id)
         with fresh_nodes(lab, "msmall", network=NETWORK) as (node,):
             second = calls.create_subnet(
                 name="m-second",
@@ -58,7 +58,7 @@ def small(lab: Lab) -> Iterator[Small]:
                 allocation_pools=[{"start": "10.60.0.10", "end": "10.60.0.11"}],
                 **common,
             )
-            calls.add_interface_to_router(lab.facts["router_id"], subnet_id=second.id)
+            calls.add_interface_to_router(lab.facts["router_id"], subnet=second.id)
             yield Small(node, made.id, (first.id, second.id))
     finally:
         remove_network(lab, NETWORK)
