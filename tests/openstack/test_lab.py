@@ -82,7 +82,7 @@ def lab(host_before: dict[str, list[str]]) -> Iterator[Lab]:
 
 
 def reaches_internet(lab: Lab, node: str) -> bool:
-    ping = ["ping", "-c1", "-W30", lab.facts["far_address"]]
+    ping = ["ping", "-c1", "-w30", lab.facts["far_address"]]
     return lab.node(node).exec(ping, check=False).returncode == 0
 
 
@@ -104,7 +104,7 @@ def test_up_changes_nothing_of_the_host(host_before: dict[str, list[str]], lab: 
 def test_nodes_reach_router_each_other_internet_and_api(lab: Lab) -> None:
     node = lab.node("node1")
     for target in ("10.10.0.1", lab.node("node2").address, lab.facts["far_address"]):
-        node.exec(["ping", "-c1", "-W30", target])
+        node.exec(["ping", "-c1", "-w30", target])
     answer = node.exec(["curl", "-sS", "-m60", lab.facts["node_api_url"]])
     assert '"v2.0"' in answer.stdout
 
@@ -150,7 +150,7 @@ def test_env_is_enough_on_the_host(lab: Lab) -> None:
 def test_nodes_on_the_dual_stack_network_and_beside_the_cloud(lab: Lab) -> None:
     dual = lab.add_node("dual1", network="dual")
     bare = lab.add_node("bare1", kind="bare")
-    dual.exec(["ping", "-c1", "-W30", "fd20::1"])
+    dual.exec(["ping", "-c1", "-w30", "fd20::1"])
     assert reaches_internet(lab, "dual1")
     assert reaches_internet(lab, "bare1")
     with pytest.raises(LabError, match="no Neutron port"):

@@ -121,8 +121,15 @@ def test_ovn_takes_one_of_both_addresses_for_the_virtual_one(lab: Lab, nodes: No
         assert {pair["ip_address"] for pair in pairs} >= set(both(pod))
 
 
-def test_a_pod_that_asks_for_one_address_has_that_alone(nodes: Nodes) -> None:
-    for address in ("10.20.0.200", "fd20::200"):
+def test_a_pod_that_asks_for_one_address_has_that_alone(lab: Lab, nodes: Nodes) -> None:
+    calls = lab.connection().network
+    used = {
+        item["ip_address"]
+        for port in calls.ports(network_id=calls.find_network("dual").id)
+        for item in port.fixed_ips
+    }
+    free = next(text for n in range(200, 250) if (text := f"10.20.0.{n}") not in used)
+    for address in (free, "fd20::200"):
         container = Container(nodes.one, "single", config("1.1.0"))
         try:
             assert addresses(container.add(ARGS=f"IP={address}")) == [address]

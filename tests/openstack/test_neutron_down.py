@@ -69,7 +69,7 @@ def outage(lab: Lab, node: Node) -> Outage:
         ask("check", "CHECK", STAYING, config() | {"prevResult": staying.json})
         ask("status", "STATUS", "", config("1.1.0"))
         ask("del", "DEL", LEAVING, patient)
-        ping = ["ip", "netns", "exec", STAYING, "ping", "-c1", "-W30", "10.10.0.1"]
+        ping = ["ip", "netns", "exec", STAYING, "ping", "-c1", "-w30", "10.10.0.1"]
         return Outage(
             leaving,
             staying,

@@ -88,7 +88,7 @@ def test_random_adds_and_dels_at_once_leave_neutron_store_and_kernel_agreeing(
     for container in containers:
         assert eth0(node, container.name) == container.address, f"{container.name}, {said}"
     for container in random.sample([item for item in containers if item.address], 5):
-        ping = ["ip", "netns", "exec", container.name, "ping", "-c1", "-W30", "10.10.0.1"]
+        ping = ["ip", "netns", "exec", container.name, "ping", "-c1", "-w30", "10.10.0.1"]
         assert node.exec(ping, check=False).returncode == 0, said
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

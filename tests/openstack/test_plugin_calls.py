@@ -98,7 +98,7 @@ def test_check_names_what_was_damaged_and_a_repeated_add_mends_it(
     assert call(node1, "ADD", steady.name).json == steady.answer.json
 
     assert call(node1, "CHECK", steady.name, steady.check) == Answer(0, "", "")
-    node1.exec(["ip", "netns", "exec", steady.name, "ping", "-c1", "-W30", "10.10.0.1"])
+    node1.exec(["ip", "netns", "exec", steady.name, "ping", "-c1", "-w30", "10.10.0.1"])
 
 
 def test_check_notices_that_neutron_has_taken_the_address_off(
