@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     except parts.Refused as refused:
         return fail(str(refused))
     except Stopped as stopped:
+        print(f"./test: ended by {stopped.name}", file=sys.stderr)
         return stopped.status
 
 

@@ -24,6 +24,7 @@ class Stopped(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.status = 128 + number
+        self.name = signal.Signals(number).name
 
 
 @contextmanager
