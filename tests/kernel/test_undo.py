@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from neutron_cni.netlink.undo import remove_stale_proxies
+from neutron_cni.netlink.undo import remove_stale_entries
 from neutron_cni.plugins import veth_route
 from neutron_cni.plugins.contract import Leftover
 from tests.kernel.pods import DUAL, facts, make_pod
@@ -121,7 +121,7 @@ def test_stale_proxy_entries_are_ours_and_without_a_route(world: World) -> None:
     world.do("node", "ip", "link", "del", lost.host_link)
     assert world.snapshot("node") != before
 
-    removed = inside(world.path("node"), remove_stale_proxies)
+    removed = inside(world.path("node"), remove_stale_entries)
 
     assert {str(address) for address in removed} == {"10.10.10.19", "fd00:10::19"}
     assert world.snapshot("node") == before

@@ -95,7 +95,7 @@ def arrange(job: Job) -> None:
     replace(node, "namespace_with", Namespaces(Path(job.namespaces)).with_address)
     replace(store_module, "BOOT_ID", Path(job.boot_id))
     replace(sweeper, "start_sweeper", _nobody)
-    replace(undo, "remove_stale_proxies", list)
+    replace(undo, "remove_stale_entries", list)
     # What is chosen at random is the same when a job is run again.
     random.seed(job.seed)
     replace(settling, "Random", lambda: random.Random(job.seed))

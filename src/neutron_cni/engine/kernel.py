@@ -16,7 +16,7 @@ from neutron_cni.netlink.apply import apply
 from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.plan import Dummy, Plan, Side, WantedLink
-from neutron_cni.netlink.undo import remove_stale_proxies, undo
+from neutron_cni.netlink.undo import remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Call, Leftover, Page
 from neutron_cni.values.attachment import Attachment
@@ -82,12 +82,12 @@ class Kernel:
         attachment = self._request.attachment
         facts = None
         with suppress(CniError):  # A NIC that is gone has no entries left to remove.
-            facts = self._facts
+            facts = self._facts_for(lease)
         undo(self._leftovers(attachment, lease, facts), attachment.netns or None)
         if lease is None:
             # The link may be gone with its namespace, and its addresses with the store: then
             # `undo` has found no proxy entry.
-            remove_stale_proxies()
+            remove_stale_entries()
 
     def differences(self, lease: Lease) -> list[str]:
         """See `DataPlane`.
@@ -118,7 +118,7 @@ class Kernel:
                 except CniError as error:
                     failures.append(error)
         try:
-            remove_stale_proxies()
+            remove_stale_entries()
         except CniError as error:
             failures.append(error)
         if failures:
@@ -126,6 +126,17 @@ class Kernel:
 
     @cached_property
     def _facts(self) -> HostFacts:
+        return self._observed("")
+
+    def _facts_for(self, lease: Lease | None) -> HostFacts:
+        """The facts with the NIC whose port has the addresses as the uplink, if no configuration
+        names another one."""
+        uplink = self._facts.uplink
+        if lease is None or not lease.nic_mac or (uplink and uplink.mac == lease.nic_mac):
+            return self._facts
+        return self._observed(lease.nic_mac)
+
+    def _observed(self, nic_mac: str) -> HostFacts:
         asked = [
             page.asks(config)
             for page, config in zip(self._pages, self._request.configs, strict=True)
@@ -133,11 +144,12 @@ class Kernel:
         interface = next((item.host_interface for item in asked if item.host_interface), None)
         own = self._request.own_ipam
         dummy_name = next((item.dummy_name for item in asked if item.dummy_name), "")
-        return observe.host_facts(interface or (own.host_interface if own else None), dummy_name)
+        named = interface or (own.host_interface if own else None)
+        return observe.host_facts(named, dummy_name, nic_mac)
 
     def _calls(self, lease: Lease) -> Iterator[tuple[Page, Call[object]]]:
         """Each page, and the `Call` that it is given."""
-        request = self._request
+        request, facts = self._request, self._facts_for(lease)
         for page, config in zip(self._pages, request.configs, strict=True):
             yield (
                 page,
@@ -146,7 +158,7 @@ class Kernel:
                     attachment=request.attachment,
                     config=config,
                     lease=lease,
-                    facts=self._facts,
+                    facts=facts,
                     pod=request.pod,
                     before=self._before,
                 ),

@@ -170,7 +170,7 @@ class _Application:
             steps.append(_Step(neighbours.set_permanent(neighbour, index)))
         for route in (item for item in plan.routes if item.side is side):
             index = self._link(side, route.link)
-            take_out = partial(routes.delete, route, index)
+            take_out = None if route.shared else partial(routes.delete, route, index)
             steps.append(_Step(routes.add(route, index), take_out, route))
         for rule in (item for item in plan.rules if item.side is side):
             steps.append(_Step(rules.add(rule), partial(rules.delete, rule)))
@@ -196,7 +196,7 @@ class _Application:
     def _accept_route(self, wanted: LinkRoute) -> None:
         """Raise CniError CONFLICT unless the existing route has the wanted link and gateway."""
         rtnl = self._rtnl(wanted.side)
-        found = routes.find(rtnl, wanted.destination, wanted.table)
+        found = routes.find(rtnl, wanted.destination, wanted.table, wanted.metric)
         index = self._link(wanted.side, wanted.link)
         if found is not None and found.index == index and found.gateway == wanted.gateway:
             return

@@ -83,7 +83,7 @@ def _held_address(item: LinkAddress) -> Iterable[Hashable]:
 
 
 def _destination(item: LinkRoute) -> Iterable[Hashable]:
-    return [(item.side, item.table, item.destination)]
+    return [(item.side, item.table, item.destination, item.metric)]
 
 
 def _place(item: Rule) -> Iterable[Hashable]:

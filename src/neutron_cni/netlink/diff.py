@@ -17,7 +17,7 @@ from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import LinkRoute, Plan, Rule, Side
 from neutron_cni.netlink.routes import Route
 from neutron_cni.netlink.rtnl import Rtnl
-from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
+from neutron_cni.values.address import IPAddress, IPInterface
 from neutron_cni.values.errors import CniError
 
 
@@ -26,14 +26,14 @@ class View:
     """What one namespace has of all that a plan names; what it lacks is not in the maps.
 
     `links` and `addresses` are by the name of the link. `holders` are the names, by index, of the
-    links that the routes go by. `routes` are by table number and destination, `neighbours` by
-    link and address; a neighbour is (MAC, whether permanent). `sysctls` are values by key.
+    links that the routes go by. `routes` are those that were found for the plan's. `neighbours`
+    are by link and address; a neighbour is (MAC, whether permanent). `sysctls` are values by key.
     """
 
     links: Mapping[str, Link] = field(default_factory=dict)
     holders: Mapping[int, str] = field(default_factory=dict)
     addresses: Mapping[str, frozenset[IPInterface]] = field(default_factory=dict)
-    routes: Mapping[tuple[int, IPNetwork], Route] = field(default_factory=dict)
+    routes: Mapping[LinkRoute, Route] = field(default_factory=dict)
     rules: frozenset[Rule] = frozenset()
     neighbours: Mapping[tuple[str, IPAddress], tuple[str, bool]] = field(default_factory=dict)
     proxies: frozenset[tuple[str, IPAddress]] = frozenset()
@@ -82,7 +82,7 @@ def _view(plan: Plan, side: Side) -> View:
         named = {name: links.get(rtnl, name) for name in sorted(plan.names(side))}
         there = {name: link for name, link in named.items() if link is not None}
         found = {
-            (item.table, item.destination): routes.find(rtnl, item.destination, item.table)
+            item: routes.find(rtnl, item.destination, item.table, item.metric)
             for item in plan.routes
             if item.side is side
         }
@@ -100,9 +100,11 @@ def _view(plan: Plan, side: Side) -> View:
                 name: frozenset(address for _, address in addresses.list_all(rtnl, link.index))
                 for name, link in there.items()
             },
-            routes={key: route for key, route in found.items() if route is not None},
+            routes={item: route for item, route in found.items() if route is not None},
             rules=frozenset(
-                item for item in plan.rules if item.side is side and rules.present(rtnl, item)
+                rule
+                for version in {item.version for item in plan.rules if item.side is side}
+                for rule in rules.own(rtnl, side, version)
             ),
             neighbours={key: entry for key, entry in neighbour.items() if entry is not None},
             proxies=frozenset(
@@ -158,7 +160,7 @@ def _addresses(plan: Plan, side: Side, view: View) -> Iterator[str]:
 
 
 def _route(wanted: LinkRoute, view: View) -> Iterator[str]:
-    found = view.routes.get((wanted.table, wanted.destination))
+    found = view.routes.get(wanted)
     text = routes.describe(wanted)
     if found is None:
         yield f"{wanted.side}: {text} is missing"

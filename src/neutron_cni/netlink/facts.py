@@ -14,6 +14,7 @@ class Uplink:
     `mtu` is in bytes. `onlink` are the subnets that the node's routes reach on the link, without
     a gateway. The addresses alone do not tell: with DHCPv6 the address is a /128, and the subnet
     comes from a router advertisement. `accept_ra` is the sysctl of that name, None without IPv6.
+    `defaults` are the IP versions (4, 6) whose default route goes by the link.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Uplink:
     addresses: tuple[IPInterface, ...] = ()
     onlink: tuple[IPNetwork, ...] = ()
     accept_ra: int | None = None
+    defaults: frozenset[int] = frozenset((4, 6))
 
 
 @dataclass(frozen=True, slots=True)

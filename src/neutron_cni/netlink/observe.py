@@ -27,16 +27,19 @@ __all__ = [
 ]
 
 
-def host_facts(host_interface: str | None = None, dummy_name: str = "dummy0") -> HostFacts:
+def host_facts(
+    host_interface: str | None = None, dummy_name: str = "dummy0", nic_mac: str = ""
+) -> HostFacts:
     """The facts about the caller's namespace that plans are made from.
 
-    `host_interface` names the uplink; None: the link of the default route. `dummy_name` names
-    the dummy link to ask about; it is empty if no plan needs one.
+    `host_interface` names the uplink; None: the NIC with `nic_mac`, or if that is empty or no NIC
+    of the node has it, the link of the default route. `dummy_name` names the dummy link to ask
+    about; it is empty if no plan needs one.
     Raises CniError INVALID_CONFIG if the link `host_interface` does not exist.
     """
     with Rtnl.here() as rtnl:
         return HostFacts(
-            uplink=_uplink(rtnl, host_interface),
+            uplink=_uplink(rtnl, host_interface, nic_mac),
             dummy=bool(dummy_name) and _dummy_possible(rtnl, dummy_name),
             ipv6=sysctl.read("net/ipv6/conf/all/forwarding") is not None,
             force_forwarding=sysctl.read("net/ipv6/conf/all/force_forwarding") is not None,
@@ -113,7 +116,8 @@ def links_with_alias(prefix: str) -> list[Link]:
         return [link for link in links.list_all(rtnl) if link.alias.startswith(prefix)]
 
 
-def _uplink(rtnl: Rtnl, name: str | None) -> Uplink | None:
+def _uplink(rtnl: Rtnl, name: str | None, mac: str = "") -> Uplink | None:
+    defaults = {version: _default_link(rtnl, version) for version in (4, 6)}
     if name is not None:
         link = links.get(rtnl, name)
         if link is None:
@@ -123,21 +127,33 @@ def _uplink(rtnl: Rtnl, name: str | None) -> Uplink | None:
                 "correct hostInterface, or leave it out to use the NIC of the default route",
             )
     else:
-        link = _default_link(rtnl)
-    return None if link is None else _describe(rtnl, link)
+        link = defaults[4] or defaults[6]
+        if mac and (link is None or link.mac != mac):
+            link = _nic(rtnl, mac) or link
+    if link is None:
+        return None
+    here = {version for version, by in defaults.items() if by and by.index == link.index}
+    return _describe(rtnl, link, frozenset(here))
 
 
-def _default_link(rtnl: Rtnl) -> Link | None:
-    for default in routes.DEFAULTS:
-        candidates = sorted(routes.list_all(rtnl, default), key=lambda route: route.metric)
-        for route in candidates:
-            link = None if route.index is None else links.by_index(rtnl, route.index)
-            if link is not None:
-                return link
+def _nic(rtnl: Rtnl, mac: str) -> Link | None:
+    """The node's NIC with that MAC. What is made upon a NIC (a VLAN, a bridge) has a kind, and may
+    have the NIC's MAC: the port is the NIC's."""
+    return next((x for x in links.list_all(rtnl) if x.mac == mac and x.kind in ("", "veth")), None)
+
+
+def _default_link(rtnl: Rtnl, version: int) -> Link | None:
+    """The link of the default route of an IP version, that of the lowest metric."""
+    default = next(item for item in routes.DEFAULTS if item.version == version)
+    candidates = sorted(routes.list_all(rtnl, default), key=lambda route: route.metric)
+    for route in candidates:
+        link = None if route.index is None else links.by_index(rtnl, route.index)
+        if link is not None:
+            return link
     return None
 
 
-def _describe(rtnl: Rtnl, link: Link) -> Uplink:
+def _describe(rtnl: Rtnl, link: Link, defaults: frozenset[int]) -> Uplink:
     accept_ra = sysctl.read(f"net/ipv6/conf/{link.name}/accept_ra")
     return Uplink(
         name=link.name,
@@ -150,6 +166,7 @@ def _describe(rtnl: Rtnl, link: Link) -> Uplink:
         ),
         onlink=_onlink(rtnl, link.index),
         accept_ra=int(accept_ra) if accept_ra is not None else None,
+        defaults=defaults,
     )
 
 

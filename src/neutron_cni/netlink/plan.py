@@ -18,6 +18,9 @@ MAX_LINK_NAME = 15
 MAIN_TABLE = 254
 """The routing table that `ip route` shows (RT_TABLE_MAIN)."""
 
+ANY_TABLE = 0
+"""No table's number (RT_TABLE_UNSPEC): a request that names it compares no table."""
+
 Scope = Literal["global", "link"]
 
 
@@ -88,7 +91,9 @@ class LinkRoute:
     """A route by `link`. `source` is the preferred source address, `mtu` is in bytes.
 
     `table` is the number of a routing table. `scope` counts for IPv4 only. `onlink`: the kernel
-    shall take the gateway to be on the link, although no route says so.
+    shall take the gateway to be on the link, although no route says so. `metric`: of several routes
+    to one destination the lowest counts (0: the kernel's default, 0 for IPv4, 1024 for IPv6).
+    `shared`: other attachments want the same route, so it is never taken back.
     """
 
     side: Side
@@ -100,6 +105,8 @@ class LinkRoute:
     onlink: bool = False
     mtu: int | None = None
     table: int = MAIN_TABLE
+    metric: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,9 @@ class Rule:
     `version` is 4 or 6. A packet matches if it comes from `source`, carries the firewall mark
     `mark` and came in by the link `incoming`; what is not set matches every packet. The kernel
     tries rules from the lowest `priority` up; its own are at 0, 32766 and 32767. A
-    `source` of all addresses, or a `mark` of 0, is None.
+    `source` of all addresses, or a `mark` of 0, is None. `suppress_prefixlength`: what the table
+    says counts only where the route's prefix is longer. In a plan for `undo` the `table` may be
+    ANY_TABLE: the rule is removed whichever table it names.
     """
 
     side: Side
@@ -119,6 +128,7 @@ class Rule:
     source: IPNetwork | None = None
     mark: int | None = None
     incoming: str = ""
+    suppress_prefixlength: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ def _route(kind: int, flags: int, wanted: LinkRoute, index: int) -> Message:
     if wanted.mtu is not None:
         attributes.append(("RTA_METRICS", {"attrs": [("RTAX_MTU", wanted.mtu)]}))
     attributes.append(("RTA_TABLE", wanted.table))
+    if wanted.metric:
+        attributes.append(("RTA_PRIORITY", wanted.metric))
     return new(
         rtmsg,
         kind,
@@ -88,7 +90,8 @@ def describe(wanted: LinkRoute) -> str:
     name = str(wanted.destination) if wanted.destination.prefixlen else "default"
     via = f" via {wanted.gateway}" if wanted.gateway is not None else ""
     table = f" table {wanted.table}" if wanted.table != MAIN_TABLE else ""
-    return f"the route {name}{via} dev {wanted.link}{table} ({wanted.side})"
+    metric = f" metric {wanted.metric}" if wanted.metric else ""
+    return f"the route {name}{via} dev {wanted.link}{table}{metric} ({wanted.side})"
 
 
 def host_network(address: IPAddress) -> IPNetwork:
@@ -96,16 +99,22 @@ def host_network(address: IPAddress) -> IPNetwork:
     return ip_network(f"{address}/{address.max_prefixlen}")
 
 
-def find(rtnl: Rtnl, destination: IPNetwork, table: int = MAIN_TABLE) -> Route | None:
+def find(
+    rtnl: Rtnl, destination: IPNetwork, table: int = MAIN_TABLE, metric: int = 0
+) -> Route | None:
     """The route of `table` to exactly `destination`, None if there is none.
 
-    A host route of the main table is asked for with a lookup, whatever the size of the table;
-    the kernel then answers with a local route, too. Other routes are searched in a dump. Raises
-    CniError KERNEL.
+    With a `metric` the route that has it, else the one that counts. A host route of the main table
+    is asked for with a lookup, whatever the size of the table; the kernel then answers with a local
+    route, too. Other routes are searched in a dump. Raises CniError KERNEL.
     """
-    if table != MAIN_TABLE or destination.prefixlen != destination.max_prefixlen:
+    if metric or table != MAIN_TABLE or destination.prefixlen != destination.max_prefixlen:
         listed = list_all(rtnl, destination, table=table)
-        matching = [item for item in listed if item.destination == destination]
+        matching = [
+            item
+            for item in listed
+            if item.destination == destination and metric in (0, item.metric)
+        ]
         return min(matching, key=lambda item: item.metric, default=None)
     message = new(
         rtmsg,

@@ -7,11 +7,13 @@ from ipaddress import ip_network
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 
 from neutron_cni.netlink.messages import EXCL_CREATE, EXISTS, FAMILY, GONE, new
-from neutron_cni.netlink.plan import Rule
+from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, Rule, Side
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
+from neutron_cni.values.address import IPAddress
 
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 _FR_ACT_TO_TBL = 1
+_NOT_SUPPRESSED = 0xFFFFFFFF
 PROTOCOL = 110
 """Marks our rules, as our proxy neighbours are (`ip -d rule` prints "proto 110").
 
@@ -24,9 +26,12 @@ somebody's "from 10.0.0.7" and be content. Our own rules of one priority have th
 def _rule(kind: int, flags: int, wanted: Rule) -> Message:
     attributes: list[tuple[str, object]] = [
         ("FRA_PRIORITY", wanted.priority),
-        ("FRA_TABLE", wanted.table),
         ("FRA_PROTOCOL", PROTOCOL),
     ]
+    if wanted.table != ANY_TABLE:
+        attributes.append(("FRA_TABLE", wanted.table))
+    if wanted.suppress_prefixlength is not None:
+        attributes.append(("FRA_SUPPRESS_PREFIXLEN", wanted.suppress_prefixlength))
     length = 0
     if wanted.source is not None:
         length = wanted.source.prefixlen
@@ -54,7 +59,10 @@ def add(wanted: Rule) -> Request:
 
 
 def delete(wanted: Rule) -> Request:
-    """The request to delete the rule that equals `wanted` in every field; a missing one is fine."""
+    """The request to delete the rule that equals `wanted` in every field; a missing one is fine.
+
+    With ANY_TABLE the first rule of ours that equals it in the other fields is deleted.
+    """
     return Request(_rule(_DELRULE, 0, wanted), f"delete {describe(wanted)}", GONE)
 
 
@@ -63,30 +71,43 @@ def describe(wanted: Rule) -> str:
     source = f" from {wanted.source}" if wanted.source is not None else " from all"
     mark = f" fwmark {wanted.mark:#x}" if wanted.mark is not None else ""
     incoming = f" iif {wanted.incoming}" if wanted.incoming else ""
-    where = f"({wanted.side})"
-    return f"the rule {wanted.priority}:{source}{mark}{incoming} lookup {wanted.table} {where}"
+    known = {ANY_TABLE: "any table", MAIN_TABLE: "main"}
+    table = known.get(wanted.table, str(wanted.table))
+    length = wanted.suppress_prefixlength
+    suppress = "" if length is None else f" suppress_prefixlength {length}"
+    rule = f"the rule {wanted.priority}:{source}{mark}{incoming} lookup {table}{suppress}"
+    return f"{rule} ({wanted.side})"
 
 
-def present(rtnl: Rtnl, wanted: Rule) -> bool:
-    """Whether the namespace has a rule equal to `wanted` in every field; raises CniError KERNEL."""
-    message = new(fibmsg, _GETRULE, family=FAMILY[wanted.version])
+def single_source(rule: Rule) -> IPAddress | None:
+    """The one address whose packets the rule is for; None if it is for those of several or all."""
+    source = rule.source
+    return source.network_address if source is not None and source.num_addresses == 1 else None
+
+
+def own(rtnl: Rtnl, side: Side, version: int) -> list[Rule]:
+    """The rules of one IP version that neutron-cni made (PROTOCOL); raises CniError KERNEL.
+
+    `side` is that of the namespace that `rtnl` serves.
+    """
+    message = new(fibmsg, _GETRULE, family=FAMILY[version])
     found = rtnl.dump(message, "list the policy rules")
-    return any(_is_ours(item) and _read(item, wanted) == wanted for item in found)
+    return [
+        _read(item, side, version) for item in found if item.get_attr("FRA_PROTOCOL") == PROTOCOL
+    ]
 
 
-def _is_ours(message: Message) -> bool:
-    return bool(message.get_attr("FRA_PROTOCOL") == PROTOCOL)
-
-
-def _read(message: Message, like: Rule) -> Rule:
-    """A rule of the kernel as a value, on the side and of the IP version of `like`."""
+def _read(message: Message, side: Side, version: int) -> Rule:
+    """A rule of the kernel as a value."""
     address = message.get_attr("FRA_SRC")
+    suppressed = message.get_attr("FRA_SUPPRESS_PREFIXLEN")
     return Rule(
-        side=like.side,
-        version=like.version,
+        side=side,
+        version=version,
         priority=message.get_attr("FRA_PRIORITY") or 0,
         table=message.get_attr("FRA_TABLE") or message["table"],
         source=ip_network(f"{address}/{message['src_len']}") if address else None,
         mark=message.get_attr("FRA_FWMARK"),
         incoming=message.get_attr("FRA_IIFNAME") or "",
+        suppress_prefixlength=None if suppressed in (None, _NOT_SUPPRESSED) else suppressed,
     )

@@ -17,7 +17,7 @@ def undo(plan: Plan, netns: str | None) -> None:
 
     `netns` is the pod's path; it may be None or gone. What has another owner by now stays: a link
     must carry the plan's alias, a route must go by the plan's link, a rule must be equal in every
-    field, and a proxy entry is deleted only while no other link has a route to its address.
+    field, and a proxy entry or a rule for an address only while no other link has a route to it.
     Dummy links and sysctls of shared links stay, as other pods use them.
     Raises CniError KERNEL. Deleting a veth takes the kernel 11-20 ms (it waits for RCU).
     """
@@ -32,26 +32,36 @@ def undo(plan: Plan, netns: str | None) -> None:
                 _clear_pod(wanted, netns)
         requests += _proxies(plan, host, {link.index for link in doomed})
         requests += _routes(plan, host)
-        requests += [rules.delete(rule) for rule in plan.rules if rule.side is Side.HOST]
+        requests += _rules(plan, host, {link.index for link in doomed})
         requests += [links.delete(link.index, link.name) for link in doomed]
         host.run(requests)
 
 
-def remove_stale_proxies() -> list[IPAddress]:
-    """Remove neutron-cni's proxy entries for addresses that no link of the node has a route to.
+def remove_stale_entries() -> list[IPAddress]:
+    """Remove neutron-cni's proxy entries, and rules for single sources, of addresses that no link
+    of the node has a route to.
 
-    Such entries are left when a sandbox goes without a DEL and its lease is lost; the node would
-    go on answering for an address that is another node's by now. No record is needed: `apply`
-    adds the host route before the entry, and marks the entry. Returns the addresses.
+    Such entries are left when a sandbox goes without a DEL and its lease is lost. The node would
+    go on answering for an address that is another node's by now; and a later pod with the address
+    would have its packets sent by the NIC of the former. No record is needed: `apply` adds the host
+    route before both, and marks both. Returns the addresses.
     """
     with Rtnl.here() as host:
-        stale = [
-            (index, address)
+        entries = [
+            (address, neighbours.delete_proxy(address, index))
             for index, address in neighbours.own_proxies(host)
-            if routes.find(host, routes.host_network(address)) is None
         ]
-        host.run([neighbours.delete_proxy(address, index) for index, address in stale])
-    return [address for _, address in stale]
+        entries += [
+            (source, rules.delete(rule))
+            for version in (4, 6)
+            for rule in rules.own(host, Side.HOST, version)
+            if (source := rules.single_source(rule)) is not None
+        ]
+        stale = [
+            entry for entry in entries if routes.find(host, routes.host_network(entry[0])) is None
+        ]
+        host.run([request for _, request in stale])
+    return [address for address, _ in stale]
 
 
 def _proxies(plan: Plan, host: Rtnl, own: set[int]) -> list[Request]:
@@ -83,6 +93,34 @@ def _routed(host: Rtnl, own: set[int]) -> set[IPAddress]:
         for route in routes.list_all(host, version=version, index=index)
         if route.destination.prefixlen == route.destination.max_prefixlen
     }
+
+
+def _rules(plan: Plan, host: Rtnl, own: set[int]) -> list[Request]:
+    """Requests to delete the plan's rules, made while the routes by the links `own` still exist.
+
+    Also our rules for sources that the plan does not name and that are routed by these links: the
+    lease may be lost. If another link has a route to a source, another pod of this node has got
+    the address since, and the rules are that pod's now.
+    """
+    routed = _routed(host, own)
+    others = {
+        address
+        for rule in plan.rules
+        if (address := rules.single_source(rule)) is not None
+        and address not in routed
+        and routes.find(host, routes.host_network(address)) is not None
+    }
+    requests = [
+        rules.delete(rule)
+        for rule in plan.rules
+        if rule.side is Side.HOST and rules.single_source(rule) not in others
+    ]
+    unnamed = routed - {rules.single_source(rule) for rule in plan.rules}
+    for version in {address.version for address in unnamed}:
+        for rule in rules.own(host, Side.HOST, version):
+            if rules.single_source(rule) in unnamed:
+                requests.append(rules.delete(rule))
+    return requests
 
 
 def _routes(plan: Plan, host: Rtnl) -> list[Request]:

@@ -27,7 +27,7 @@ from neutron_cni.netlink.plan import (
     Sysctl,
     VethPair,
 )
-from neutron_cni.plugins import forwarding, ownership
+from neutron_cni.plugins import forwarding, ownership, source_routes
 from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.values.address import IPAddress, IPNetwork
 from neutron_cni.values.attachment import Attachment
@@ -106,7 +106,12 @@ def plan(call: Call[Config]) -> Plan:
     return Plan(
         links=(veth, Dummy(config.dummy_name)) if has_gateway_link else (veth,),
         addresses=(*node_addresses, *addresses),
-        routes=(*(_host_route(veth, ip) for ip in _ips(lease)), *routes),
+        routes=(
+            *(_host_route(veth, ip) for ip in _ips(lease)),
+            *source_routes.routes(lease, facts.uplink),
+            *routes,
+        ),
+        rules=tuple(source_routes.rules(lease, facts.uplink)),
         neighbours=(
             *(Neighbour(Side.HOST, veth.host_name, ip, veth.pod_mac) for ip in _ips(lease)),
             *neighbours,
@@ -121,20 +126,21 @@ def plan(call: Call[Config]) -> Plan:
             *_pod_sysctls(attachment.ifname, versions),
         ),
         announcements=forwarding.announcements(lease, facts.uplink),
-        notes=tuple(_notes(facts, config, versions)),
+        notes=(*_notes(facts, config, versions), *source_routes.notes(lease, facts.uplink)),
     )
 
 
 def leftovers(gone: Leftover) -> Plan:
-    """See `Page.leftovers`. Without the lease or the facts the plan names the veth only; `undo`
-    then finds the proxy entries by the veth's host routes."""
+    """See `Page.leftovers`. Without the lease the plan names the veth only; `undo` then finds the
+    proxy entries and the rules by the veth's host routes."""
     veth = _veth(gone.network, gone.attachment, None)
-    if gone.lease is None or gone.facts is None:
+    if gone.lease is None:
         return Plan(links=(veth,))
     return Plan(
         links=(veth,),
         routes=tuple(_host_route(veth, ip) for ip in _ips(gone.lease)),
-        proxies=forwarding.proxies(gone.lease, gone.facts.uplink),
+        rules=tuple(source_routes.leftovers(gone.lease)),
+        proxies=forwarding.proxies(gone.lease, gone.facts.uplink if gone.facts else None),
     )
 
 

@@ -27,6 +27,7 @@ def lease_to_json(lease: Lease) -> str:
             "mtu": lease.mtu,
             "port_id": lease.port_id,
             "announce": lease.announce,
+            "nic_mac": lease.nic_mac,
         }
     ).decode()
 
@@ -48,6 +49,7 @@ def lease_from_json(text: str) -> Lease:
         mtu=raw["mtu"],
         port_id=raw["port_id"],
         announce=raw["announce"],
+        nic_mac=raw.get("nic_mac", ""),  # Leases of version 0.1.0 have none.
     )
 
 

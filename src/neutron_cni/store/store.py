@@ -132,13 +132,13 @@ class Store(Database):
                     )
                     self._write_addresses(record_id, addresses)
 
-    def relocate(self, record_id: int, port_id: str) -> None:
-        """A held lease's addresses are on another port now."""
+    def relocate(self, record_id: int, port_id: str, nic_mac: str) -> None:
+        """A held lease's addresses are on another port now, that of the NIC with `nic_mac`."""
         with self._transaction():
             record = self.get(record_id)
             if record is None or record.state is not State.HELD or record.lease is None:
                 return
-            lease = replace(record.lease, port_id=port_id)
+            lease = replace(record.lease, port_id=port_id, nic_mac=nic_mac)
             self._db.execute(
                 "UPDATE lease SET answer = ? WHERE id = ?", (lease_to_json(lease), record_id)
             )

@@ -35,7 +35,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def host(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A node whose IPAM runs in this process; no namespace of it has any address."""
     monkeypatch.setattr(sweeper, "start_sweeper", lambda state_dir: None)
-    monkeypatch.setattr(mend, "remove_stale_proxies", lambda: None)
+    monkeypatch.setattr(mend, "remove_stale_entries", lambda: None)
     monkeypatch.setattr(node, "namespace_with", lambda address: "")
     return Host(scene, "node")
 

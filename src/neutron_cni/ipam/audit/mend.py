@@ -11,7 +11,7 @@ from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.settling import connect
-from neutron_cni.netlink.undo import remove_stale_proxies
+from neutron_cni.netlink.undo import remove_stale_entries
 from neutron_cni.store import Store
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError
@@ -35,7 +35,7 @@ def mend(store: Store, conf_dir: Path, work: Work) -> list[str]:
         except CniError as error:
             problems.append(str(error))
     sweeper.start_sweeper(str(store.path.parent))
-    remove_stale_proxies()
+    remove_stale_entries()
     return problems
 
 

@@ -138,7 +138,10 @@ def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
     present = own_pairs(port)
     context.store.hold(
         {
-            record.id: (record.addresses, network.lease(record.addresses, port.id, announce=True))
+            record.id: (
+                record.addresses,
+                network.lease(record.addresses, port.id, announce=True, nic_mac=port.mac),
+            )
             for record in context.records()
             if record.state is State.INTENDED
             and record.addresses

@@ -74,7 +74,10 @@ def record_vm_port(context: Context, port: Port, network: PodNetwork, progress: 
     _note_moved(context, port, records)
     certain = progress.made | progress.uncertain
     confirmed = {
-        record.id: (record.addresses, network.lease(record.addresses, port.id, announce=False))
+        record.id: (
+            record.addresses,
+            network.lease(record.addresses, port.id, announce=False, nic_mac=port.mac),
+        )
         for record in records
         if record.state is State.INTENDED
         and record.id in certain
@@ -177,7 +180,7 @@ def _note_moved(context: Context, port: Port, records: list[Record]) -> None:
         moved = any(item.port_id != port.id for item in record.addresses)
         ours = removable(record, context, port, live=set())
         if moved and ours == {item.address for item in record.addresses}:
-            context.store.relocate(record.id, port.id)
+            context.store.relocate(record.id, port.id, port.mac)
 
 
 def _is_there(record: Record, context: Context, port: Port) -> bool:

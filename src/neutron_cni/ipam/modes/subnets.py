@@ -60,8 +60,10 @@ class PodNetwork:
             "check `subnets` in the ipam section; an id is always unambiguous",
         )
 
-    def lease(self, addresses: Sequence[PortAddress], port_id: str, announce: bool) -> Lease:
-        """Everything the subnets know, for a pod with these addresses."""
+    def lease(
+        self, addresses: Sequence[PortAddress], port_id: str, announce: bool, nic_mac: str = ""
+    ) -> Lease:
+        """Everything the subnets know, for a pod with these addresses (`Lease` has the rest)."""
         subnets = [self.by_id(item.subnet_id) for item in addresses]
         leased = tuple(
             LeasedAddress(
@@ -79,6 +81,7 @@ class PodNetwork:
             mtu=self.network.mtu,
             port_id=port_id,
             announce=announce,
+            nic_mac=nic_mac,
         )
 
 
