@@ -25,7 +25,7 @@ def test_the_pod_has_one_link_its_address_and_two_routes(world: World) -> None:
     assert world.text("pod1", "neigh") == [f"169.254.1.1 dev eth0 lladdr {MAC} PERMANENT"]
 
 
-def test_the_node_has_a_global_host_route_and_a_permanent_neighbour(world: World) -> None:
+def test_the_node_has_a_global_host_route_and_knows_the_pods_mac(world: World) -> None:
     pod = make_pod(world, "pod1")
     pod.apply()
 
@@ -34,9 +34,7 @@ def test_the_node_has_a_global_host_route_and_a_permanent_neighbour(world: World
     (route,) = world.ip("node", "route", "show", "10.10.10.19")
     assert (route.get("protocol"), route.get("scope")) == ("boot", "global")
     mac = pod.veth.pod_mac
-    assert world.text("node", "neigh", "show", "dev", link) == [
-        f"10.10.10.19 lladdr {mac} PERMANENT"
-    ]
+    assert world.text("node", "neigh", "show", "dev", link) == [f"10.10.10.19 lladdr {mac} STALE"]
     assert world.text("node", "neigh", "show", "proxy") == ["10.10.10.19 dev up0 proxy proto 110"]
 
 
@@ -137,7 +135,7 @@ def test_the_node_is_found_to_have_a_dummy_device_where_its_kernel_has_it(world:
 
 
 def test_the_plan_says_when_the_kernel_has_no_dummy_device(world: World) -> None:
-    note = "this kernel has no dummy device: 169.254.1.1 is answered by a permanent neighbour only"
+    note = "this kernel has no dummy device: no link has 169.254.1.1, so pods can't ping it"
     without, having = make_pod(world, "pod1"), make_pod(world, "pod2", dummy=True)
 
     assert (without.plan.links[1:], without.plan.notes) == ((), (note,))

@@ -26,7 +26,7 @@ BREAKS = [
         f"link set eth0 address {MAC}",
         f"pod: the link eth0 has the MAC {MAC}, not {{mac}}",
     ),
-    ("pod1", "link set eth0 mtu 1400", "pod: the link eth0 has the MTU 1400, not 1500"),
+    ("pod1", "link set eth0 mtu 1600", "pod: the link eth0 has the MTU 1600, not 1500"),
     ("node", "link set {link} mtu 1400", "node: the link {link} has the MTU 1400, not 1500"),
     (
         "node",
@@ -95,9 +95,24 @@ BREAKS = [
         f"pod: the neighbour 169.254.1.1 on eth0 is at {MAC}, not ee:ee:ee:ee:ee:ee",
     ),
     (
+        "pod1",
+        "addr add 10.10.10.99/24 dev eth0",
+        "pod: eth0 also has the address 10.10.10.99/24, which ADD did not give it",
+    ),
+    (
+        "pod1",
+        "addr add fd00:10::99/64 dev eth0",
+        "pod: eth0 also has the address fd00:10::99/64, which ADD did not give it",
+    ),
+    (
         "node",
-        "neigh replace 10.10.10.19 lladdr {mac} dev {link} nud reachable",
-        "node: the neighbour 10.10.10.19 on {link} is not permanent",
+        "addr add 10.10.10.99/32 dev {link}",
+        "node: {link} also has the address 10.10.10.99/32, which ADD did not give it",
+    ),
+    (
+        "pod1",
+        "neigh replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud reachable",
+        "pod: the neighbour 169.254.1.1 on eth0 is not permanent",
     ),
     (
         "node",
@@ -135,6 +150,20 @@ def test_a_changed_setting_is_named(world: World) -> None:
         "node: net/ipv4/conf/up0/forwarding is 0, not 1",
         "pod: net/ipv6/conf/eth0/disable_ipv6 is 0, not 1",
     ]
+
+
+def test_a_pod_that_may_send_from_any_address_is_named(world: World) -> None:
+    pod = make_pod(world, "pod1")
+    pod.apply()
+    world.do("node", "sh", "-c", f"echo 0 >/proc/sys/net/ipv4/conf/{pod.host_link}/rp_filter")
+    assert pod.diff() == [f"node: net/ipv4/conf/{pod.host_link}/rp_filter is 0, not 1"]
+
+
+def test_a_smaller_mtu_of_the_pod_is_a_later_plugins(world: World) -> None:
+    pod = make_pod(world, "pod1")
+    pod.apply()
+    world.do("pod1", "ip", "link", "set", "eth0", "mtu", "1400")
+    assert pod.diff() == []
 
 
 def test_a_missing_pair_is_one_sentence_for_each_end_and_its_routes(world: World) -> None:

@@ -78,10 +78,10 @@ class FakeIpam:
     def lookup(self, request: IpamRequest) -> Lease | None:
         return self.leases.get(self._key(request))
 
-    def release(self, request: IpamRequest) -> None:
+    def release(self, request: IpamRequest, used: bool = True) -> None:
         self._maybe_fail("release")
         if self.leases.pop(self._key(request), None):
-            self.changes.append("release")
+            self.changes.append("release" if used else "release unused")
 
     def verify(self, request: IpamRequest) -> list[str]:
         self._maybe_fail("verify")
@@ -124,6 +124,7 @@ class FakeDataPlane:
 
     kernel: FakeKernel
     request: Request
+    exposed: bool = False
 
     def inspect(self) -> bool:
         self._maybe_fail("inspect")
@@ -138,6 +139,8 @@ class FakeDataPlane:
         self._maybe_fail("ready")
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
+        self._maybe_fail("plan")
+        self.exposed = True
         name = self.request.attachment.ifname
         if name not in self.kernel.links:
             self.kernel.changes.append("attach")

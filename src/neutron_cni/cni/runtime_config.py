@@ -87,4 +87,9 @@ def requested_mac(runtime: FromRuntime) -> str:
     mac = (runtime.runtime_config and runtime.runtime_config.mac) or ""
     if mac and not _MAC.fullmatch(mac):
         raise invalid("runtimeConfig.mac", f"{mac[:40]!r} is no MAC", "such as 02:00:00:00:00:01")
+    if mac and (int(mac[:2], 16) & 1 or not int(mac.replace(":", ""), 16)):
+        # The kernel refuses both (is_valid_ether_addr).
+        raise invalid(
+            "runtimeConfig.mac", f"{mac} is the MAC of no single host", "an even first byte"
+        )
     return mac.lower()

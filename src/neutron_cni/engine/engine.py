@@ -81,10 +81,11 @@ class Engine:
             raise invalid("prevResult", f"{request.plugin} can't be the first of `plugins`")
         if request.prev_result is not None and not chained:
             raise invalid("prevResult", f"{request.plugin} must be the first of `plugins`")
-        if request.mac:
+        if request.mac and chained:
             raise CniError(
                 Code.UNSUPPORTED_FIELD,
-                f"runtimeConfig.mac {request.mac!r}: {request.plugin} gives its own MACs",
+                f"runtimeConfig.mac {request.mac!r}: {request.plugin} does not make the interface",
+                "give the capability `mac` to the first plugin of `plugins` only",
             )
         if plane.inspect() and not source.repeatable:
             # An earlier ADD made the interface, but its answer was lost. This IPAM gives no lease
@@ -114,7 +115,10 @@ class Engine:
         """Undo a failed ADD. Its own error is to be answered, so an error here becomes a note."""
         limit = Deadline.after(ROLLBACK_SECONDS)
         try:
-            _all_of(lambda: plane.detach(lease), lambda: source.release(request, limit))
+            _all_of(
+                lambda: plane.detach(lease),
+                lambda: source.release(request, limit, used=plane.exposed),
+            )
         except Exception as error:
             self.parts.note(f"undoing a failed ADD: {error}; DEL or GC will finish it")
 

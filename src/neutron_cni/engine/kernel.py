@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import cached_property
 
 from neutron_cni.cni.request import Request
+from neutron_cni.engine.as_previous import as_previous
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.apply import apply
 from neutron_cni.netlink.combine import combined
-from neutron_cni.netlink.facts import HostFacts
-from neutron_cni.netlink.plan import Dummy, Plan, Side, WantedLink
+from neutron_cni.netlink.facts import HostFacts, PodFacts
+from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
 from neutron_cni.netlink.undo import remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Call, Leftover, Page
@@ -39,6 +40,10 @@ class Kernel:
         self._request = request
         self._pages = pages
         self._note = note
+        self.exposed = False
+
+    def _expose(self) -> None:
+        self.exposed = True
 
     def inspect(self) -> bool:
         """See `DataPlane`."""
@@ -62,15 +67,18 @@ class Kernel:
     def ready(self) -> None:
         """See `DataPlane`."""
         try:
-            _ = self._facts
+            facts = self._facts
         except CniError as error:
             raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
+        for page, config in zip(self._pages, self._request.configs, strict=True):
+            for note in page.remarks(config, facts):
+                self._note(note)
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """See `DataPlane`."""
         plan = self._plan(lease)
-        apply(plan, self._request.attachment.netns, deadline)
-        for note in plan.notes:
+        apply(plan, self._request.attachment.netns, deadline, self._expose)
+        for note in (*plan.notes, *plan.troubles):
             self._note(note)
         result = self._before
         for page, call in self._calls(lease):
@@ -93,16 +101,20 @@ class Kernel:
         """See `DataPlane`.
 
         What changed on the node after ADD is no difference: a shared link that exists only since
-        then, or another MTU of the uplink.
+        then, or another MTU of the uplink. Nor is what prevResult tells of later plugins of the
+        chain: another MAC, further addresses.
         """
         from neutron_cni.netlink.diff import diff  # Only CHECK needs it.
 
-        plan = self._plan(lease).without_shared_links()
-        as_added = tuple(
-            link if isinstance(link, Dummy) else replace(link, mtu=self._mtu_of_add(link))
-            for link in plan.links
-        )
-        return diff(replace(plan, links=as_added), self._request.attachment.netns)
+        plan = as_previous(self._plan(lease).without_shared_links(), self._request.prev_result)
+        for note in plan.notes:
+            self._note(note)
+        stated = self._request.prev_result.ips if self._request.prev_result else ()
+        further = frozenset(item.address.ip for item in stated)
+        return [
+            *diff(plan, self._request.attachment.netns, further),
+            *plan.troubles,
+        ]
 
     def collect(self) -> None:
         """See `DataPlane`. Goes on after a link that can't be removed, and raises at the end."""
@@ -147,9 +159,15 @@ class Kernel:
         named = interface or (own.host_interface if own else None)
         return observe.host_facts(named, dummy_name, nic_mac)
 
+    @cached_property
+    def _inside(self) -> PodFacts:
+        attachment = self._request.attachment
+        return observe.pod_facts(attachment.netns, attachment.ifname)
+
     def _calls(self, lease: Lease) -> Iterator[tuple[Page, Call[object]]]:
         """Each page, and the `Call` that it is given."""
         request, facts = self._request, self._facts_for(lease)
+        inside = self._inside
         for page, config in zip(self._pages, request.configs, strict=True):
             yield (
                 page,
@@ -160,6 +178,8 @@ class Kernel:
                     lease=lease,
                     facts=facts,
                     pod=request.pod,
+                    mac=request.mac,
+                    inside=inside,
                     before=self._before,
                 ),
             )
@@ -176,14 +196,8 @@ class Kernel:
     def _leftovers(
         self, attachment: Attachment, lease: Lease | None = None, facts: HostFacts | None = None
     ) -> Plan:
-        gone = Leftover(self._request.network, attachment, lease, facts)
+        gone = Leftover(self._request.network, attachment, lease, facts, self._request.mac)
         return combined(*(page.leftovers(gone) for page in self._pages))
-
-    def _mtu_of_add(self, link: WantedLink) -> int | None:
-        """The MTU that ADD answered for the link; None in CNI versions whose result has none."""
-        name = link.name_on(Side.POD)
-        interfaces = self._request.prev_result.interfaces if self._request.prev_result else ()
-        return next((i.mtu for i in interfaces if i.name == name and i.sandbox and i.mtu), None)
 
 
 def _alias(link: WantedLink) -> str:

@@ -36,8 +36,11 @@ class LeaseSource(Protocol):
     def held(self, request: Request, deadline: Deadline) -> Lease | None:
         """The lease as this node knows it, None if it knows none. Asks no cloud and no plugin."""
 
-    def release(self, request: Request, deadline: Deadline) -> None:
-        """Give the addresses of the attachment back; one without addresses is fine."""
+    def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
+        """Give the addresses of the attachment back; one without addresses is fine.
+
+        Not `used`: the addresses were on no link that was up, so they need not rest.
+        """
 
     def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:
         """The lease as it should be, and sentences that say what differs from it."""
@@ -67,9 +70,9 @@ class OwnIpam:
         """See `LeaseSource`."""
         return self._ipam.lookup(self._about(request, deadline))
 
-    def release(self, request: Request, deadline: Deadline) -> None:
+    def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""
-        self._ipam.release(self._about(request, deadline))
+        self._ipam.release(self._about(request, deadline), used)
 
     def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:
         """See `LeaseSource`."""
@@ -139,7 +142,7 @@ class DelegatedIpam:
         """See `LeaseSource`. Only the result of ADD tells what a third party's plugin gave."""
         return _of_previous(request)
 
-    def release(self, request: Request, deadline: Deadline) -> None:
+    def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""
         self._call(Command.DEL, request, deadline)
 
@@ -181,7 +184,7 @@ class PreviousResult:
         """See `LeaseSource`."""
         return _of_previous(request)
 
-    def release(self, request: Request, deadline: Deadline) -> None:
+    def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""
 
     def verify(self, request: Request, deadline: Deadline) -> tuple[Lease, list[str]]:

@@ -16,6 +16,10 @@ from neutron_cni.values.result import Result
 class DataPlane(Protocol):
     """The kernel, for one request. Every method is meant to raise CniError only."""
 
+    exposed: bool
+    """Whether `attach` came so far that somebody may know the addresses: the pod's interface was
+    about to come up."""
+
     def inspect(self) -> bool:
         """Whether the attachment's interface exists already, made by an earlier ADD of it.
 

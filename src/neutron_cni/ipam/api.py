@@ -34,10 +34,10 @@ class Ipam(Protocol):
     def lookup(self, request: IpamRequest) -> Lease | None:
         """The lease as the store has it, without asking Neutron; None where there is none."""
 
-    def release(self, request: IpamRequest) -> None:
+    def release(self, request: IpamRequest, used: bool = True) -> None:
         """Release the attachment's lease, if it has one; succeeds while Neutron is down.
 
-        The addresses rest, still reserved in Neutron, and leave it later.
+        The addresses leave Neutron later. If they were `used`, they rest before, still reserved.
         """
 
     def verify(self, request: IpamRequest) -> list[str]:

@@ -43,6 +43,8 @@ class NeutronIpam:
     ) -> None:
         self._pauses = pauses
         self._give_back_later = give_back_later
+        self._taken: set[str] = set()
+        """Nonces of the leases that this object took: no earlier call can have attached them."""
 
     def acquire(self, request: IpamRequest) -> Lease:
         """See `Ipam.acquire`."""
@@ -52,7 +54,9 @@ class NeutronIpam:
             try:
                 if record.state is State.HELD and record.lease is not None:
                     return record.lease
-                return _served(store, record, request, self._pauses())
+                lease = _served(store, record, request, self._pauses())
+                self._taken.add(record.nonce)
+                return lease
             except BaseException:
                 _give_up(store, record, call)
                 raise
@@ -69,12 +73,13 @@ class NeutronIpam:
             record = store.live(request.network, request.attachment)
         return record.lease if record is not None and record.state is State.HELD else None
 
-    def release(self, request: IpamRequest) -> None:
+    def release(self, request: IpamRequest, used: bool = True) -> None:
         """See `Ipam.release`."""
         with Store(request.config.state_dir) as store:
             record = store.live(request.network, request.attachment)
             if record is not None:
-                store.release(record.id, record.config.quarantine)
+                rests = used or record.nonce not in self._taken
+                store.release(record.id, record.config.quarantine if rests else 0.0)
             waiting = bool(store.due(time.time()))
         if waiting:
             self._give_back_later(request.config.state_dir)

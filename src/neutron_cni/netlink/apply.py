@@ -37,8 +37,12 @@ threads).
 """
 
 
-def apply(plan: Plan, netns: str, deadline: Deadline) -> None:
+def apply(
+    plan: Plan, netns: str, deadline: Deadline, going_up: Callable[[], None] = lambda: None
+) -> None:
     """Make what `plan` names, in the caller's namespace and in the pod's at the path `netns`.
+
+    `going_up` is called before the pod's links come up: until then no packet can have passed.
 
     May be repeated: after a crash half-way the rest is added. On an error, what this call made
     is removed again (but not the sysctls and dummy links that pods share, which do no harm).
@@ -47,7 +51,7 @@ def apply(plan: Plan, netns: str, deadline: Deadline) -> None:
     passed), KERNEL (anything else, with the kernel's words).
     """
     with Namespace.open_pod(netns) as pod, Rtnl.here() as host, _turn(deadline):
-        work = _Application(plan, pod, host, deadline)
+        work = _Application(plan, pod, host, deadline, going_up)
         try:
             work.run()
         except BaseException:
@@ -82,7 +86,15 @@ class _Application:
     `made` has, for each thing made, the request that removes it.
     """
 
-    def __init__(self, plan: Plan, pod: Namespace, host: Rtnl, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        pod: Namespace,
+        host: Rtnl,
+        deadline: Deadline,
+        going_up: Callable[[], None],
+    ) -> None:
+        self.going_up = going_up
         self.plan = plan
         self.pod = pod
         self.deadline = deadline
@@ -101,6 +113,7 @@ class _Application:
             sysctl.write(setting)
         # The node's end first, so that the pod's end has a carrier as soon as it is up.
         self._configure(Side.HOST)
+        self.going_up()
         self._configure(Side.POD)
         # The sysctls and proxy entries of shared links last, when no conflict can stop us any more.
         for setting in self._sysctls(Side.HOST, own=False):
@@ -167,7 +180,7 @@ class _Application:
             steps.append(_Step(addresses.add(address, index), inverse))
         for neighbour in (item for item in plan.neighbours if item.side is side):
             index = self._link(side, neighbour.link)
-            steps.append(_Step(neighbours.set_permanent(neighbour, index)))
+            steps.append(_Step(neighbours.add(neighbour, index)))
         for route in (item for item in plan.routes if item.side is side):
             index = self._link(side, route.link)
             take_out = None if route.shared else partial(routes.delete, route, index)

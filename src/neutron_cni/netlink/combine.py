@@ -46,6 +46,7 @@ def _both(first: Plan, second: Plan) -> Plan:
         sysctls=_once(first.sysctls + second.sysctls, _setting),
         announcements=_once(first.announcements + second.announcements, lambda item: [item]),
         notes=_once(first.notes + second.notes, lambda item: [item]),
+        troubles=_once(first.troubles + second.troubles, lambda item: [item]),
     )
 
 

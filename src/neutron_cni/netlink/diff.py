@@ -8,6 +8,7 @@ CHECK uses it; a doctor and a repair loop, which do not exist yet, are to use it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from neutron_cni.netlink import addresses, links, neighbours, routes, rules, sysctl
@@ -49,12 +50,13 @@ class Observed:
     unreachable: str = ""
 
 
-def diff(plan: Plan, netns: str) -> list[str]:
+def diff(plan: Plan, netns: str, further: AbstractSet[IPAddress] = frozenset()) -> list[str]:
     """A sentence for each difference between `plan` and the kernel; raises CniError KERNEL.
 
     `netns` is the path of the pod's namespace. If it can't be read, that is a difference.
+    `further` are addresses that the plan does not name and that its own links may have.
     """
-    return compare(plan, observe_plan(plan, netns))
+    return compare(plan, observe_plan(plan, netns), further)
 
 
 def observe_plan(plan: Plan, netns: str) -> Observed:
@@ -68,12 +70,14 @@ def observe_plan(plan: Plan, netns: str) -> Observed:
     return Observed(host, pod)
 
 
-def compare(plan: Plan, observed: Observed) -> list[str]:
+def compare(
+    plan: Plan, observed: Observed, further: AbstractSet[IPAddress] = frozenset()
+) -> list[str]:
     """The differences as sentences: the node's first, and links before what depends on them."""
-    sentences = list(_differences(plan, Side.HOST, observed.host))
+    sentences = list(_differences(plan, Side.HOST, observed.host, further))
     if observed.pod is None:
         return [*sentences, f"the pod can't be looked at: {observed.unreachable}"]
-    return [*sentences, *_differences(plan, Side.POD, observed.pod)]
+    return [*sentences, *_differences(plan, Side.POD, observed.pod, further)]
 
 
 def _view(plan: Plan, side: Side) -> View:
@@ -91,7 +95,7 @@ def _view(plan: Plan, side: Side) -> View:
         neighbour = {
             (item.link, item.address): neighbours.find(rtnl, item.address, there[item.link].index)
             for item in plan.neighbours
-            if item.side is side and item.link in there
+            if item.side is side and item.permanent and item.link in there
         }
         return View(
             links=there,
@@ -117,21 +121,25 @@ def _view(plan: Plan, side: Side) -> View:
             sysctls={
                 item.key: value
                 for item in plan.sysctls
-                if item.side is side and (value := sysctl.read(item.key)) is not None
+                if item.side is side
+                and item.checked
+                and (value := sysctl.read(item.key)) is not None
             },
         )
 
 
-def _differences(plan: Plan, side: Side, view: View) -> Iterator[str]:
+def _differences(
+    plan: Plan, side: Side, view: View, further: AbstractSet[IPAddress]
+) -> Iterator[str]:
     yield from _links(plan, side, view)
-    yield from _addresses(plan, side, view)
+    yield from _addresses(plan, side, view, further)
     for route in (item for item in plan.routes if item.side is side):
         yield from _route(route, view)
     for rule in (item for item in plan.rules if item.side is side):
         if rule not in view.rules:
             yield f"{side}: {rules.describe(rule)} is missing"
     yield from _neighbours(plan, side, view)
-    for setting in (item for item in plan.sysctls if item.side is side):
+    for setting in (item for item in plan.sysctls if item.side is side and item.checked):
         value = view.sysctls.get(setting.key)
         # A missing link has no sysctls either: the sentence about the link is enough.
         gone = setting.link in plan.names(side) and setting.link not in view.links
@@ -152,11 +160,20 @@ def _links(plan: Plan, side: Side, view: View) -> Iterator[str]:
             yield f"{side}: the link {name} is down"
 
 
-def _addresses(plan: Plan, side: Side, view: View) -> Iterator[str]:
+def _addresses(
+    plan: Plan, side: Side, view: View, further: AbstractSet[IPAddress]
+) -> Iterator[str]:
     for item in plan.addresses:
         there = view.addresses.get(item.link)
         if item.side is side and there is not None and item.address not in there:
             yield f"{side}: the address {item.address} is missing on {item.link}"
+    wanted = {(item.link, item.address) for item in plan.addresses if item.side is side}
+    for link, addresses_there in view.addresses.items():
+        for address in sorted(addresses_there, key=str) if plan.owns(side, link) else ():
+            # The kernel itself gives a link-local address to every link.
+            known = address.is_link_local or address.ip in further
+            if (link, address) not in wanted and not known:
+                yield f"{side}: {link} also has the address {address}, which ADD did not give it"
 
 
 def _route(wanted: LinkRoute, view: View) -> Iterator[str]:
@@ -180,7 +197,7 @@ def _route(wanted: LinkRoute, view: View) -> Iterator[str]:
 
 def _neighbours(plan: Plan, side: Side, view: View) -> Iterator[str]:
     for wanted in plan.neighbours:
-        if wanted.side is side and wanted.link in view.links:
+        if wanted.side is side and wanted.permanent and wanted.link in view.links:
             mac, permanent = view.neighbours.get((wanted.link, wanted.address), ("", False))
             entry = f"the neighbour {wanted.address} on {wanted.link}"
             if not mac:

@@ -1,10 +1,11 @@
-"""The facts about the node that plans are made from: plain values, which `observe` reads."""
+"""The facts that plans are made from, about the node and the pod: plain values, which `observe`
+reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neutron_cni.values.address import IPInterface, IPNetwork
+from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,22 @@ class Uplink:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardDrop:
+    """A chain of the node that drops forwarded packets of these IP versions, unless a rule accepts
+    them: "nftables ip filter FORWARD"."""
+
+    chain: str
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """The node as it is now. `uplink` is None if the node has no default route.
 
     `dummy`: the kernel has the dummy link already, or can make it. `ipv6`: IPv6 was not switched
     off at boot. `force_forwarding`: the kernel can forward IPv6 for a single link (6.17 and
-    later). `ipv6_forwarding`: net.ipv6.conf.all.forwarding is 1.
+    later). `ipv6_forwarding`: net.ipv6.conf.all.forwarding is 1. `forward_drops`: see
+    `ForwardDrop`; none if they were not looked for.
     """
 
     uplink: Uplink | None = None
@@ -40,3 +51,16 @@ class HostFacts:
     ipv6: bool = True
     force_forwarding: bool = False
     ipv6_forwarding: bool = False
+    forward_drops: tuple[ForwardDrop, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """What a pod's namespace has besides the attachment's own link: its other networks.
+
+    `defaults` are the IP versions (4, 6) whose default route goes by another link. `hosts` are the
+    single addresses that another link has a route to, with the kernel's default metric.
+    """
+
+    defaults: frozenset[int] = frozenset()
+    hosts: frozenset[IPAddress] = frozenset()

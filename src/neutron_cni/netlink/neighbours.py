@@ -1,4 +1,4 @@
-"""Requests and look-ups for neighbour entries: permanent ones and proxies."""
+"""Requests and look-ups for neighbour entries and proxies."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PROTOCOL = 110
 110"). Neither the kernel nor a routing daemon has it (linux/rtnetlink.h, iproute2 rt_protos)."""
 
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
-_NUD_PERMANENT = 0x80
+_NUD_PERMANENT, _NUD_STALE = 0x80, 0x04
 _NTF_PROXY = 0x08
 
 
-def set_permanent(wanted: Neighbour, index: int) -> Request:
-    """The request to set a permanent neighbour; it replaces the link's entry for that address."""
+def add(wanted: Neighbour, index: int) -> Request:
+    """The request to set a neighbour; it replaces the link's entry for that address."""
     message = new(
         ndmsg,
         _NEWNEIGH,
         REPLACE_CREATE,
         family=FAMILY[wanted.address.version],
         ifindex=index,
-        state=_NUD_PERMANENT,
+        state=_NUD_PERMANENT if wanted.permanent else _NUD_STALE,
         attrs=[("NDA_DST", str(wanted.address)), ("NDA_LLADDR", wanted.mac)],
     )
     where = f"{wanted.link} ({wanted.side})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 
 from neutron_cni.netlink import addresses, links, routes, sysctl
-from neutron_cni.netlink.facts import HostFacts, Uplink
+from neutron_cni.netlink.facts import HostFacts, PodFacts, Uplink
+from neutron_cni.netlink.firewall import forward_drops
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace, is_netns, namespace_identity
@@ -23,6 +24,7 @@ __all__ = [
     "links_with_alias",
     "namespace_identity",
     "pod_addresses",
+    "pod_facts",
     "pod_links",
 ]
 
@@ -44,6 +46,7 @@ def host_facts(
             ipv6=sysctl.read("net/ipv6/conf/all/forwarding") is not None,
             force_forwarding=sysctl.read("net/ipv6/conf/all/force_forwarding") is not None,
             ipv6_forwarding=sysctl.read("net/ipv6/conf/all/forwarding") == "1",
+            forward_drops=forward_drops(),
         )
 
 
@@ -92,6 +95,32 @@ def pod_addresses(netns: str) -> dict[str, tuple[IPInterface, ...]]:
             for link in links.list_all(rtnl)
             if link.name != "lo"
         }
+
+
+def pod_facts(netns: str, ifname: str) -> PodFacts:
+    """The facts about the namespace at the path `netns`, besides its link `ifname`.
+
+    Raises CniError INVALID_ENVIRONMENT if `netns` is no network namespace.
+    """
+    with Namespace.open_pod(netns) as namespace, Rtnl.inside(namespace) as rtnl:
+        own = links.get(rtnl, ifname)
+        others = [
+            route
+            for version in (4, 6)
+            for route in routes.list_all(rtnl, version=version)
+            if own is None or route.index != own.index
+        ]
+    return PodFacts(
+        defaults=frozenset(
+            route.destination.version for route in others if not route.destination.prefixlen
+        ),
+        hosts=frozenset(
+            route.destination.network_address
+            for route in others
+            if route.destination.num_addresses == 1
+            and route.metric == routes.standard_metric(route)
+        ),
+    )
 
 
 def inspect(plan: Plan, netns: str) -> bool:

@@ -133,12 +133,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour entry: the kernel need not ask by ARP or ND for `address`."""
+    """A neighbour entry: the kernel need not ask by ARP or ND for `address`.
+
+    Not `permanent`: it spares the first packet the question, and then the kernel follows what the
+    neighbour says of itself, such as another MAC. How such an entry fares is no matter of CHECK.
+    """
 
     side: Side
     link: str
     address: IPAddress
     mac: str
+    permanent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,7 @@ class Sysctl:
 
     Not `required`: the kernel need not have the setting (IPv6 is switched off at boot).
     `as_good`: other values that `netlink.diff` accepts, because they have the same effect.
+    Not `checked`: `netlink.diff` accepts any, as a pod that an earlier version made works without.
     """
 
     side: Side
@@ -163,6 +169,7 @@ class Sysctl:
     value: str
     required: bool = True
     as_good: tuple[str, ...] = ()
+    checked: bool = True
 
     @property
     def link(self) -> str:
@@ -183,7 +190,11 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that one attachment needs of the kernel. `notes` are sentences for the operator."""
+    """All that one attachment needs of the kernel.
+
+    `notes` are sentences for the operator. `troubles` are such as ADD can't mend, and CHECK fails
+    for: with them the pod is cut off for certain.
+    """
 
     links: tuple[WantedLink, ...] = ()
     addresses: tuple[LinkAddress, ...] = ()
@@ -194,6 +205,7 @@ class Plan:
     sysctls: tuple[Sysctl, ...] = ()
     announcements: tuple[Announcement, ...] = ()
     notes: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
 
     def owns(self, side: Side, name: str) -> bool:
         """Whether the plan makes a link `name` on `side` for this attachment alone.

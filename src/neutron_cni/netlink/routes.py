@@ -23,6 +23,7 @@ _RT_SCOPE = {"global": 0, "link": 253}
 _RT_SCOPE_NOWHERE = 255
 _RTN_UNICAST = 1
 _RTM_F_FIB_MATCH = 0x2000
+_IP6_RT_PRIO_USER = 1024
 _RTNH_F_ONLINK = 4
 
 
@@ -92,6 +93,11 @@ def describe(wanted: LinkRoute) -> str:
     table = f" table {wanted.table}" if wanted.table != MAIN_TABLE else ""
     metric = f" metric {wanted.metric}" if wanted.metric else ""
     return f"the route {name}{via} dev {wanted.link}{table}{metric} ({wanted.side})"
+
+
+def standard_metric(route: Route) -> int:
+    """The metric of a route of this IP version for which none was asked."""
+    return 0 if route.destination.version == 4 else _IP6_RT_PRIO_USER
 
 
 def host_network(address: IPAddress) -> IPNetwork:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from neutron_cni.netlink.facts import HostFacts
+from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.plan import Plan
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.lease import Lease
@@ -37,7 +37,8 @@ class Asks:
 class Call(Generic[C]):
     """All that a plan is made from. `network` is the name of the CNI network.
 
-    `before`: the result of the plugins and of the parts that ran before this one.
+    `mac`: the MAC that the runtime asks for the pod's interface, or empty. `inside`: what else the
+    pod has. `before`: the result of the plugins and of the parts that ran before this one.
     """
 
     network: str
@@ -46,17 +47,23 @@ class Call(Generic[C]):
     lease: Lease
     facts: HostFacts
     pod: PodRef = field(default_factory=PodRef)
+    mac: str = ""
+    inside: PodFacts = field(default_factory=PodFacts)
     before: Result = field(default_factory=Result)
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What is known of an attachment to remove; `lease` or `facts` is None if it is lost."""
+    """What is known of an attachment to remove; `lease` or `facts` is None if it is lost.
+
+    `mac`: the MAC that the runtime asked for the pod's interface, empty if none or not known.
+    """
 
     network: str
     attachment: Attachment
     lease: Lease | None = None
     facts: HostFacts | None = None
+    mac: str = ""
 
 
 class Page(Protocol):
@@ -70,6 +77,9 @@ class Page(Protocol):
 
     def asks(self, config: Any) -> Asks:
         """The facts of the node that `plan` needs."""
+
+    def remarks(self, config: Any, facts: HostFacts) -> list[str]:
+        """Sentences about what on the node itself cuts pods off, or may; for STATUS."""
 
     def plan(self, call: Call[Any]) -> Plan:
         """All that the attachment needs of the kernel.

@@ -8,16 +8,11 @@ kube-proxy's rules apply. Everything here is pure: facts and values in, a plan o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Set as AbstractSet
-from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
-
-import msgspec
+from ipaddress import ip_interface, ip_network
 
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.plan import (
-    MAX_LINK_NAME,
     Dummy,
     LinkAddress,
     LinkRoute,
@@ -27,65 +22,38 @@ from neutron_cni.netlink.plan import (
     Sysctl,
     VethPair,
 )
-from neutron_cni.plugins import forwarding, ownership, source_routes
+from neutron_cni.plugins import forwarding, source_routes
 from neutron_cni.plugins.contract import Asks, Call, Leftover
-from neutron_cni.values.address import IPAddress, IPNetwork
+from neutron_cni.plugins.veth_pair import GATEWAY_MAC, metric_of, pair
+from neutron_cni.plugins.veth_route_config import GATEWAY_V6, Config
+from neutron_cni.plugins.ways import Way, Wish, ways
+from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
+__all__ = ["PART", "Config", "asks", "leftovers", "plan", "remarks", "result"]
+
 PART = "veth-route"
 
-GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
-"""MAC of the node's end of every veth, the same as Calico's. So a pod's neighbour entry for its
-gateway is the same on every node and outlives the link. The MACs can't collide, as each veth is a
-wire between two ends only."""
-
-GATEWAY_V6 = IPv6Address("fe80::1")
-_DEFAULT_V4: IPNetwork = ip_network("0.0.0.0/0")
-_DEFAULT_V6: IPNetwork = ip_network("::/0")
 _MIN_IPV6_MTU = 1280
-
-
-class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
-    """veth-route's own keys of the network configuration.
-
-    `mtu`: bytes; default, also with 0: the smaller of the Neutron network's and the uplink's.
-    `host_interface`: the uplink; default: the one in `ipam`, else the NIC of the default route.
-    `host_forwarding`: also switch forwarding on for the whole node, not just for the links used.
-    `gateway_address`: the pods' IPv4 gateway, an address of the node's link `dummy_name`.
-    """
-
-    mtu: int | None = None
-    host_interface: str | None = None
-    host_forwarding: bool = False
-    gateway_address: str = "169.254.1.1"
-    dummy_name: str = "dummy0"
-
-    def __post_init__(self) -> None:
-        if self.mtu and not 68 <= self.mtu <= 65535:
-            raise ValueError(f"mtu must be 68 to 65535 bytes, not {self.mtu}")
-        try:
-            gateway = IPv4Address(self.gateway_address)
-        except ValueError:
-            given = self.gateway_address
-            raise ValueError(f"gatewayAddress must be an IPv4 address, not {given!r}") from None
-        if gateway.is_multicast or gateway.is_unspecified or gateway.is_loopback:
-            raise ValueError(f"gatewayAddress must be an address of a host, not {gateway}")
-        if not re.fullmatch(rf"(?!\.)[\w.-]{{1,{MAX_LINK_NAME}}}", self.dummy_name, re.ASCII):
-            raise ValueError(
-                f"dummyName must have 1 to {MAX_LINK_NAME} letters, digits, '_', '.' or '-'"
-            )
-
-    def gateway(self, version: int) -> IPAddress:
-        """The pods' gateway: `gateway_address` for IP version 4, fe80::1 for 6."""
-        return IPv4Address(self.gateway_address) if version == 4 else GATEWAY_V6
 
 
 def asks(config: Config) -> Asks:
     """See `Page.asks`."""
     return Asks(config.host_interface, config.dummy_name)
+
+
+def remarks(config: Config, facts: HostFacts) -> list[str]:
+    """See `Page.remarks`. The node has the IP versions of its uplink's addresses, or IPv4."""
+    found = {item.version for item in facts.uplink.addresses} if facts.uplink else set()
+    versions = found or {4}
+    return [
+        *forwarding.notes(facts),
+        *forwarding.troubles(facts, versions, host_forwarding=config.host_forwarding),
+        *forwarding.firewall_notes(facts, versions),
+    ]
 
 
 def plan(call: Call[Config]) -> Plan:
@@ -96,16 +64,16 @@ def plan(call: Call[Config]) -> Plan:
     Raises CniError INVALID_CONFIG if the MTU or the node can't carry a leased IPv6 address.
     """
     attachment, lease, facts, config = call.attachment, call.lease, call.facts, call.config
-    veth = _veth(call.network, attachment, _mtu(call))
+    veth = pair(call.network, attachment, PART, _mtu(call), call.mac)
     versions = {item.address.version for item in lease.addresses}
     _refuse_unusable(veth, lease, facts)
-    addresses, routes, neighbours = _pod_side(attachment, lease, config, versions)
+    routes, neighbours = _pod_side(attachment, _ways(call))
     has_gateway_link = facts.dummy and 4 in versions
     node_addresses = _gateway_addresses(veth, config, versions, has_gateway_link)
     proxies = forwarding.proxies(lease, facts.uplink)
     return Plan(
         links=(veth, Dummy(config.dummy_name)) if has_gateway_link else (veth,),
-        addresses=(*node_addresses, *addresses),
+        addresses=(*node_addresses, *_pod_addresses(attachment, lease)),
         routes=(
             *(_host_route(veth, ip) for ip in _ips(lease)),
             *source_routes.routes(lease, facts.uplink),
@@ -113,7 +81,7 @@ def plan(call: Call[Config]) -> Plan:
         ),
         rules=tuple(source_routes.rules(lease, facts.uplink)),
         neighbours=(
-            *(Neighbour(Side.HOST, veth.host_name, ip, veth.pod_mac) for ip in _ips(lease)),
+            *(_pod_as_neighbour(veth, ip) for ip in _ips(lease)),
             *neighbours,
         ),
         proxies=proxies,
@@ -126,14 +94,21 @@ def plan(call: Call[Config]) -> Plan:
             *_pod_sysctls(attachment.ifname, versions),
         ),
         announcements=forwarding.announcements(lease, facts.uplink),
-        notes=(*_notes(facts, config, versions), *source_routes.notes(lease, facts.uplink)),
+        notes=(
+            *_notes(facts, config, versions),
+            *source_routes.notes(lease, facts.uplink),
+            *forwarding.firewall_notes(facts, versions),
+        ),
+        troubles=tuple(
+            forwarding.troubles(facts, versions, host_forwarding=config.host_forwarding)
+        ),
     )
 
 
 def leftovers(gone: Leftover) -> Plan:
     """See `Page.leftovers`. Without the lease the plan names the veth only; `undo` then finds the
     proxy entries and the rules by the veth's host routes."""
-    veth = _veth(gone.network, gone.attachment, None)
+    veth = pair(gone.network, gone.attachment, PART, None, gone.mac)
     if gone.lease is None:
         return Plan(links=(veth,))
     return Plan(
@@ -145,53 +120,29 @@ def leftovers(gone: Leftover) -> Plan:
 
 
 def result(call: Call[Config]) -> Result:
-    """See `Page.result`: both ends of the veth, the addresses, and the default routes."""
+    """See `Page.result`: both ends of the veth, the addresses, and the pod's routes.
+
+    The addresses are single hosts (/32, /128), as no other host is on the pod's link. Chained
+    plugins read it so: upstream's portmap masquerades what comes to a host port from the address's
+    network, and would hide the clients that are in the pod's subnet.
+    """
     attachment, lease, config = call.attachment, call.lease, call.config
-    veth = _veth(call.network, attachment, _mtu(call))
-    versions = {item.address.version for item in lease.addresses}
+    veth = pair(call.network, attachment, PART, _mtu(call), call.mac)
     return Result(
         interfaces=(
             Interface(veth.host_name, veth.host_mac, veth.mtu),
             Interface(veth.pod_name, veth.pod_mac, veth.mtu, attachment.netns),
         ),
         ips=tuple(
-            IPConfig(item.address, config.gateway(item.address.version), interface=1)
-            for item in lease.addresses
+            IPConfig(ip_interface(ip), config.gateway(ip.version), interface=1)
+            for ip in _ips(lease)
         ),
         routes=tuple(
-            Route(_default(version), config.gateway(version)) for version in sorted(versions)
+            Route(destination, way.gateway)
+            for way in _ways(call)
+            for destination in way.destinations
         ),
         dns=lease.dns,
-    )
-
-
-def host_link_name(attachment: Attachment) -> str:
-    """The name of the node's end, "veth" and 11 hex digits: DEL finds it without any record."""
-    return f"veth{_digest(attachment).hex()[:11]}"
-
-
-def pod_mac(attachment: Attachment) -> str:
-    """The pod's MAC: locally administered, unicast, the same whenever the veth is made again."""
-    digest = _digest(attachment)
-    # Not the bytes of the digest that are in the name, so that the MAC does not give the name
-    # away. Bit 1 of the first byte is "locally administered", bit 0 "multicast".
-    first = digest[8] & 0xFC | 0x02
-    return bytes([first, *digest[9:14]]).hex(":")
-
-
-def _digest(attachment: Attachment) -> bytes:
-    return sha256(f"{attachment.container_id}/{attachment.ifname}".encode()).digest()
-
-
-def _veth(network: str, attachment: Attachment, mtu: int | None) -> VethPair:
-    return VethPair(
-        host_name=host_link_name(attachment),
-        pod_name=attachment.ifname,
-        host_mac=GATEWAY_MAC,
-        pod_mac=pod_mac(attachment),
-        alias=ownership.alias(network, attachment, PART),
-        mtu=mtu,
-        earlier_aliases=(ownership.earlier_alias(network, attachment),),
     )
 
 
@@ -225,31 +176,50 @@ def _refuse_unusable(veth: VethPair, lease: Lease, facts: HostFacts) -> None:
             )
 
 
-def _pod_side(
-    attachment: Attachment, lease: Lease, config: Config, versions: AbstractSet[int]
-) -> tuple[tuple[LinkAddress, ...], tuple[LinkRoute, ...], tuple[Neighbour, ...]]:
-    """The pod's addresses, routes and neighbours.
+def _ways(call: Call[Config]) -> list[Way]:
+    config = call.config
+    versions = {item.address.version for item in call.lease.addresses}
+    wish = Wish(
+        gateways={version: config.gateway(version) for version in versions},
+        default_route=config.default_route,
+        networks=tuple(ip_network(item.dst) for item in config.routes),
+        metric=metric_of(call.attachment),
+    )
+    return ways(wish, call.lease, call.inside)
 
-    The address keeps its subnet's prefix length, as programs read it, but gets no route to the
-    subnet, as no host of the subnet answers ARP on this wire. All traffic goes to the node, so
-    the subnet's own host routes (lease.routes) would add nothing and are left out. The gateway
-    is a permanent neighbour, whether a link of the node has its address or not: there is one
-    mechanism, and no ARP at all.
+
+def _pod_addresses(attachment: Attachment, lease: Lease) -> list[LinkAddress]:
+    """The pod's addresses. Each keeps its subnet's prefix length, as programs read it, but gets no
+    route to the subnet, as no host of the subnet answers ARP on this wire."""
+    link = attachment.ifname
+    return [
+        LinkAddress(Side.POD, link, item.address, prefix_route=False) for item in lease.addresses
+    ]
+
+
+def _pod_side(attachment: Attachment, found: list[Way]) -> tuple[list[LinkRoute], list[Neighbour]]:
+    """The pod's routes and neighbours. All goes to the node, by the gateway.
+
+    The gateway is a permanent neighbour, whether a link of the node has its address or not, so no
+    ARP is needed. If the entry is lost (the kernel drops it when the link goes down or gets
+    another MAC), the pod asks, and the node answers.
     """
     link = attachment.ifname
-    addresses = tuple(
-        LinkAddress(Side.POD, link, item.address, prefix_route=False) for item in lease.addresses
-    )
     routes: list[LinkRoute] = []
-    neighbours: list[Neighbour] = []
-    for version in sorted(versions):
-        gateway = config.gateway(version)
+    for way in found:
+        to_gateway = ip_network(way.gateway)
+        routes.append(LinkRoute(Side.POD, link, to_gateway, scope="link", metric=way.metric))
         routes += [
-            LinkRoute(Side.POD, link, ip_network(gateway), scope="link"),
-            LinkRoute(Side.POD, link, _default(version), gateway=gateway),
+            LinkRoute(Side.POD, link, destination, gateway=way.gateway, metric=way.metric)
+            for destination in way.destinations
         ]
-        neighbours.append(Neighbour(Side.POD, link, gateway, GATEWAY_MAC))
-    return addresses, tuple(routes), tuple(neighbours)
+    return routes, [Neighbour(Side.POD, link, way.gateway, GATEWAY_MAC) for way in found]
+
+
+def _pod_as_neighbour(veth: VethPair, address: IPAddress) -> Neighbour:
+    """The pod as the node's neighbour. Not permanent, as plugins after this one, such as upstream's
+    tuning, may give the pod another MAC; the pod then announces it (`_pod_sysctls`)."""
+    return Neighbour(Side.HOST, veth.host_name, address, veth.pod_mac, permanent=False)
 
 
 def _gateway_addresses(
@@ -275,21 +245,26 @@ def _pod_sysctls(link: str, versions: AbstractSet[int]) -> list[Sysctl]:
     address, and resolvers that ask for AAAA records only where IPv6 is configured do not ask.
     With one, IPv6 is switched on (container runtimes often switch it off by default), and the
     link neither waits for duplicate address detection nor listens to router advertisements: all
-    that they would tell is in the lease.
+    that they would tell is in the lease. Its addresses outlive the link's going down, as IPv4's do.
+    A link that gets another MAC tells its neighbours (arp_notify, ndisc_notify).
     """
-    prefix = f"net/ipv6/conf/{link}"
+    v4 = f"net/ipv4/conf/{link}"
+    settings = [Sysctl(Side.POD, f"{v4}/arp_notify", "1", checked=False)] if 4 in versions else []
+    v6 = f"net/ipv6/conf/{link}"
     if 6 not in versions:
-        return [Sysctl(Side.POD, f"{prefix}/disable_ipv6", "1", required=False)]
+        return [*settings, Sysctl(Side.POD, f"{v6}/disable_ipv6", "1", required=False)]
+    for key in ("ndisc_notify", "keep_addr_on_down"):
+        settings.append(Sysctl(Side.POD, f"{v6}/{key}", "1", checked=False))
     values = {"accept_dad": "0", "accept_ra": "0", "disable_ipv6": "0"}
-    return [Sysctl(Side.POD, f"{prefix}/{key}", value) for key, value in values.items()]
+    return settings + [Sysctl(Side.POD, f"{v6}/{key}", value) for key, value in values.items()]
 
 
 def _notes(facts: HostFacts, config: Config, versions: AbstractSet[int]) -> list[str]:
-    notes = forwarding.notes(facts, versions, host_forwarding=config.host_forwarding)
+    notes = forwarding.notes(facts)
     if 4 in versions and not facts.dummy:
         notes.append(
-            f"this kernel has no dummy device: {config.gateway_address} is answered by a "
-            "permanent neighbour only"
+            f"this kernel has no dummy device: no link has {config.gateway_address}, so pods can't "
+            "ping it"
         )
     return notes
 
@@ -297,10 +272,6 @@ def _notes(facts: HostFacts, config: Config, versions: AbstractSet[int]) -> list
 def _host_route(veth: VethPair, address: IPAddress) -> LinkRoute:
     # Global scope, so that `ip route` shows just "10.10.10.19 dev veth...".
     return LinkRoute(Side.HOST, veth.host_name, ip_network(address), scope="global")
-
-
-def _default(version: int) -> IPNetwork:
-    return _DEFAULT_V4 if version == 4 else _DEFAULT_V6
 
 
 def _ips(lease: Lease) -> list[IPAddress]:

@@ -38,6 +38,14 @@ def test_it_gets_the_addresses_of_the_result_before_and_asks_no_ipam() -> None:
     assert world.ipam.changes == []
 
 
+def test_a_mac_is_refused_rather_than_ignored_as_another_plugin_makes_the_interface() -> None:
+    world = World()
+    with pytest.raises(CniError, match="02:00:00:00:00:09") as caught:
+        call(world, runtimeConfig={"mac": "02:00:00:00:00:09"})
+    assert caught.value.code == Code.UNSUPPORTED_FIELD
+    assert world.changes == []
+
+
 @pytest.mark.parametrize("changes", [{"prevResult": None}, {"prevResult": {"ips": []}}])
 def test_without_addresses_before_it_add_is_refused(changes: dict[str, Any]) -> None:
     world = World()

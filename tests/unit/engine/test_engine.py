@@ -88,12 +88,6 @@ def test_add_in_the_middle_of_a_chain_is_refused(world: World) -> None:
     assert world.changes == []
 
 
-def test_a_wanted_mac_is_refused_rather_than_ignored(world: World) -> None:
-    error = failure(world, runtimeConfig={"mac": "02:00:00:00:00:09"})
-    assert error.code == Code.UNSUPPORTED_FIELD
-    assert "02:00:00:00:00:09" in error.message
-
-
 def test_a_failed_acquire_leaves_nothing(world: World) -> None:
     world.ipam.fail["acquire"] = UNREACHABLE
     assert failure(world) is UNREACHABLE
@@ -109,6 +103,15 @@ def test_a_failed_attach_is_undone_and_the_address_given_back(
         call(world)
     assert caught.value is reason
     assert world.state == ({}, {})
+
+
+@pytest.mark.parametrize(("step", "release"), [("plan", "release unused"), ("attach", "release")])
+def test_an_address_rests_only_if_its_interface_came_up(
+    world: World, step: str, release: str
+) -> None:
+    world.kernel.fail[step] = REFUSED
+    failure(world)
+    assert world.ipam.changes == ["acquire", release]
 
 
 @pytest.mark.parametrize("broken", ["detach", "release"])
@@ -256,9 +259,9 @@ def test_a_del_takes_down_what_an_add_attached_meanwhile(
     call(world)
     release = world.ipam.release
 
-    def attached_first(request: Any) -> None:
+    def attached_first(request: Any, used: bool) -> None:
         world.kernel.links["eth0"] = "0123456789abcdef"
-        release(request)
+        release(request, used)
 
     monkeypatch.setattr(world.ipam, "release", attached_first)
     call(world, "DEL")

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_net
 import msgspec
 import pytest
 
-from neutron_cni.netlink.facts import HostFacts, Uplink
+from neutron_cni.netlink.facts import ForwardDrop, HostFacts, PodFacts, Uplink
 from neutron_cni.netlink.plan import (
     Announcement,
     Dummy,
@@ -25,12 +25,9 @@ from neutron_cni.netlink.plan import (
 from neutron_cni.plugins import forwarding, ownership, veth_route
 from neutron_cni.plugins.contract import Call, Leftover
 from neutron_cni.plugins.ownership import Owner
-from neutron_cni.plugins.veth_route import (
-    GATEWAY_MAC,
-    Config,
-    host_link_name,
-    pod_mac,
-)
+from neutron_cni.plugins.veth_pair import GATEWAY_MAC, host_link_name, metric_of, pod_mac
+from neutron_cni.plugins.veth_route import Config
+from neutron_cni.plugins.veth_route_config import Destination
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease, LeasedAddress
@@ -90,7 +87,7 @@ def test_the_whole_plan_of_an_ipv4_pod() -> None:
             LinkRoute(Side.POD, "eth0", ip_network("0.0.0.0/0"), gateway=GATEWAY),
         ),
         neighbours=(
-            Neighbour(Side.HOST, LINK, IP, MAC),
+            Neighbour(Side.HOST, LINK, IP, MAC, permanent=False),
             Neighbour(Side.POD, "eth0", GATEWAY, "ee:ee:ee:ee:ee:ee"),
         ),
         proxies=(ProxyNeighbour(Side.HOST, "ens3", IP),),
@@ -98,9 +95,12 @@ def test_the_whole_plan_of_an_ipv4_pod() -> None:
             Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/forwarding", "1"),
             Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/rp_filter", "1", as_good=("2",)),
             Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/accept_redirects", "0"),
+            Sysctl(Side.HOST, f"net/ipv4/conf/{LINK}/proxy_arp", "1", checked=False),
+            Sysctl(Side.HOST, f"net/ipv4/neigh/{LINK}/proxy_delay", "0", checked=False),
             Sysctl(Side.HOST, f"net/ipv6/conf/{LINK}/disable_ipv6", "1", required=False),
             Sysctl(Side.HOST, "net/ipv4/conf/ens3/forwarding", "1"),
             Sysctl(Side.HOST, "net/ipv4/neigh/ens3/proxy_delay", "0"),
+            Sysctl(Side.POD, "net/ipv4/conf/eth0/arp_notify", "1", checked=False),
             Sysctl(Side.POD, "net/ipv6/conf/eth0/disable_ipv6", "1", required=False),
         ),
     )
@@ -119,7 +119,7 @@ def test_a_dual_stack_pod_has_each_thing_in_ipv6_too() -> None:
         LinkRoute(Side.POD, "eth0", ip_network("::/0"), gateway=GATEWAY6),
     }
     assert set(made.neighbours) - set(v4.neighbours) == {
-        Neighbour(Side.HOST, LINK, IP6, MAC),
+        Neighbour(Side.HOST, LINK, IP6, MAC, permanent=False),
         Neighbour(Side.POD, "eth0", GATEWAY6, GATEWAY_MAC),
     }
     assert set(made.proxies) - set(v4.proxies) == {ProxyNeighbour(Side.HOST, "ens3", IP6)}
@@ -128,6 +128,9 @@ def test_a_dual_stack_pod_has_each_thing_in_ipv6_too() -> None:
     assert keys[f"net/ipv6/conf/{LINK}/force_forwarding"] == "1"
     assert keys["net/ipv6/conf/ens3/proxy_ndp"] == "1"
     assert settings(made, Side.POD) == {
+        "net/ipv4/conf/eth0/arp_notify": "1",
+        "net/ipv6/conf/eth0/ndisc_notify": "1",
+        "net/ipv6/conf/eth0/keep_addr_on_down": "1",
         "net/ipv6/conf/eth0/accept_dad": "0",
         "net/ipv6/conf/eth0/accept_ra": "0",
         "net/ipv6/conf/eth0/disable_ipv6": "0",
@@ -151,7 +154,7 @@ def test_a_kernel_without_dummy_gets_the_neighbour_alone_and_says_so() -> None:
     assert all(item.link != "dummy0" for item in made.addresses)
     assert Neighbour(Side.POD, "eth0", GATEWAY, GATEWAY_MAC) in made.neighbours
     assert made.notes == (
-        "this kernel has no dummy device: 169.254.1.1 is answered by a permanent neighbour only",
+        "this kernel has no dummy device: no link has 169.254.1.1, so pods can't ping it",
     )
 
 
@@ -202,15 +205,32 @@ def test_router_advertisements_are_kept_before_the_uplink_becomes_a_router() -> 
     assert key not in settings(plan(POD, DUAL, router, CONFIG))
 
 
-def test_ipv6_without_any_way_to_forward_is_noted() -> None:
+def test_ipv6_without_any_way_to_forward_is_trouble() -> None:
     facts = replace(FACTS, force_forwarding=False)
     made = plan(POD, DUAL, facts, CONFIG)
 
     assert not [key for key in settings(made) if key.endswith("force_forwarding")]
-    assert "set hostForwarding" in made.notes[0]
+    assert "set hostForwarding" in made.troubles[0]
+    assert plan(POD, LEASE, facts, CONFIG).troubles == ()
+    assert plan(POD, DUAL, facts, Config(host_forwarding=True)).troubles == ()
+    assert plan(POD, DUAL, replace(facts, ipv6_forwarding=True), CONFIG).troubles == ()
+    assert "set hostForwarding" in veth_route.remarks(CONFIG, facts)[0]
+    assert veth_route.remarks(CONFIG, FACTS) == []
+
+
+@pytest.mark.parametrize(("versions", "lease"), [((4,), LEASE), ((6,), DUAL), ((4, 6), LEASE)])
+def test_a_chain_that_drops_forwarded_packets_is_noted(
+    versions: tuple[int, ...], lease: Lease
+) -> None:
+    facts = replace(FACTS, forward_drops=(ForwardDrop("nftables ip filter FORWARD", versions),))
+    (note,) = plan(POD, lease, facts, CONFIG).notes
+    assert "nftables ip filter FORWARD" in note
+    assert note in veth_route.remarks(CONFIG, facts)
+
+
+def test_a_chain_for_the_other_ip_version_is_none_of_the_pods() -> None:
+    facts = replace(FACTS, forward_drops=(ForwardDrop("nftables ip6 filter FORWARD", (6,)),))
     assert plan(POD, LEASE, facts, CONFIG).notes == ()
-    assert plan(POD, DUAL, facts, Config(host_forwarding=True)).notes == ()
-    assert plan(POD, DUAL, replace(facts, ipv6_forwarding=True), CONFIG).notes == ()
 
 
 def test_only_addresses_of_the_uplinks_subnets_are_answered_for() -> None:
@@ -287,14 +307,84 @@ def test_the_result_shows_both_ends_and_the_routes() -> None:
         Interface("eth0", MAC, 1442, "/run/netns/pod"),
     )
     assert made.ips == (
-        IPConfig(ip_interface("10.10.10.19/24"), GATEWAY, 1),
-        IPConfig(ip_interface("fd00:10::19/64"), GATEWAY6, 1),
+        IPConfig(ip_interface("10.10.10.19/32"), GATEWAY, 1),
+        IPConfig(ip_interface("fd00:10::19/128"), GATEWAY6, 1),
     )
     assert made.routes == (
         Route(ip_network("0.0.0.0/0"), GATEWAY),
         Route(ip_network("::/0"), GATEWAY6),
     )
     assert made.dns.nameservers == ("10.10.10.2",)
+
+
+def test_a_mac_that_the_runtime_asks_for_is_the_pods_everywhere() -> None:
+    mac = "02:00:00:00:00:09"
+    call = Call("net1", POD, CONFIG, LEASE, FACTS, mac=mac)
+    made = veth_route.plan(call)
+    assert made.links[0] == replace(PAIR, mtu=1442, pod_mac=mac)
+    assert Neighbour(Side.HOST, LINK, IP, mac, permanent=False) in made.neighbours
+    assert veth_route.result(call).interfaces[1].mac == mac
+    assert veth_route.leftovers(Leftover("net1", POD, mac=mac)).links[0] == replace(
+        PAIR, pod_mac=mac
+    )
+
+
+FURTHER = PodFacts(defaults=frozenset({4, 6}), hosts=frozenset({GATEWAY, GATEWAY6}))
+"""A pod that has another veth-route interface with the default routes."""
+
+
+def ways_of(lease: Lease, config: Config, inside: PodFacts) -> list[str]:
+    """The pod's routes as text."""
+    made = veth_route.plan(Call("net1", POD, config, lease, FACTS, inside=inside))
+    found = [item for item in made.routes if item.side is Side.POD]
+    metric = str(metric_of(POD))
+    return [
+        f"{item.destination} via {item.gateway}"
+        + (f" metric {item.metric}".replace(metric, "M") if item.metric else "")
+        for item in found
+    ]
+
+
+def test_a_further_network_leaves_the_pods_default_route_alone() -> None:
+    lease = replace(DUAL, routes=(Route(ip_network("10.9.0.0/16"), ip_address("10.10.10.5")),))
+    config = Config(routes=(Destination("10.8.0.0/16"), Destination("fd00:8::/64")))
+    assert ways_of(lease, config, FURTHER) == [
+        "169.254.1.1/32 via None metric M",
+        "10.10.10.0/24 via 169.254.1.1 metric M",
+        "10.9.0.0/16 via 169.254.1.1 metric M",
+        "10.8.0.0/16 via 169.254.1.1 metric M",
+        "fe80::1/128 via None metric M",
+        "fd00:10::/64 via fe80::1 metric M",
+        "fd00:8::/64 via fe80::1 metric M",
+    ]
+    call = Call("net1", POD, config, lease, FACTS, inside=FURTHER)
+    assert [str(item.destination) for item in veth_route.result(call).routes] == [
+        "10.10.10.0/24",
+        "10.9.0.0/16",
+        "10.8.0.0/16",
+        "fd00:10::/64",
+        "fd00:8::/64",
+    ]
+
+
+def test_the_default_route_is_brought_in_the_ip_version_that_has_none() -> None:
+    found = ways_of(DUAL, CONFIG, PodFacts(defaults=frozenset({4})))
+    assert found[-2:] == ["fe80::1/128 via None", "::/0 via fe80::1"]
+    assert "10.10.10.0/24 via 169.254.1.1 metric M" in found
+
+
+def test_without_a_default_route_on_request_the_pod_reaches_its_subnet() -> None:
+    assert ways_of(LEASE, Config(default_route=False), PodFacts()) == [
+        "169.254.1.1/32 via None",
+        "10.10.10.0/24 via 169.254.1.1",
+    ]
+
+
+def test_a_default_route_that_is_asked_for_is_not_put_beside_another() -> None:
+    with pytest.raises(CniError, match="already has a default route for IPv4") as caught:
+        ways_of(LEASE, Config(default_route=True), FURTHER)
+    assert caught.value.code == Code.CONFLICT
+    assert ways_of(LEASE, Config(default_route=True), PodFacts())[-1] == "0.0.0.0/0 via 169.254.1.1"
 
 
 def test_what_is_left_over_is_found_by_its_name_alone() -> None:

@@ -1,0 +1,45 @@
+"""A plan as CHECK must find it: with what later plugins of the chain changed, as prevResult tells.
+
+Source: CNI SPEC, section 2 ("CHECK"): a plugin must allow for what plugins after it changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from neutron_cni.netlink.plan import Dummy, Plan, Side, WantedLink
+from neutron_cni.values.result import Interface, Result
+
+
+def as_previous(plan: Plan, previous: Result | None) -> Plan:
+    """The plan with the MTU and the MAC of the pod's links in `previous`, the result of ADD.
+
+    Results of CNI versions before 1.1.0 have no MTU: then any is right. A link that got another
+    MAC has lost its permanent neighbours, as the kernel drops them then.
+    """
+    interfaces = previous.interfaces if previous else ()
+    stated = {item.name: item for item in interfaces if item.sandbox}
+    links = tuple(_as_stated(link, stated.get(link.name_on(Side.POD) or "")) for link in plan.links)
+    changed = {
+        link.name_on(Side.POD)
+        for link, planned in zip(links, plan.links, strict=True)
+        if _mac(link) != _mac(planned)
+    }
+    return replace(
+        plan,
+        links=links,
+        neighbours=tuple(
+            item for item in plan.neighbours if item.side is Side.HOST or item.link not in changed
+        ),
+    )
+
+
+def _as_stated(link: WantedLink, stated: Interface | None) -> WantedLink:
+    if isinstance(link, Dummy):
+        return link
+    mac = stated.mac.lower() if stated and stated.mac else link.pod_mac
+    return replace(link, mtu=stated.mtu if stated else None, pod_mac=mac)
+
+
+def _mac(link: WantedLink) -> str:
+    return "" if isinstance(link, Dummy) else link.pod_mac
