@@ -16,7 +16,12 @@ from neutron_cni_lab.progress import Progress
 
 _MAIN = ("bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp")
 _IPAM = ("host-local", "static")
-_FOLDERS = [*(f"main/{name}" for name in _MAIN), *(f"ipam/{name}" for name in _IPAM)]
+_META = ("bandwidth", "firewall", "portmap", "sbr", "tuning")
+_FOLDERS = [
+    f"{kind}/{name}"
+    for kind, names in (("main", _MAIN), ("ipam", _IPAM), ("meta", _META))
+    for name in names
+]
 _PLUGINS = [f"github.com/containernetworking/plugins/plugins/{path}@v1.9.1" for path in _FOLDERS]
 _CNITOOL = "github.com/containernetworking/cni/cnitool@v1.3.0"
 
