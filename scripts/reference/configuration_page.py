@@ -168,6 +168,8 @@ def _describe(kind: Any) -> tuple[str, str]:
         return "boolean", "`true`, `false`"
     if isinstance(kind, shape.StrType):
         return "string", _lengths(kind)
+    if isinstance(kind, shape.StructType):
+        return "object", "with " + ", ".join(f"`{field.encode_name}`" for field in kind.fields)
     name = "number" if isinstance(kind, shape.FloatType) else "integer"
     return name, _range(kind)
 

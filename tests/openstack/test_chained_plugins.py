@@ -95,6 +95,21 @@ def test_a_smaller_mtu_by_tuning(lab: Lab, chain: Chain) -> None:
     reaches(lab, pod)
 
 
+def test_a_limited_bandwidth(lab: Lab, chain: Chain) -> None:
+    rate = {"ingressRate": 10_000_000, "egressRate": 10_000_000}
+    burst = {"ingressBurst": 1_000_000, "egressBurst": 1_000_000}
+    reaches(lab, chain.pod({"type": "bandwidth", **rate, **burst}))
+
+
+def test_routing_by_source_address(lab: Lab, chain: Chain) -> None:
+    """`sbr` moves the pod's routes to a table of its own: CHECK finds them there."""
+    pod = chain.pod({"type": "sbr"})
+    assert traffic.ping(lab.node("node2"), pod.address).answered
+    pod.exec(["ip", "route", "flush", "table", "100"])
+    with pytest.raises(Exception, match="the route default via"):
+        chain.cnitool("check", pod, {})
+
+
 def test_host_ports_by_portmap_show_the_pod_its_clients_own_address(lab: Lab, chain: Chain) -> None:
     """Clients in the pod's own subnet, too: all that the pod sends passes the node."""
     mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}

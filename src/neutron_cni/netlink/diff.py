@@ -85,11 +85,7 @@ def _view(plan: Plan, side: Side) -> View:
     with Rtnl.here() as rtnl:
         named = {name: links.get(rtnl, name) for name in sorted(plan.names(side))}
         there = {name: link for name, link in named.items() if link is not None}
-        found = {
-            item: routes.find(rtnl, item.destination, item.table, item.metric)
-            for item in plan.routes
-            if item.side is side
-        }
+        found = {item: _found(rtnl, item, there) for item in plan.routes if item.side is side}
         by = {route.index for route in found.values() if route is not None}
         holders = [links.by_index(rtnl, index) for index in by if index is not None]
         neighbour = {
@@ -126,6 +122,19 @@ def _view(plan: Plan, side: Side) -> View:
                 and (value := sysctl.read(item.key)) is not None
             },
         )
+
+
+def _found(rtnl: Rtnl, wanted: LinkRoute, there: Mapping[str, Link]) -> Route | None:
+    """The route that is in the place of `wanted`.
+
+    A later plugin of the chain may have moved a pod's route to another table.
+    """
+    found = routes.find(rtnl, wanted.destination, wanted.table, wanted.metric)
+    link = there.get(wanted.link)
+    right = found is not None and link is not None and found.index == link.index
+    if right or link is None or wanted.side is Side.HOST:
+        return found
+    return routes.moved(rtnl, wanted, link.index) or found
 
 
 def _differences(

@@ -9,13 +9,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from neutron_cni.netlink.messages import EXCL_CREATE, FAMILY, GONE, new
-from neutron_cni.netlink.plan import MAIN_TABLE, LinkRoute
+from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, LinkRoute
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 from neutron_cni.values.address import IPAddress, IPNetwork
 
 DEFAULTS: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_RT_TABLE_LOCAL = 255
 _RT_TABLE_COMPAT = 252
 """The value of rtm_table for a table whose number does not fit there."""
 _RTPROT_BOOT = 3
@@ -136,6 +137,17 @@ def find(
     return route if route is not None and route.destination == destination else None
 
 
+def moved(rtnl: Rtnl, wanted: LinkRoute, index: int) -> Route | None:
+    """The route that equals `wanted` but for its table; None if no table has it.
+
+    Upstream's `sbr`, a plugin for pods with several networks, moves the routes of an interface to a
+    table of its own. `index` is that of the link of `wanted`. Raises CniError KERNEL.
+    """
+    listed = list_all(rtnl, wanted.destination, index=index, table=ANY_TABLE)
+    same = (wanted.destination, wanted.gateway)
+    return next((item for item in listed if (item.destination, item.gateway) == same), None)
+
+
 def list_all(
     rtnl: Rtnl,
     like: IPNetwork | None = None,
@@ -146,11 +158,12 @@ def list_all(
 ) -> list[Route]:
     """The routes of `table`: all, those of the prefix length of `like`, or by the link `index`.
 
-    The kernel filters by table and link. The prefix length is read in the raw message, because
-    decoding costs 0.1 ms a route and nodes have thousands. Raises CniError KERNEL.
+    ANY_TABLE: those of all tables but the local one. The kernel filters by table and link. The
+    prefix length is read in the raw message, because decoding costs 0.1 ms a route and nodes have
+    thousands. Raises CniError KERNEL.
     """
     version = like.version if like is not None else version
-    attributes: list[tuple[str, object]] = [("RTA_TABLE", table)]
+    attributes: list[tuple[str, object]] = [("RTA_TABLE", table)] if table != ANY_TABLE else []
     if index is not None:
         attributes.append(("RTA_OIF", index))
     number = table if table < 256 else _RT_TABLE_COMPAT
@@ -159,7 +172,8 @@ def list_all(
 
     def wanted(payload: bytes) -> bool:
         # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type
-        return payload[4] == number and (length is None or payload[1] == length)
+        in_table = payload[4] != _RT_TABLE_LOCAL if number == ANY_TABLE else payload[4] == number
+        return in_table and (length is None or payload[1] == length)
 
     return [_read_route(item) for item in rtnl.dump(message, "list the routes", wanted)]
 

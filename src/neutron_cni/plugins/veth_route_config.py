@@ -33,7 +33,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
     `host_forwarding`: also switch forwarding on for the whole node, not just for the links used.
     `gateway_address`: the pods' IPv4 gateway, an address of the node's link `dummy_name`.
     `default_route`: whether the pod's default route goes by this interface; default: if the pod has
-    no other one. `routes`: where it does not, further networks to reach by this interface.
+    no other one.
+    `routes`: where the default route does not go by it, further networks that do, as {"dst": CIDR}.
     """
 
     mtu: int | None = None
