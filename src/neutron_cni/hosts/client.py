@@ -1,4 +1,4 @@
-"""Hands a call over to another plugin process that is at work already.
+"""Hands an ADD or a DEL over to another plugin process that is at work already.
 
 Importing what a call needs takes 50 ms. Fifty pods that start at once (a burst) would pay that
 fifty times, on the processors that the process which talks to Neutron needs as well. So the first

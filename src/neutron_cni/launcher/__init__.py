@@ -52,7 +52,7 @@ def _answer(plugin: str, command: str) -> None:
 
     stdin, post = streams.standard_input(), None
     try:
-        if command == "ADD" and stdin is not None:
+        if command in ("ADD", "DEL") and stdin is not None:
             found = client.hand_over(plugin, stdin)
             if isinstance(found, tuple):
                 streams.end(*found)

@@ -141,6 +141,14 @@ def test_the_first_does_the_calls_of_those_that_come_meanwhile(burst: Burst) -> 
     assert {container for _, container in burst.work()} == {f"c{number}" for number in range(9)}
 
 
+def test_the_first_does_the_dels_of_others_too(burst: Burst) -> None:
+    first = burst.lead()
+    child = burst.start(1, CNI_COMMAND="DEL")
+    stdout, stderr = child.communicate(timeout=PATIENCE)
+    assert (child.returncode, stdout.strip()) == (0, b"")
+    assert stderr.decode() == f"a note {first.pid}\n"
+
+
 def test_if_the_first_is_killed_the_others_do_their_work_themselves(burst: Burst) -> None:
     first = burst.lead()
     others = [burst.start(number) for number in range(1, 5)]
