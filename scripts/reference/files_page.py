@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 from neutron_cni.cli import install, leases
+from neutron_cni.files import LIMIT
 from neutron_cni.hosts.trace import LOG_LIMIT
 from neutron_cni.ipam.node import NAMED
 from neutron_cni.plugins import RECIPES
@@ -32,8 +33,8 @@ def text() -> str:
 | {launchers} | 0755 | launchers: a few lines of Python that name the environment they were installed from | by `neutron-cni uninstall` |
 | `{conf_dir}/{conf_name}` | 0644 | the CNI network | by `neutron-cni uninstall --conf-dir {conf_dir}` |
 | `/etc/openstack/clouds.yaml` | 0600, yours | the credentials; another place: `cloudsFile` | no |
-| `{store}` | 0644 in a folder of 0700 | the leases ([store](store.md)) | never while pods run |
-| `{store}-wal`, `{store}-shm` | | belong to it (SQLite); copy all three or none | never while pods run |
+| `{store}` | 0600 in a folder of 0700 | the leases ([store](store.md)) | never while pods run |
+| `{store}-wal`, `{store}-shm` | 0600 | belong to it (SQLite); copy all three or none | never while pods run |
 | `{store}.lock` | 0600 | held while the store is made, migrated or set aside | when no plugin runs |
 | `{store}.damaged-TIME-PID` | | a damaged store that was set aside; `-wal` and `-shm` with it | yes |
 | `{state}/plugin.log` | 0600 | traces of unexpected errors (code 999) | yes |
@@ -42,7 +43,12 @@ def text() -> str:
 | `{state}/burst-*`, `{state}/burst-*.lock` | 0600 | where the plugins of a burst find the one that does their calls; always here, whatever `stateDir` says, and only where this folder exists | when no plugin runs |
 | `{state}/locks/*.lock` | 0600 | one lock per port of the VM, 256 at most for pods with ports of their own, one for the sweeper; the name is a hash | when no plugin runs |
 
-`stateDir` of the [configuration](configuration.md) moves all from the store on. It must survive a reboot.
+`stateDir` of the [configuration](configuration.md) moves all from the store on. It must survive a reboot,
+and neither it nor a folder above it may be writable by other users (a sticky one above, such as `/tmp`,
+may): a call ends with code 105 and the `chmod` to do. Nothing in it is opened through a symbolic link.
+
+Configuration (clouds.yaml, secure.yaml, networks, a kubeconfig) is a regular file of at most {LIMIT >> 20} MiB:
+a FIFO or a device in its place is an error at once.
 
 Read only: `{MACHINE_ID}` and `{PRODUCT_UUID}` (part of this installation's id in Neutron's tags; the
 second also tells a copied disk from its original),

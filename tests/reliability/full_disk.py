@@ -21,7 +21,9 @@ from tests.reliability.jobs import Job, arrange, perform
 def main(folder: str, size: str) -> None:
     """Serve until standard input ends."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "disk", folder], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "disk", folder], check=True
+    )
     filler = Path(folder, "filler")
     answers = os.dup(1)
     os.dup2(2, 1)

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import neutron_cni
+from neutron_cni import files
 from neutron_cni.cni.document import convert
 from neutron_cni.cni.environment import NAME
 from neutron_cni.cni.versions import SUPPORTED
@@ -61,7 +62,7 @@ def remove_launchers(bin_dir: Path) -> Iterable[Path]:
     """Remove the launchers that `install_launchers` wrote, but no other file of such a name."""
     for name in sorted(RECIPES):
         path = bin_dir / name
-        if path.is_file() and _MARK.encode() in path.read_bytes():
+        if path.is_file() and _MARK.encode() in files.start_of(str(path)):
             path.unlink()
             yield path
 

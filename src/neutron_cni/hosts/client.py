@@ -16,10 +16,9 @@ it dies; the next process then takes its place.
 import _socket  # The module `socket` around it takes 4 ms to import.
 import fcntl
 import os
-import stat
 from binascii import crc32
 
-from neutron_cni import __version__
+from neutron_cni import __version__, files
 from neutron_cni.hosts import peer, wire
 
 SECONDS = 90.0
@@ -67,14 +66,10 @@ def hand_over(plugin: str, stdin: bytes) -> wire.Answer | Post | None:
 def _private_folder(path: str) -> int | None:
     """A descriptor of the folder; None if it does not exist, or other users may write to it."""
     try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        files.require_private_folder(path)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
-    found = os.fstat(folder)
-    if found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o022:
-        return folder
-    os.close(folder)
-    return None
 
 
 def _means_the_same_everywhere(path: str) -> bool:
@@ -90,9 +85,7 @@ def _listen(place: str) -> Post | None:
     """A socket that listens at `place`, if this process gets the lock of `place`; else None."""
     lock = listener = None
     try:
-        lock = os.open(f"{place}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        if os.fstat(lock).st_uid != os.geteuid():
-            raise PermissionError  # Made when others could write to the folder.
+        lock = files.open_own(f"{place}.lock", os.O_CREAT | os.O_RDWR)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _NAME in os.listdir(os.path.dirname(place)):  # noqa: PTH120, PTH208 - see `launcher`
             os.unlink(place)  # noqa: PTH108 - a process that is no more left it

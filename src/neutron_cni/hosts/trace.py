@@ -7,6 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
+from neutron_cni import files
 from neutron_cni.cni.document import decode
 from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR
@@ -35,10 +36,11 @@ def record(error: Exception, stdin: bytes, notes: list[str]) -> tuple[str, str]:
 
 
 def _append(log: Path, text: str) -> None:
-    if log.exists() and log.stat().st_size > LOG_LIMIT:
-        log.replace(log.with_suffix(".log.1"))
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    files.require_private_folder(str(log.parent))
+    if files.tighten(str(log)) and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_suffix(".log.1"))
+    descriptor = files.open_own(str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     with os.fdopen(descriptor, "wb") as file:
         file.write(text.encode(errors="backslashreplace"))
 

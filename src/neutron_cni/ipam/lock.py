@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from neutron_cni import files
 from neutron_cni.ipam.anchors import lock_name
 from neutron_cni.values.errors import CniError, Code
 
@@ -31,12 +32,13 @@ class FileLock:
         """Take it if nobody has it. Raises CniError IO_FAILURE when the file can't be made."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            files.require_private_folder(str(self.path.parent))
+            descriptor = files.open_own(str(self.path), os.O_CREAT | os.O_RDWR)
         except OSError as error:
             raise CniError(
                 Code.IO_FAILURE,
                 f"lock file {self.path}: {error.strerror}",
-                "`stateDir` must be a folder that root can write",
+                "`stateDir` must be a folder that root can write, and nobody else",
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +55,7 @@ class FileLock:
     def holder(self) -> tuple[int, float]:
         """The process that took it last, and when (Unix seconds); (0, 0.0) when not known."""
         try:
-            pid, since = self.path.read_text().split()
+            pid, since = files.read(str(self.path)).split()
             return int(pid), float(since)
         except (OSError, ValueError):
             return 0, 0.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +17,7 @@ from keystoneauth1 import session as ks_session
 from openstack import exceptions as sdk_errors
 from openstack.config import loader
 
+from neutron_cni import files
 from neutron_cni.openstack import profiles
 from neutron_cni.openstack.answers import in_words, keystone_error
 from neutron_cni.openstack.concealed import hush, learn, learn_environment
@@ -46,6 +46,7 @@ def session_for(
     the entry's profile is a URL that can't be fetched by the deadline.
     """
     learn_environment(os.environ)
+    _require_readable()
     if file:
         learn(_require_clouds(file))
     known = False
@@ -156,13 +157,24 @@ def first_line(error: BaseException) -> str:
     return (presentable(str(error)) or type(error).__name__)[:300]
 
 
+def _require_readable() -> None:
+    """Raise Unauthorized where openstacksdk, which looks in these places, would wait for ever."""
+    named = (os.environ.get(f"OS_CLIENT_{kind}_FILE", "") for kind in ("CONFIG", "SECURE"))
+    usual = (*loader.CONFIG_FILES, *loader.SECURE_FILES, *loader.VENDOR_FILES)
+    for path in (*filter(None, named), *usual):
+        try:
+            files.require_readable(path)
+        except OSError as error:
+            raise _unusable("", f"{path}: {error.strerror}", path) from error
+
+
 def _require_clouds(file: str) -> object:
     """The file's content; raises Unauthorized unless it is YAML with a mapping `clouds`.
 
     openstacksdk passes over a file that is not YAML with a warning that may quote a password.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        text = files.read(file).decode()
         content = json.loads(text) if file.endswith("json") else yaml.safe_load(text)
     except OSError as error:
         raise _unusable("", f"{file}: {error.strerror or first_line(error)}", file) from error

@@ -13,6 +13,7 @@ from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
+from neutron_cni import files
 from neutron_cni.store.record import PortAddress, from_row
 from neutron_cni.store.schema import MIGRATIONS, exclusive, raw_connection, store_errors, version_of
 from neutron_cni.values.errors import CniError
@@ -68,7 +69,7 @@ def set_aside(path: Path, why: str) -> None:
 def _is_sound(path: Path) -> bool:
     # Never closed: that would take away the locks that other connections of this process have on
     # the file (https://sqlite.org/howtocorrupt.html, section 2.2). The process ends soon.
-    header = os.pread(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 100, 0)
+    header = os.pread(files.open_own(str(path), os.O_RDONLY), 100, 0)
     if header and any(value not in _FORMATS for value in header[_FORMATS_AT]):
         return False
     try:

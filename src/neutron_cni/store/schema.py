@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from neutron_cni import files
 from neutron_cni.values.errors import CniError, Code
 
 BUSY_SECONDS = 20.0
@@ -21,6 +22,9 @@ BUSY_SECONDS = 20.0
 
 _MARK = 0x6E634E00
 """`PRAGMA application_id` is this plus the schema's version: tells a newer one from damage."""
+
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What the names of the files end with that SQLite makes beside a database."""
 
 FULL_BYTES = 64 << 10
 """A disk with less room counts as full: the write-ahead log's index alone takes half of it."""
@@ -99,14 +103,20 @@ def store_errors(path: Path) -> Iterator[None]:
 def open_database(path: Path) -> sqlite3.Connection:
     """The database, created and migrated where that is needed.
 
-    Raises CniError STORE; a file of a newer schema is refused, never touched.
+    Raises CniError STORE; a file of a newer schema is refused, never touched, and so is one in a
+    folder that other users can change. Files that others could read are tightened.
     """
     with store_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.exists():
+        files.require_private_folder(str(path.parent))
+        for suffix in _BESIDE:
+            files.tighten(f"{path}{suffix}")
+        if files.tighten(str(path)):
             with suppress(_OutdatedError):
                 return _patiently(_connect, path)
         with exclusive(path):
+            # SQLite gives its other files the mode of this one.
+            files.make(str(path))
             return _patiently(_migrated, path)
 
 
@@ -198,7 +208,7 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """The lock to create, migrate or set aside the file; the kernel frees it when we die."""
-    descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = files.open_own(f"{path}.lock", os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from openstack.config import loader
 
 from neutron_cni.openstack import patience as module
 from neutron_cni.openstack.client import Client
@@ -118,6 +119,37 @@ def refused(file: str, cloud: str | None = "c") -> Unauthorized:
         Client.from_clouds_yaml(cloud, file)
     assert caught.value.code == Code.CREDENTIALS
     return caught.value
+
+
+@pytest.mark.parametrize("where", ["cloudsFile", "clouds.yaml", "secure.yaml", "a vendor's"])
+def test_a_fifo_in_the_place_of_a_file_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """openstacksdk would wait for somebody to write into it, whatever the deadline."""
+    fifo = tmp_path / "pipe.yaml"
+    os.mkfifo(fifo)
+    good = tmp_path / "clouds.yaml"
+    good.write_text(GOOD)
+    names = {"clouds.yaml": "CONFIG_FILES", "secure.yaml": "SECURE_FILES"}
+    if where == "cloudsFile":
+        good = fifo
+    else:
+        monkeypatch.setattr(loader, names.get(where, "VENDOR_FILES"), [str(fifo)])
+    assert f"{fifo}: is a FIFO" in refused(str(good)).message
+
+
+def test_a_fifo_that_the_environment_names_is_an_error_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    monkeypatch.setenv("OS_CLIENT_SECURE_FILE", str(tmp_path / "pipe.yaml"))
+    (tmp_path / "clouds.yaml").write_text(GOOD)
+    assert "is a FIFO" in refused(str(tmp_path / "clouds.yaml")).message
+
+
+def test_a_clouds_yaml_without_end_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "clouds.yaml").symlink_to("/dev/zero")
+    assert "is a device" in refused(str(tmp_path / "clouds.yaml")).message
 
 
 def told(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from neutron_cni import files
 from neutron_cni.ipam.modes.reserving_port import ports_of_node, tag_value
 from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
@@ -106,6 +108,7 @@ def known_to_api_server(kubeconfig: str) -> NodeKnown:
                 "asking the API server needs the Kubernetes client",
                 "install neutron-cni[kubernetes]",
             ) from error
+        _require_readable(kubeconfig)
         try:
             api = client.CoreV1Api(config.new_client_from_config(kubeconfig))
             found = api.list_node(_request_timeout=30)
@@ -116,6 +119,15 @@ def known_to_api_server(kubeconfig: str) -> NodeKnown:
         return any(_short(node) in map(_short, _names(item)) for item in found.items)
 
     return ask
+
+
+def _require_readable(kubeconfig: str) -> None:
+    """Raise CniError where the client would wait for ever; a list of files is one too."""
+    for path in kubeconfig.split(os.pathsep):
+        try:
+            files.require_readable(path)
+        except OSError as error:
+            raise _unanswered(kubeconfig, f"{path} {error.strerror}") from error
 
 
 def _names(node: Any) -> set[str]:
