@@ -83,9 +83,13 @@ def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
         for action, finding in work.steps:
             what = f"{'' if apply else 'would '}{action}"
             typer.echo(f"{what} {finding.address}: {finding.text}")
+        for finding in work.kept:
+            typer.echo(f"keep {finding.address}: {finding.text}")
         problems = work.problems + (mend(store, conf_dir, work) if apply else [])
         _summary(len(work.steps), apply)
         waiting = store.due(time.time())
+    for warning in work.warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
     for problem in dict.fromkeys(problems):
         typer.secho(f"could not look: {problem}", fg="red", err=True)
     if apply and waiting:

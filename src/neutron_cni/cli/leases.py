@@ -80,6 +80,8 @@ def _print_table(found: Survey, offline: bool) -> None:
         console.print(
             f"[yellow]{finding.kind}[/] {finding.address}: {escape(finding.text)}", soft_wrap=True
         )
+    for warning in found.warnings:
+        console.print(f"[yellow]warning[/]: {escape(warning)}", soft_wrap=True)
     for problem in found.problems:
         console.print(f"[red]could not compare[/]: {escape(problem)}", soft_wrap=True)
     if not (offline or found.findings or found.problems):
@@ -116,4 +118,5 @@ def _document(found: Survey) -> dict[str, Any]:
             for item in found.findings
         ],
         "problems": found.problems,
+        "warnings": found.warnings,
     }

@@ -13,6 +13,7 @@ import pytest
 from neutron_cni.ipam import node, service, sweeper
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.audit import compare, mend
+from neutron_cni.ipam.audit.configured import configured
 from neutron_cni.ipam.audit.mend import mend as mend_all
 from neutron_cni.ipam.audit.survey import Action, groups, survey, work_to_do
 from neutron_cni.ipam.modes.contract import Kind
@@ -76,7 +77,7 @@ def test_leases_of_two_clouds_are_each_compared_with_their_own(
         held(here, "c1")
         held(there, "c2")
         with Store(str(host.state_dir)) as store:
-            assert len(groups(store, host.conf_dir)) == 2
+            assert len(groups(store, configured(host.conf_dir))) == 2
             assert survey(store, host.conf_dir).findings == []
 
 

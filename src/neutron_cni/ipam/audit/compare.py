@@ -32,5 +32,7 @@ def unused(records: Iterable[Record], namespace_with: NamespaceWith) -> list[Fin
             continue
         where = f"its namespace {netns} is gone" if netns else "it never had a namespace"
         text = f"{record}: {where}"
-        found.append(Finding(Kind.UNUSED, addresses, text, record_id=record.id))
+        found.append(
+            Finding(Kind.UNUSED, addresses, text, record_id=record.id, network=record.network)
+        )
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from neutron_cni.ipam import node, sweeper
 from neutron_cni.ipam.audit.compare import unused
+from neutron_cni.ipam.audit.configured import configured
 from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
@@ -27,9 +28,12 @@ def mend(store: Store, conf_dir: Path, work: Work) -> list[str]:
     What has to rest, or waits for Neutron, is left to the sweeper. Returns what could not be done,
     in sentences: one cloud that is down does not stop the others. Raises CniError (store, kernel).
     """
+    here = configured(conf_dir)
     _release(store, {item.record_id for action, item in work.steps if action is Action.RELEASE})
     problems = []
-    for group, configs in groups(store, conf_dir).items():
+    # To settle is also to take over what the store does not know, and to let it rest and go.
+    settled = {} if any(not item.record_id for item in work.kept) else groups(store, here)
+    for group, configs in settled.items():
         try:
             _settle(store, group, configs)
         except CniError as error:

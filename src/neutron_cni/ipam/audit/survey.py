@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from neutron_cni.ipam import node
 from neutron_cni.ipam.audit.compare import unused
-from neutron_cni.ipam.audit.configured import configured
+from neutron_cni.ipam.audit.configured import Configured, configured
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known
 from neutron_cni.ipam.settling import connect
@@ -21,6 +21,9 @@ from neutron_cni.store import Record, State, Store
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import IpamConfig, Mode
+
+_MAY_BE_OURS = "it may have a network of ours, so nothing that could be its is released"
+_NOT_OURS = "passed over, as it is no network of ours; the runtime may stumble over it"
 
 Group = tuple[str, Mode]
 """Networks that can be asked about together: one anchor, one mode.
@@ -32,11 +35,15 @@ them.
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every lease of the node, what differs, and sentences that say why some were not compared."""
+    """Every lease of the node, what differs, and sentences that say why some were not compared.
+
+    `warnings`: sentences about files of the configuration folder that are somebody else's to mend.
+    """
 
     leases: list[Record]
     findings: list[Finding]
     problems: list[str]
+    warnings: list[str] = field(default_factory=list)
 
 
 class Action(StrEnum):
@@ -49,37 +56,49 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What `mend` would do, and sentences that say why it may not be all."""
+    """What `mend` would do, and sentences that say why it may not be all.
+
+    `kept`: what looks idle, but may be in use by a network that could not be read.
+    """
 
     steps: list[tuple[Action, Finding]]
     problems: list[str]
+    warnings: list[str] = field(default_factory=list)
+    kept: list[Finding] = field(default_factory=list)
 
 
 def is_no_node(state_dir: Path, conf_dir: Path) -> bool:
     """Whether nothing here was ever ours: then there is no store to be made for looking at it."""
-    return not (state_dir / "store.db").exists() and not configured(conf_dir)
+    found = configured(conf_dir)
+    return not ((state_dir / "store.db").exists() or found.networks or found.may_lack_ours)
 
 
 def survey(store: Store, conf_dir: Path, offline: bool = False) -> Survey:
     """Every configured or used network compared with Neutron; `offline`: only what is held.
 
-    A cloud that is down does not stop the others. Raises CniError (store, configuration).
+    A cloud that is down does not stop the others, nor does a broken file. Raises CniError (store).
     """
+    return _survey(store, configured(conf_dir), offline)
+
+
+def _survey(store: Store, here: Configured, offline: bool) -> Survey:
     leases = store.all()
     findings: list[Finding] = []
-    problems: list[str] = []
-    for group, configs in ({} if offline else groups(store, conf_dir)).items():
+    problems = [f"{item.why}: {_MAY_BE_OURS}" for item in here.broken if item.may_be_ours]
+    for group, configs in ({} if offline else groups(store, here)).items():
         try:
             findings += _compare(store, group, configs)
         except CniError as error:
             problems.append(str(error))
-    return Survey(leases, list(dict.fromkeys(findings)), list(dict.fromkeys(problems)))
+    warnings = [f"{item.why}: {_NOT_OURS}" for item in here.broken if not item.may_be_ours]
+    return Survey(leases, list(dict.fromkeys(findings)), list(dict.fromkeys(problems)), warnings)
 
 
 def work_to_do(store: Store, conf_dir: Path) -> Work:
     """What is to be released, taken over and put back. Raises CniError as `survey` does."""
+    here = configured(conf_dir)
     idle = unused(store.all(), node.namespace_with)
-    surveyed = survey(store, conf_dir)
+    surveyed = _survey(store, here, offline=False)
     steps = [(Action.RELEASE, finding) for finding in idle]
     for finding in surveyed.findings:
         if finding.kind is Kind.UNKNOWN:
@@ -91,15 +110,22 @@ def work_to_do(store: Store, conf_dir: Path) -> Work:
         for finding in surveyed.findings
         if finding.mendable and finding.record_id not in released
     ]
-    return Work(steps, surveyed.problems)
+    kept = [item for action, item in steps if action is Action.RELEASE and _unsure(item, here)]
+    steps = [(action, item) for action, item in steps if item not in kept]
+    return Work(steps, surveyed.problems, surveyed.warnings, kept)
 
 
-def groups(store: Store, conf_dir: Path) -> dict[Group, list[IpamConfig]]:
+def _unsure(finding: Finding, here: Configured) -> bool:
+    """Whether its network may be in a file that could not be read."""
+    return here.may_lack_ours and finding.network not in here.networks
+
+
+def groups(store: Store, here: Configured) -> dict[Group, list[IpamConfig]]:
     """The configurations of every group, those of leases before those of the node's networks."""
     found: dict[Group, list[IpamConfig]] = {}
-    here = store.path.parent
+    folder = store.path.parent
     # A network with another store is none of this one's.
-    mine = [item for item in configured(conf_dir).values() if Path(item.state_dir) == here]
+    mine = [item for item in here.networks.values() if Path(item.state_dir) == folder]
     for config in [*(record.config for record in store.all()), *mine]:
         others = [item for item in found.get(_group_of(config), []) if item != config]
         found[_group_of(config)] = [*others, config]
@@ -108,7 +134,7 @@ def groups(store: Store, conf_dir: Path) -> dict[Group, list[IpamConfig]]:
 
 def names_of_this_node(store: Store, conf_dir: Path) -> set[str]:
     """What this node is called: by itself, and by its networks' configurations."""
-    configs = [config for some in groups(store, conf_dir).values() for config in some]
+    configs = [config for some in groups(store, configured(conf_dir)).values() for config in some]
     return {socket.gethostname(), *(node.name(config) for config in configs)}
 
 

@@ -47,6 +47,8 @@ class Finding:
     """The lease's row, 0 where there is none."""
     mendable: bool = False
     """Whether the next `settle` (of `gc --apply`, or of an ADD) puts the address back."""
+    network: str = ""
+    """The lease's CNI network, empty where it is not known."""
 
     @property
     def address(self) -> str:
