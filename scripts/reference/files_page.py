@@ -52,8 +52,8 @@ a FIFO or a device in its place is an error at once.
 
 Read only: `{MACHINE_ID}` and `{PRODUCT_UUID}` (part of this installation's id in Neutron's tags; the
 second also tells a copied disk from its original),
-`/proc/sys/kernel/random/boot_id` (to notice a reboot), {named} and `/proc/*/ns/net`
-(which namespace has an address).
+`/proc/sys/kernel/random/boot_id` (to notice a reboot), {named}, `/proc/*/ns/net`
+and `/proc/*/mountinfo` (which namespace has an address).
 
 ## In the kernel
 

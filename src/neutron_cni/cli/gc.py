@@ -14,6 +14,10 @@ from neutron_cni.values.errors import CniError, Code
 if TYPE_CHECKING:
     from neutron_cni.ipam.audit.leavings import NodeKnown
 
+_LOOK = (
+    "run it on the node, or in a container with hostPID and hostNetwork; --view-is-whole if you "
+    "know that every pod can be seen from here"
+)
 Apply = Annotated[bool, typer.Option(help="Do it; without, only say what would be done.")]
 
 
@@ -39,6 +43,9 @@ def gc(
     node_is_gone: Annotated[
         bool, typer.Option(help="With --node, where no API server can be asked: you know it is.")
     ] = False,
+    view_is_whole: Annotated[
+        bool, typer.Option(help="Also in a container with namespaces of its own: you know better.")
+    ] = False,
     state_dir: StateDir = Path("/var/lib/neutron-cni"),
     conf_dir: ConfDir = Path("/etc/cni/net.d"),
 ) -> None:
@@ -47,7 +54,7 @@ def gc(
     Says what it would do, and why; --apply does it.
     """
     if node is None:
-        _this_node(apply, state_dir, conf_dir)
+        _this_node(apply, view_is_whole, state_dir, conf_dir)
         return
     _refuse_own(node, install, state_dir, conf_dir)
     judge = _judge(kubeconfig, node_is_gone)
@@ -70,8 +77,10 @@ def _refuse_own(node: str, install: str, state_dir: Path, conf_dir: Path) -> Non
         )
 
 
-def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
+def _this_node(apply: bool, view_is_whole: bool, state_dir: Path, conf_dir: Path) -> None:
+    from neutron_cni.cli.links import linked
     from neutron_cni.ipam.audit.mend import mend
+    from neutron_cni.ipam.audit.sight import blind_spot
     from neutron_cni.ipam.audit.survey import is_no_node, work_to_do
     from neutron_cni.store import Store
 
@@ -79,13 +88,18 @@ def _this_node(apply: bool, state_dir: Path, conf_dir: Path) -> None:
         typer.echo(NO_NODE % conf_dir)
         return
     with Store(str(state_dir)) as store:
-        work = work_to_do(store, conf_dir)
+        blind = "" if view_is_whole else blind_spot(store)
+        if apply and blind:
+            raise CniError(Code.INVALID_ENVIRONMENT, f"nothing was released: {blind}", _LOOK)
+        work = work_to_do(store, conf_dir, linked)
         for action, finding in work.steps:
             what = f"{'' if apply else 'would '}{action}"
             typer.echo(f"{what} {finding.address}: {finding.text}")
         for finding in work.kept:
             typer.echo(f"keep {finding.address}: {finding.text}")
-        problems = work.problems + (mend(store, conf_dir, work) if apply else [])
+        problems = work.problems + ([f"{blind} ({_LOOK})"] if blind else [])
+        if apply:
+            problems += mend(store, conf_dir, work, linked)
         _summary(len(work.steps), apply)
         waiting = store.due(time.time())
     for warning in work.warnings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,10 +37,12 @@ def uplink(host_interface: str | None) -> Uplink:
 def namespace_with(address: IPAddress) -> str:
     """The path of the namespace on this node that has the address, empty when none has.
 
-    Processes' namespaces count too: a runtime may have removed the name and left the container.
+    Namespaces with a name in NAMED, with a process in them, or with a name in the mounts of any
+    process: a runtime may have removed the name and left the container, or keep its names in a
+    mount namespace of its own.
     """
     seen = {_inode("/proc/self/ns/net")}
-    for path in _namespaces():
+    for path in _paths():
         inode = _inode(path)
         if inode in seen:
             continue
@@ -54,13 +57,37 @@ def namespace_with(address: IPAddress) -> str:
     return ""
 
 
-def _namespaces() -> Iterator[str]:
+def mount_namespaces() -> dict[int, Path]:
+    """Inodes of the mount namespaces that a process is in, and one such process of each."""
+    found: dict[int, Path] = {}
+    for process in _processes():
+        found.setdefault(_inode(f"{process}/ns/mnt"), process)
+    return {inode: process for inode, process in found.items() if inode}
+
+
+def _paths() -> Iterator[str]:
     for folder in NAMED:
         if folder.is_dir():
             yield from (str(path) for path in sorted(folder.iterdir()))
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            yield str(process / "ns/net")
+    yield from (f"{process}/ns/net" for process in _processes())
+    for process in mount_namespaces().values():
+        yield from (f"{process}/root{point}" for point in _mounted(process))
+
+
+def _mounted(process: Path) -> Iterator[str]:
+    """Where the mounts of a process have network namespaces (proc(5), /proc/PID/mountinfo)."""
+    try:
+        lines = (process / "mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, _, root, point, *_ = line.split(" ")
+        if root.startswith("net:["):
+            yield re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
+
+
+def _processes() -> list[Path]:
+    return [path for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def _inode(path: str) -> int:

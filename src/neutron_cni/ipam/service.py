@@ -22,7 +22,7 @@ from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.pauses import Pauses
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.store.record import process_identity
-from neutron_cni.store.sandbox import inode_of, is_gone
+from neutron_cni.store.sandbox import inode_of, is_gone, own_view
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -49,6 +49,7 @@ class NeutronIpam:
     def acquire(self, request: IpamRequest) -> Lease:
         """See `Ipam.acquire`."""
         with Store(request.config.state_dir) as store:
+            _note_view(store)
             call = object()
             record = _want(store, _wish(request), call)
             try:
@@ -112,6 +113,16 @@ class NeutronIpam:
             waiting = bool(store.due(time.time()))
         if waiting:
             self._give_back_later(config.state_dir)
+
+
+VIEW = "view"
+"""The fact that says which namespaces the runtime has us run in: there all pods can be seen."""
+
+
+def _note_view(store: Store) -> None:
+    view = own_view()
+    if store.fact(VIEW) != view:
+        store.remember(VIEW, view)
 
 
 def _recovered_and_gone(record: Record) -> bool:

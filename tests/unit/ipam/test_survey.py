@@ -117,12 +117,12 @@ def test_what_is_idle_goes_and_what_is_missing_comes_back(
     scene.call("PUT", f"/ports/{host.port_id}", {"port": {"allowed_address_pairs": []}})
     time.sleep(0.01)
     with Store(str(host.state_dir)) as store:
-        work = work_to_do(store, host.conf_dir)
+        work = work_to_do(store, host.conf_dir, frozenset)
         assert [(action, finding.record_id) for action, finding in work.steps] == [
             (Action.RELEASE, idle.id),
             (Action.PUT_BACK, live.id),
         ]
-        assert mend_all(store, host.conf_dir, work) == []
+        assert mend_all(store, host.conf_dir, work, frozenset) == []
         assert [record.id for record in store.all()] == [live.id]
     assert pairs_on(scene.port(host.port_id)) == [str(live.addresses[0].address)]
     assert [addresses_on(port) for port in scene.reserves()] == [[live.addresses[0].address]]

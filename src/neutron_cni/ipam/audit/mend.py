@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from neutron_cni.ipam import node, sweeper
-from neutron_cni.ipam.audit.compare import unused
+from neutron_cni.ipam.audit.compare import Linked, unused
 from neutron_cni.ipam.audit.configured import configured
 from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
 from neutron_cni.ipam.lock import anchor_lock
@@ -22,14 +22,15 @@ LOCK_SECONDS = 30.0
 """How long an anchor's lock is waited for."""
 
 
-def mend(store: Store, conf_dir: Path, work: Work) -> list[str]:
+def mend(store: Store, conf_dir: Path, work: Work, linked: Linked) -> list[str]:
     """Release what is idle, take over what was lost, put back what is missing.
 
     What has to rest, or waits for Neutron, is left to the sweeper. Returns what could not be done,
     in sentences: one cloud that is down does not stop the others. Raises CniError (store, kernel).
     """
     here = configured(conf_dir)
-    _release(store, {item.record_id for action, item in work.steps if action is Action.RELEASE})
+    doomed = {item.record_id for action, item in work.steps if action is Action.RELEASE}
+    _release(store, doomed, linked)
     problems = []
     # To settle is also to take over what the store does not know, and to let it rest and go.
     settled = {} if any(not item.record_id for item in work.kept) else groups(store, here)
@@ -43,10 +44,10 @@ def mend(store: Store, conf_dir: Path, work: Work) -> list[str]:
     return problems
 
 
-def _release(store: Store, record_ids: set[int]) -> None:
+def _release(store: Store, record_ids: set[int], linked: Linked) -> None:
     """Those that are idle still: Neutron was asked meanwhile, and a container may have come."""
     records = [record for record in store.all() if record.id in record_ids]
-    idle = {item.record_id for item in unused(records, node.namespace_with)}
+    idle = {item.record_id for item in unused(records, node.namespace_with, linked)}
     for record in records:
         if record.id in idle:
             store.release(record.id, record.config.quarantine)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from neutron_cni.ipam import node
-from neutron_cni.ipam.audit.compare import unused
+from neutron_cni.ipam.audit.compare import Linked, unused
 from neutron_cni.ipam.audit.configured import Configured, configured
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known
@@ -94,10 +94,10 @@ def _survey(store: Store, here: Configured, offline: bool) -> Survey:
     return Survey(leases, list(dict.fromkeys(findings)), list(dict.fromkeys(problems)), warnings)
 
 
-def work_to_do(store: Store, conf_dir: Path) -> Work:
+def work_to_do(store: Store, conf_dir: Path, linked: Linked) -> Work:
     """What is to be released, taken over and put back. Raises CniError as `survey` does."""
     here = configured(conf_dir)
-    idle = unused(store.all(), node.namespace_with)
+    idle = unused(store.all(), node.namespace_with, linked)
     surveyed = _survey(store, here, offline=False)
     steps = [(Action.RELEASE, finding) for finding in idle]
     for finding in surveyed.findings:

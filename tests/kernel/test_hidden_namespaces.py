@@ -1,0 +1,105 @@
+"""Pods whose namespaces have no name that we see: `gc` must not take them for gone.
+
+A runtime may keep the names in a mount namespace of its own (CRI-O's, where the kubelet and it are
+hidden from the node's other processes), and a sandbox may have no process.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_interface
+from pathlib import Path
+
+from neutron_cni.cli.links import linked
+from neutron_cni.ipam import node
+from neutron_cni.ipam.audit.compare import unused
+from neutron_cni.store import Record, State, Wish
+from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.ipam_config import IpamConfig
+from tests.kernel.pods import V4, Pod, make_pod
+from tests.kernel.world import World, inside
+
+ADDRESS = ip_interface(V4[0]).ip
+
+
+HIDE = """
+mount -t tmpfs hidden "$1" && touch "$1/a name" && mount --bind "$0" "$1/a name" && echo ready
+read end
+"""
+
+
+@contextmanager
+def hidden(world: World, name: str, folder: Path) -> Iterator[int]:
+    """The namespace has a name in the mounts of one process only; that process' id."""
+    script = ["sh", "-c", HIDE, world.path(name), str(folder)]
+    with subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", *script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        world.remove(name)
+        yield process.pid
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """A namespace ends a while after its last name."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.02)
+
+
+def record(pod: Pod) -> Record:
+    """The pod's lease, an hour old."""
+    return Record(
+        network="net1",
+        attachment=pod.attachment,
+        token=pod.attachment.token("net1"),
+        nonce="n",
+        pod=PodRef(),
+        config=IpamConfig(type="cni-ipam-neutron"),
+        anchor="a",
+        state=State.HELD,
+        wish=Wish(),
+        owner="",
+        netns_inode=Path(pod.netns).stat().st_ino,
+    )
+
+
+def test_a_name_in_another_processes_mounts_leads_to_the_pod(world: World, tmp_path: Path) -> None:
+    pod = make_pod(world, "pod1")
+    pod.apply()
+    assert node.namespace_with(ADDRESS) == pod.netns
+    with hidden(world, "pod1", tmp_path) as pid:
+        assert not Path(pod.netns).exists()
+        assert node.namespace_with(ADDRESS) == f"/proc/{pid}/root{tmp_path}/a name"
+    wait_for(lambda: node.namespace_with(ADDRESS) == "")
+
+
+def test_a_pod_lives_as_long_as_the_nodes_end_of_its_link(world: World, tmp_path: Path) -> None:
+    """Whatever is to be seen of its namespace."""
+    pod = make_pod(world, "pod1")
+    pod.apply()
+    lease, where = record(pod), world.path("node")
+
+    def idle() -> list[int]:
+        return [item.record_id for item in unused([lease], lambda address: "", linked)]
+
+    with hidden(world, "pod1", tmp_path):
+        assert inside(where, idle) == []
+        assert inside(where, linked) == {lease.token}
+    wait_for(lambda: inside(where, idle) == [0])
+    assert inside(where, linked) == frozenset()
+
+
+def test_links_of_other_programs_are_nobodys(world: World) -> None:
+    world.do("node", "ip", "link", "add", "v0", "alias", "neutron-cni what", "type", "veth")
+    assert inside(world.path("node"), linked) == frozenset()
+    other = Attachment("c1", "eth0")
+    world.do("node", "ip", "link", "set", "v0", "alias", "neutron-cni net1 c1 eth0")
+    assert inside(world.path("node"), linked) == {other.token("net1")}
