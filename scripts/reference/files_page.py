@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 from neutron_cni.cli import install, leases
+from neutron_cni.cli.conflist import COPY
 from neutron_cni.files import LIMIT
 from neutron_cni.hosts.trace import LOG_LIMIT
 from neutron_cni.ipam.node import NAMED
@@ -32,6 +33,7 @@ def text() -> str:
 |---|---|---|---|
 | {launchers} | 0755 | launchers: a few lines of Python that name the environment they were installed from | by `neutron-cni uninstall` |
 | `{conf_dir}/{conf_name}` | 0644 | the CNI network | by `neutron-cni uninstall --conf-dir {conf_dir}` |
+| `{conf_dir}/{conf_name}.{COPY}-TIME` | as the file's | what the network's file was before `neutron-cni install` changed it; no runtime loads it | yes |
 | `/etc/openstack/clouds.yaml` | 0600, yours | the credentials; another place: `cloudsFile` | no |
 | `{store}` | 0600 in a folder of 0700 | the leases ([store](store.md)) | never while pods run |
 | `{store}-wal`, `{store}-shm` | 0600 | belong to it (SQLite); copy all three or none | never while pods run |

@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neutron_cni.cli import node_files
-from neutron_cni.cli.leases import StateDir
-from neutron_cni.ipam.modes import MODES
-from neutron_cni.values.errors import CniError, Code
+from neutron_cni.cli import conflist, node_files
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR, Mode
 
 BinDir = Annotated[Path, typer.Option(help="Where the runtime looks for plugins.")]
@@ -31,43 +28,52 @@ def install(
     bin_dir: BinDir = Path("/opt/cni/bin"),
     conf_dir: ConfDir = None,
     conf_name: FileName = "10-neutron-cni.conflist",
-    network: Annotated[str, typer.Option(help="Name of the CNI network.")] = "neutron",
-    mode: Annotated[Mode, typer.Option(help="How pods get addresses.")] = Mode.FIXED_IPS,
+    network: Annotated[
+        str | None, typer.Option(help="Name of the CNI network; of a new one: neutron.")
+    ] = None,
+    mode: Annotated[
+        Mode | None, typer.Option(help="How pods get addresses; of a new network: fixed-ips.")
+    ] = None,
     cloud: Annotated[str | None, typer.Option(help="Name in clouds.yaml.")] = None,
     clouds_file: Annotated[str | None, typer.Option(help="Path of clouds.yaml.")] = None,
     neutron_network: Annotated[
         str | None, typer.Option(help="Neutron network, name or id; required with --mode port.")
     ] = None,
     subnet: Annotated[list[str] | None, typer.Option(help="Subnet to use; repeatable.")] = None,
-    state_dir: StateDir = Path("/var/lib/neutron-cni"),
+    state_dir: Annotated[
+        str | None,
+        typer.Option(help=f"Where the store is; of a new network: {DEFAULT_STATE_DIR}."),
+    ] = None,
 ) -> None:
     """Install the plugins in the CNI bin dir and, with --conf-dir, a network for the pods.
 
-    Run it again after an upgrade. The network's file is written last: from then on the runtime
-    attaches new pods to the network.
+    Run it again after an upgrade: of a network that is there only what an option names is changed
+    (an empty one takes the key out), and a copy of the former file is kept. The network's file is
+    written last: from then on the runtime attaches new pods to the network.
     """
-    if conf_dir is not None and MODES[mode].needs_network and not neutron_network:
-        raise CniError(
-            Code.INVALID_CONFIG,
-            f"mode {mode} needs to know the Neutron network",
-            "name it with --neutron-network",
-        )
-    for path in node_files.install_launchers(bin_dir):
-        typer.echo(f"wrote {path}")
-    if conf_dir is None:
-        return
-    ipam: dict[str, object] = {"type": "cni-ipam-neutron", "mode": mode.value}
     options = {
+        "mode": mode and mode.value,
         "cloud": cloud,
         "cloudsFile": clouds_file,
         "network": neutron_network,
-        "subnets": subnet,
-        "stateDir": "" if str(state_dir) == DEFAULT_STATE_DIR else str(state_dir),
+        "subnets": [item for item in subnet if item] if subnet else None,
+        "stateDir": "" if state_dir == DEFAULT_STATE_DIR else state_dir,
     }
-    ipam.update({key: value for key, value in options.items() if value})
-    target = conf_dir / conf_name
-    node_files.write_conflist(target, network, ipam)
-    typer.echo(f"wrote {target}")
+    target = conf_dir / conf_name if conf_dir is not None else None
+    change = conflist.plan(target, network, options) if target is not None else None
+    for path in node_files.install_launchers(bin_dir):
+        typer.echo(f"wrote {path}")
+    if change is None or target is None:
+        return
+    copy = conflist.write(change)
+    if copy is None and change.former is not None:
+        typer.echo(f"kept {target}: it says what was asked for")
+    else:
+        typer.echo(f"wrote {target}{f'; the former one is {copy}' if copy else ''}")
+    first = conflist.before(target)
+    if first is not None:
+        said = f"{first} comes first by its name, and runtimes take the first network"
+        typer.secho(f"warning: {said}", fg="yellow", err=True)
 
 
 def uninstall(

@@ -1,24 +1,19 @@
-"""Writes the files that a container runtime reads on a node: launchers and networks."""
+"""Writes the files that a container runtime executes on a node: launchers."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 import neutron_cni
 from neutron_cni import files
-from neutron_cni.cni.document import convert
-from neutron_cni.cni.environment import NAME
-from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.plugins import RECIPES
 from neutron_cni.values.errors import CniError, Code
-from neutron_cni.values.ipam_config import IpamConfig
 
 _MARK = "# Written by `neutron-cni install`."
 _SHEBANG_LIMIT = 127
@@ -65,29 +60,6 @@ def remove_launchers(bin_dir: Path) -> Iterable[Path]:
         if path.is_file() and _MARK.encode() in files.start_of(str(path)):
             path.unlink()
             yield path
-
-
-def write_conflist(target: Path, network: str, ipam: Mapping[str, object]) -> None:
-    """Write the file of a CNI network with `veth-route`.
-
-    Raises CniError INVALID_CONFIG before it writes, if the name or `ipam` is wrong.
-    """
-    if not NAME.fullmatch(network):
-        raise CniError(Code.INVALID_CONFIG, f"{network!r} is not a network name")
-    config = convert(dict(ipam), IpamConfig, "ipam")
-    # The plugins of a burst find each other in this folder, also before there is a store.
-    Path(config.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-    document = {
-        # Runtimes before CNI 1.1 read `cniVersion` only, and refuse a version that they do not
-        # know; later runtimes take the highest version of both keys (SPEC, section 1: "Version
-        # considerations").
-        "cniVersion": "1.0.0",
-        "cniVersions": list(SUPPORTED),
-        "name": network,
-        "plugins": [{"type": "veth-route", "ipam": dict(ipam)}],
-    }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace(target, json.dumps(document, indent=2) + "\n", 0o644)
 
 
 def replace(target: Path, text: str, mode: int) -> None:
