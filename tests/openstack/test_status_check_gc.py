@@ -14,6 +14,7 @@ from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
 from tests.openstack.modes import (
     Container,
+    addresses,
     check,
     cli,
     configure,
@@ -206,6 +207,8 @@ def test_check_names_a_pair_and_a_reserving_port_that_are_gone(lab: Lab, node: N
         calls.delete_port(port)
         gone = f"port {port.id}, which reserved {address}, has it no more"
         assert gone in differences(container, result)
+        assert addresses(container.add()) == [address], "a repeated ADD has both made again"
+        assert check(container, result).status == 0
 
 
 def test_check_names_a_pods_port_that_is_gone(lab: Lab, node: Node) -> None:
@@ -213,8 +216,11 @@ def test_check_names_a_pods_port_that_is_gone(lab: Lab, node: Node) -> None:
         result, port = container.add(), reserving(lab, container)
         assert check(container, result).status == 0
         lab.connection().network.delete_port(port)
-        gone = f"port {port.id}, which reserved {container.pod.address}, has it no more"
+        address = container.pod.address
+        gone = f"port {port.id}, which reserved {address}, has it no more"
         assert gone in differences(container, result)
+        assert addresses(container.add()) == [address], "a repeated ADD has it made again"
+        assert check(container, result).status == 0
 
 
 def test_check_names_what_differs_in_the_store(lab: Lab, node: Node) -> None:

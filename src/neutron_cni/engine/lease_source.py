@@ -108,6 +108,7 @@ class OwnIpam:
             deadline=deadline,
             pod=request.pod,
             requested=request.requested,
+            note=self._note,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,9 +13,17 @@ from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease
 
 
+def _say_nothing(line: str) -> None:
+    """For a caller who shows nothing to anybody."""
+
+
 @dataclass(frozen=True, slots=True)
 class IpamRequest:
-    """One call about one attachment. `requested`: addresses that the user asked for by name."""
+    """One call about one attachment.
+
+    `requested`: addresses that the user asked for by name. `note` takes a line for the operator,
+    which is no part of the answer.
+    """
 
     network: str
     attachment: Attachment
@@ -23,13 +31,18 @@ class IpamRequest:
     deadline: Deadline
     pod: PodRef = field(default_factory=PodRef)
     requested: tuple[IPAddress, ...] = ()
+    note: Callable[[str], None] = field(default=_say_nothing, compare=False)
 
 
 class Ipam(Protocol):
     """Addresses for attachments. Every method raises CniError and nothing else by design."""
 
     def acquire(self, request: IpamRequest) -> Lease:
-        """The attachment's lease; asking again gives the same one."""
+        """The attachment's lease; asking again gives the same one.
+
+        Asking again also puts back what somebody took away in Neutron. Raises CONFLICT where
+        somebody else has the address by now: the lease is given up, and the next call gets another.
+        """
 
     def lookup(self, request: IpamRequest) -> Lease | None:
         """The lease as the store has it, without asking Neutron; None where there is none."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from uuid import uuid4
 
-from neutron_cni.ipam import settling
+from neutron_cni.ipam import repeated, settling
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
@@ -52,14 +52,17 @@ class NeutronIpam:
             _note_view(store)
             call = object()
             record = _want(store, _wish(request), call)
+            is_repeated = record.state is State.HELD and record.lease is not None
             try:
-                if record.state is State.HELD and record.lease is not None:
-                    return record.lease
+                if is_repeated:
+                    return repeated.confirmed(store, record, request, self._pauses())
                 lease = _served(store, record, request, self._pauses())
                 self._taken.add(record.nonce)
                 return lease
             except BaseException:
-                _give_up(store, record, call)
+                # Of a repeated ADD a pod may be using the address: DEL or GC gives it up.
+                if not is_repeated:
+                    _give_up(store, record, call)
                 raise
             finally:
                 _forget_call(record, call)

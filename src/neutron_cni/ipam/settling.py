@@ -107,3 +107,17 @@ def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
     page = MODES[record.config.mode].page
     context = connect(store, [record.config], record.anchor, deadline)
     return [item.for_check for item in page.judge([record], page.look(context, [record]))]
+
+
+def other_holders(store: Store, record: Record, deadline: Deadline) -> list[str]:
+    """Sentences that name who has the addresses of a held lease in its place. Raises CniError."""
+    neutron = connect(store, [record.config], record.anchor, deadline).neutron
+    ours = {item.port_id for item in record.addresses}
+    return [
+        f"{item.address} belongs to port {port.id} ({port.device_owner or port.name or 'unnamed'})"
+        for item in record.addresses
+        for port in neutron.ports_with_address(item.address)
+        if port.id not in ours
+        and port.device_id != record.nonce
+        and (item.subnet_id, item.address) in {(f.subnet_id, f.address) for f in port.fixed_ips}
+    ]

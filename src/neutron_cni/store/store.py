@@ -132,13 +132,27 @@ class Store(Database):
                     )
                     self._write_addresses(record_id, addresses)
 
+    def watch(self, record_id: int) -> None:
+        """What a held lease lacks in Neutron is about to be made again, and may come late."""
+        with self._transaction():
+            until = time.time() + LATE_ANSWER_SECONDS
+            self._db.execute(
+                "UPDATE lease SET until = ? WHERE id = ? AND state = 'held'", (until, record_id)
+            )
+
     def relocate(self, record_id: int, port_id: str, nic_mac: str) -> None:
-        """A held lease's addresses are on another port now, that of the NIC with `nic_mac`."""
+        """A held lease's addresses are on another port now, that of the NIC with `nic_mac`.
+
+        So is its traffic, unless the port that carries it never had the addresses.
+        """
         with self._transaction():
             record = self.get(record_id)
             if record is None or record.state is not State.HELD or record.lease is None:
                 return
-            lease = replace(record.lease, port_id=port_id, nic_mac=nic_mac)
+            moved = any(item.port_id == record.lease.port_id for item in record.addresses)
+            lease = record.lease
+            if moved:
+                lease = replace(lease, port_id=port_id, nic_mac=nic_mac)
             self._db.execute(
                 "UPDATE lease SET answer = ? WHERE id = ?", (lease_to_json(lease), record_id)
             )
@@ -210,7 +224,8 @@ class Store(Database):
                     record_id, (State.INTENDED,), State.RELEASED, until=now + LATE_ANSWER_SECONDS
                 )
             elif record.state is State.HELD:
-                self._move(record_id, (State.HELD,), State.COOLING, until=now + quarantine)
+                until = max(now + quarantine, record.until)
+                self._move(record_id, (State.HELD,), State.COOLING, until=until)
 
     def hold_again(self, record_id: int, netns: str, inode: int) -> None:
         """A namespace has a recovered lease's address after all: cooling -> held.

@@ -89,7 +89,7 @@ def test_a_lease_without_its_reserving_port_is_missing(
     scene.call("DELETE", f"/ports/{record.addresses[0].port_id}")
     with Store(str(host.state_dir)) as store:
         (finding,) = survey(store, host.conf_dir).findings
-    assert (finding.kind, finding.record_id, finding.mendable) == (Kind.MISSING, record.id, False)
+    assert (finding.kind, finding.record_id, finding.mendable) == (Kind.MISSING, record.id, True)
 
 
 def test_a_cloud_that_is_down_is_a_problem_and_no_finding(scene: Scene, host: Host) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from neutron_cni.ipam import node, sweeper
@@ -11,9 +13,9 @@ from neutron_cni.ipam.audit.configured import configured
 from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
-from neutron_cni.ipam.settling import connect
+from neutron_cni.ipam.settling import connect, settle_anchor
 from neutron_cni.netlink.undo import remove_stale_entries
-from neutron_cni.store import Store
+from neutron_cni.store import Record, Store
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import IpamConfig
@@ -39,6 +41,13 @@ def mend(store: Store, conf_dir: Path, work: Work, linked: Linked) -> list[str]:
             _settle(store, group, configs)
         except CniError as error:
             problems.append(str(error))
+    lacking = {item.record_id for action, item in work.steps if action is Action.PUT_BACK}
+    for anchor in {r.anchor for r in store.all() if r.id in lacking and _has_its_own_anchor(r)}:
+        try:
+            with _locked(store, anchor) as deadline:
+                settle_anchor(store, anchor, deadline)
+        except CniError as error:
+            problems.append(str(error))
     sweeper.start_sweeper(str(store.path.parent))
     remove_stale_entries()
     return problems
@@ -56,11 +65,23 @@ def _release(store: Store, record_ids: set[int], linked: Linked) -> None:
 def _settle(store: Store, group: Group, configs: list[IpamConfig]) -> None:
     anchor, mode = group
     page = MODES[mode].page
+    with _locked(store, anchor):
+        context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
+        page.recover_lost(context)
+        page.settle(context)
+
+
+def _has_its_own_anchor(record: Record) -> bool:
+    """Whether the anchor is of this attachment alone, so that no group's `settle` reaches it."""
+    return record.anchor != MODES[record.config.mode].anchor(record.config, "all")
+
+
+@contextmanager
+def _locked(store: Store, anchor: str) -> Iterator[Deadline]:
+    """The anchor's lock, with a deadline for what is done under it."""
     deadline = Deadline.after(LOCK_SECONDS)
     with anchor_lock(str(store.path.parent), anchor) as lock:
         while not lock.try_acquire():
             deadline.require(f"waiting for the lock of {anchor}")
             time.sleep(0.05)
-        context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
-        page.recover_lost(context)
-        page.settle(context)
+        yield Deadline.after(LOCK_SECONDS)

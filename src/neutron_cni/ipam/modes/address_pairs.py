@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.modes import pair_limit, previous_port, reservations, reserving_port
@@ -127,10 +128,14 @@ def _recover_lost(context: Context, port: Port, network: PodNetwork) -> None:
         parents = reserving_port.parents(lost)
         if any(previous_port.is_or_was_vm_port(context, item, port) for item in parents):
             reservations.recover(context, lost, network, port.id)
-    held = {record.nonce for record in context.records() if record.state is State.HELD}
+    held = {record.nonce: record for record in context.records() if record.state is State.HELD}
     for reserving in marked:
         if reserving.device_id in held:
             previous_port.move_pair(context, reserving, port)
+    intact = {(reserving.device_id, item) for reserving in marked for item in reserving.addresses}
+    for record in held.values():
+        if not {(record.nonce, item.address) for item in record.addresses} <= intact:
+            reservations.put_back(context, record, partial(PortWanted, network, (), port.id))
 
 
 def _confirm(context: Context, port: Port, network: PodNetwork) -> None:

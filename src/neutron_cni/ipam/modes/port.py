@@ -7,6 +7,7 @@ address from others. Every attachment has its own anchor, so these run side by s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from neutron_cni.ipam.lock import FileLock
 from neutron_cni.ipam.modes import reservations, reserving_port
@@ -37,6 +38,8 @@ def settle(context: Context) -> None:
     for record in context.records():
         if record.state in (State.WANTED, State.INTENDED):
             _acquire(context, record)
+        elif record.state is State.HELD:
+            reservations.put_back(context, record, partial(_wanted, context, record.config))
         elif record.state is State.RELEASED:
             reservations.remove(context, record)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neutron_cni.ipam import node
 from neutron_cni.ipam.modes import reserving_port
@@ -19,11 +19,21 @@ from neutron_cni.ipam.modes.contract import Finding, ForeignPort, Kind, Known, S
 from neutron_cni.ipam.modes.recovery import recovered_lease
 from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import PodNetwork
-from neutron_cni.openstack.errors import AnswerLost, CloudError, NotFound, ObjectInUse
-from neutron_cni.openstack.types import Port
-from neutron_cni.store import PortAddress, Record, State
+from neutron_cni.openstack.errors import (
+    AnswerLost,
+    CloudError,
+    NotFound,
+    ObjectInUse,
+    Unauthorized,
+    Unreachable,
+)
+from neutron_cni.openstack.types import FixedIp, Port
+from neutron_cni.store import PortAddress, Record, State, Store
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
+
+REFUSED_SECONDS = 60.0
+"""A port that could not be made again is not tried again so soon."""
 
 FEW = 3
 """So many ports are read one by one; of more the list of all that carry our mark is asked for."""
@@ -69,6 +79,50 @@ def acquire(context: Context, record: Record, wanted: Callable[[], PortWanted]) 
         context.store.return_to_wanted([record.id])
         context.store.fail({record.id: error})
         return None
+
+
+def put_back(context: Context, record: Record, wanted: Callable[[], PortWanted]) -> None:
+    """Have a port again that reserves a held lease's addresses: somebody deleted or changed it.
+
+    A refusal is remembered, and fails nobody: another port may have the address by now. Raises
+    CniError where Neutron can't be asked.
+    """
+    key = _not_put_back(record)
+    if context.store.fact(key, REFUSED_SECONDS) is not None:
+        return
+    try:
+        port = _with_addresses(context, record, wanted)
+    except (AnswerLost, Unreachable, Unauthorized):
+        raise
+    except CloudError as error:
+        context.store.remember(key, str(error))
+        return
+    if any(item.port_id != port.id for item in record.addresses):
+        context.store.relocate(record.id, port.id, nic_mac="")
+
+
+def _with_addresses(context: Context, record: Record, wanted: Callable[[], PortWanted]) -> Port:
+    """The lease's port with its addresses. Only a port that has them keeps others from them, so
+    one that a bad answer hides is not made twice."""
+    port = reserving_port.find(context, record)
+    if port is None:
+        like = replace(wanted(), exact=record.addresses)
+        context.store.watch(record.id)
+        return reserving_port.create_or_find(context, record, like)
+    missing = [item for item in record.addresses if item.address not in port.addresses]
+    if not missing:
+        return port
+    added = [FixedIp(item.subnet_id, item.address) for item in missing]
+    return context.neutron.set_fixed_ips(port, [*port.fixed_ips, *added])
+
+
+def why_not_put_back(store: Store, record: Record) -> str:
+    """What refused it lately, empty if nothing did."""
+    return store.fact(_not_put_back(record), REFUSED_SECONDS) or ""
+
+
+def _not_put_back(record: Record) -> str:
+    return f"not-put-back|{record.nonce}"
 
 
 def refuse(
@@ -181,6 +235,7 @@ def judge(leases: Sequence[Record], seen: Seen) -> list[Finding]:
             f"{record}: no port reserves the address, so it may be given to another",
             f"port {item.port_id}, which reserved {item.address}, has it no more",
             record.id,
+            mendable=True,
         )
         for record in leases
         for item in record.addresses

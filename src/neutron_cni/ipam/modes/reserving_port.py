@@ -19,7 +19,7 @@ from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, SubnetFull
 from neutron_cni.openstack.neutron import Neutron
-from neutron_cni.openstack.types import Port, Subnet
+from neutron_cni.openstack.types import FixedIp, Port, Subnet
 from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -106,13 +106,14 @@ class PortWanted:
 
     `subnets`: in the order to try, of one or both families. `parent`: the VM's port whose allowed
     address pair lets the address through, empty where there is none. `attributes`: those of the API
-    beyond what every reserving port has.
+    beyond what every reserving port has. `exact`: these addresses and no others.
     """
 
     network: PodNetwork
     subnets: Sequence[Subnet]
     parent: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    exact: tuple[PortAddress, ...] = ()
 
 
 def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port:
@@ -133,14 +134,14 @@ def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port
         "description": f"neutron-cni: {record} on node {node.name(record.config)}"[:255],
         **wanted.attributes,
     }
-    for fixed_ips in _placements(record, wanted.subnets):
+    for fixed_ips in _placements(record, wanted):
         try:
             attributes["fixed_ips"] = fixed_ips
             return context.neutron.create_port(attributes, tags_of(context, record, parent))
         except SubnetFull:
             continue
         except AddressTaken as error:
-            if not record.wish.requested:
+            if wanted.exact or not record.wish.requested:
                 raise
             raise _why_taken(context, record, error) from error
         except AnswerLost as error:
@@ -208,8 +209,11 @@ def _reserving(neutron: Neutron, tags: Sequence[str]) -> list[Port]:
     return [port for port in found if port.device_owner == DEVICE_OWNER]
 
 
-def _placements(record: Record, subnets: Sequence[Subnet]) -> list[list[dict[str, str]]]:
+def _placements(record: Record, wanted: PortWanted) -> list[list[dict[str, str]]]:
     """`fixed_ips` to try in turn: every combination of one subnet per family, in order."""
+    if wanted.exact:
+        return [[FixedIp(item.subnet_id, item.address).to_json() for item in wanted.exact]]
+    subnets = wanted.subnets
     requested = record.wish.requested
     if requested:
         return [[_requested(item, subnets) for item in requested]]
