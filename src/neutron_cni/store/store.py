@@ -154,7 +154,8 @@ class Store(Database):
             if moved:
                 lease = replace(lease, port_id=port_id, nic_mac=nic_mac)
             self._db.execute(
-                "UPDATE lease SET answer = ? WHERE id = ?", (lease_to_json(lease), record_id)
+                "UPDATE lease SET answer = ?, until = 0 WHERE id = ?",
+                (lease_to_json(lease), record_id),
             )
             self._write_addresses(
                 record_id, tuple(replace(item, port_id=port_id) for item in record.addresses)

@@ -92,7 +92,7 @@ def test_what_somebody_took_away_is_back_before_the_answer(one: Node, mode: Mode
     assert one.is_reserved(again)
     assert one.check(mode) == []
     (record,) = one.records()
-    assert (record.state, record.lease) == (State.HELD, again)
+    assert (record.state, record.lease, record.until) == (State.HELD, again, 0)
 
 
 @ALL_MODES
