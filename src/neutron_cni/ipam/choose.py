@@ -52,7 +52,7 @@ def choose(
     that wait out their quarantine, for the error's words.
     """
     choice = Choice()
-    taken = set(used)
+    taken = set(used).union(*map(_routers, subnets))
     for want in wants:
         try:
             picked = _for_one(want, subnets, taken, resting, random)
@@ -92,14 +92,7 @@ def _requested(
     taken: Collection[IPAddress],
     resting: Collection[IPAddress],
 ) -> FixedIp:
-    subnet = next((item for item in subnets if address in item.cidr), None)
-    if subnet is None:
-        cidrs = ", ".join(str(item.cidr) for item in subnets)
-        raise CniError(
-            Code.INVALID_CONFIG,
-            f"the requested address {address} is in none of the subnets {cidrs}",
-            "ask for another address, or add its subnet to `subnets`",
-        )
+    subnet = subnet_of_requested(address, subnets)
     if address in resting:
         raise still_resting(address)
     if address in taken:
@@ -109,6 +102,52 @@ def _requested(
             f"`openstack port list --fixed-ip ip-address={address}` shows by what",
         )
     return FixedIp(subnet.id, address)
+
+
+def subnet_of_requested(address: IPAddress, subnets: Sequence[Subnet]) -> Subnet:
+    """The subnet that has an address which was asked for by name. Raises CniError.
+
+    Neutron gives a gateway's address to whoever asks: the pod would answer ARP in its place, and
+    the whole subnet would lose its way out. Addresses outside of the allocation pools are fine.
+    """
+    subnet = next((item for item in subnets if address in item.cidr), None)
+    if subnet is None:
+        cidrs = ", ".join(str(item.cidr) for item in subnets)
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"the requested address {address} is in none of the subnets {cidrs}",
+            "ask for another address, or add its subnet to `subnets`",
+        )
+    if address in _no_hosts(subnet):
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"the requested address {address} is no host's: it is {_no_hosts(subnet)[address]} of "
+            f"subnet {_named(subnet)}",
+            "ask for another address",
+        )
+    if address in _routers(subnet):
+        raise CniError(
+            Code.CONFLICT,
+            f"the requested address {address} is {_routers(subnet)[address]} of subnet "
+            f"{_named(subnet)}",
+            "ask for another address: hosts would send to the pod what is for the router",
+        )
+    return subnet
+
+
+def _no_hosts(subnet: Subnet) -> dict[IPAddress, str]:
+    """Addresses that stand for the subnet itself, and for what of it; Neutron refuses them too."""
+    first, last = subnet.cidr[0], subnet.cidr[-1]
+    if subnet.version == 6:
+        return {first: "the routers' anycast address"} if subnet.cidr.prefixlen < 127 else {}
+    whole = {first: "the network address", last: "the broadcast address"}
+    return whole if subnet.cidr.prefixlen < 31 else {}
+
+
+def _routers(subnet: Subnet) -> dict[IPAddress, str]:
+    """Addresses that the subnet sends traffic to, whether a Neutron port has them or not."""
+    found = {via: f"the next hop of the route to {to}" for to, via in subnet.host_routes}
+    return found | ({subnet.gateway: "the gateway"} if subnet.gateway is not None else {})
 
 
 def _free_in(
@@ -127,13 +166,17 @@ def _free_in(
 
 def exhausted(subnets: Iterable[Subnet], resting: int = 0) -> CniError:
     """The error when none of these has a free address; `resting`: how many soon will be."""
-    names = ", ".join(f"{item.name or item.id} ({item.cidr})" for item in subnets)
+    names = ", ".join(map(_named, subnets))
     return CniError(
         Code.EXHAUSTED,
         f"no free address in subnet {names}"
         + (f"; {resting} of this node's rest and will be free soon" if resting else ""),
         "free addresses, enlarge the allocation pool, or add a subnet to `subnets`",
     )
+
+
+def _named(subnet: Subnet) -> str:
+    return f"{subnet.name or subnet.id} ({subnet.cidr})"
 
 
 def still_resting(address: IPAddress) -> CniError:
@@ -148,7 +191,7 @@ def still_resting(address: IPAddress) -> CniError:
 def free_count(subnet: Subnet, used: Iterable[IPAddress]) -> int:
     """How many addresses of the allocation pools are not in `used`."""
     size = sum(int(last) - int(first) + 1 for first, last in subnet.pools)
-    return size - sum(1 for item in set(used) if _in_pools(subnet, item))
+    return size - sum(1 for item in {*used, *_routers(subnet)} if _in_pools(subnet, item))
 
 
 def _free_address(subnet: Subnet, taken: Collection[IPAddress], random: Random) -> IPAddress | None:

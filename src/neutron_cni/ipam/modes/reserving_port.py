@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from neutron_cni.ipam import node
-from neutron_cni.ipam.choose import exhausted, still_resting
+from neutron_cni.ipam.choose import exhausted, still_resting, subnet_of_requested
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, SubnetFull
@@ -216,22 +216,12 @@ def _placements(record: Record, wanted: PortWanted) -> list[list[dict[str, str]]
     subnets = wanted.subnets
     requested = record.wish.requested
     if requested:
-        return [[_requested(item, subnets) for item in requested]]
+        return [
+            [FixedIp(subnet_of_requested(item, subnets).id, item).to_json() for item in requested]
+        ]
     families = [[s for s in subnets if s.version == version] for version in (4, 6)]
     combinations = product(*(family for family in families if family))
     return [[{"subnet_id": item.id} for item in chosen] for chosen in combinations if chosen]
-
-
-def _requested(address: Any, subnets: Sequence[Subnet]) -> dict[str, str]:
-    for subnet in subnets:
-        if address in subnet.cidr:
-            return {"subnet_id": subnet.id, "ip_address": str(address)}
-    cidrs = ", ".join(str(item.cidr) for item in subnets)
-    raise CniError(
-        Code.INVALID_CONFIG,
-        f"the requested address {address} is in none of the subnets {cidrs}",
-        "ask for another address, or add its subnet to `subnets`",
-    )
 
 
 def _name(record: Record) -> str:
