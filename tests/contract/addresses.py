@@ -195,6 +195,21 @@ class AddressRefusals:
         reply = backend.put(port["id"], fixed_ips=entries(NOWHERE, "10.60.0.6"))
         assert (reply.status, reply.kind) == (404, "SubnetNotFound")
 
+    def test_a_subnet_for_certain_services_serves_no_other_port(self, backend: Backend) -> None:
+        network = backend.make_network()
+        ours = backend.make_subnet(network, CIDR, service_types=["compute:nova"])
+        other = backend.make_subnet(network, "10.61.0.0/28")
+        nova = backend.make_port(network, device_owner="compute:nova")
+        wanted = [*entries(ours, "10.60.0.9"), *entries(other, "10.61.0.9")]
+        assert backend.put(nova["id"], fixed_ips=wanted).addresses == ["10.60.0.9", "10.61.0.9"]
+        plain = backend.make_port(network, "10.61.0.5")
+        for reply in (
+            backend.put(plain["id"], fixed_ips=entries(ours, "10.60.0.8")),
+            backend.post_port(network, fixed_ips=[{"subnet_id": ours}]),
+        ):
+            assert (reply.status, reply.kind) == (400, "InvalidInput")
+            assert f"fixed_ips included invalid subnet {ours}" in reply.message
+
     @pytest.mark.parametrize(
         "wanted",
         [

@@ -110,7 +110,7 @@ def completed(cloud: Cloud, port: Json, entries: list[Json]) -> list[Json]:
     """Entries with their subnet found and checked, exact addresses first."""
     done = []
     for entry in entries:
-        subnet = _subnet_for(cloud, port["network_id"], entry)
+        subnet = _subnet_for(cloud, port, entry)
         if is_automatic(subnet):
             _require_automatic(subnet, port["mac_address"], entry)
             continue
@@ -129,9 +129,10 @@ def automatic(cloud: Cloud, port: Json, have: list[Json]) -> list[Json]:
     ]
 
 
-def unasked(cloud: Cloud, network_id: str) -> list[list[Json]]:
+def unasked(cloud: Cloud, network_id: str, owner: str) -> list[list[Json]]:
     """For a port that names no address: one of the IPv4 subnets, one of the IPv6 ones."""
-    managed = [s for s in subnets_of(cloud, network_id) if not is_automatic(s)]
+    found = [s for s in subnets_of(cloud, network_id) if serves(s, owner)]
+    managed = [s for s in found if not is_automatic(s)]
     groups = [[s for s in managed if s["ip_version"] == version] for version in (4, 6)]
     return [[{"subnet_id": s["id"]} for s in group] for group in groups if group]
 
@@ -198,8 +199,14 @@ def _free(pool: Json, taken: set[str]) -> Iterator[str]:
             yield address
 
 
-def _subnet_for(cloud: Cloud, network_id: str, entry: Json) -> Any:
-    subnets = subnets_of(cloud, network_id)
+def serves(subnet: Json, owner: str) -> bool:
+    """Whether a port with this `device_owner` may have addresses of it, by its service types."""
+    return not subnet["service_types"] or owner in subnet["service_types"]
+
+
+def _subnet_for(cloud: Cloud, port: Json, entry: Json) -> Any:
+    network_id = port["network_id"]
+    subnets = [s for s in subnets_of(cloud, network_id) if serves(s, port["device_owner"])]
     if not subnets:
         raise invalid_input("IP allocation requires subnets for network")
     if "subnet_id" not in entry:
@@ -215,7 +222,7 @@ def _subnet_for(cloud: Cloud, network_id: str, entry: Json) -> Any:
     if entry["subnet_id"] not in cloud.tables["subnets"]:
         raise not_found("Subnet", entry["subnet_id"])
     subnet = cloud.tables["subnets"][entry["subnet_id"]]
-    if subnet["network_id"] != network_id:
+    if subnet not in subnets:
         raise invalid_input(
             f"Failed to create port on network {network_id}, because fixed_ips included invalid "
             f"subnet {subnet['id']}"

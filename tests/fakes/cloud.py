@@ -100,6 +100,8 @@ class Cloud:
         self.extensions = set(EXTENSIONS)
         self.hidden: set[str] = set()
         """Ids that exist but this project can't see."""
+        self.unshown: set[str] = set()
+        """Attributes that a policy hides from this project."""
         self.max_page: int | None = None
         """`pagination_max_limit`: None for unlimited, as Neutron's default is."""
         self.overlap = Overlap()

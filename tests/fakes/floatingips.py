@@ -16,7 +16,9 @@ def create(cloud: Cloud, body: Any) -> Json:
     with cloud.lock, addresses.transaction(cloud):
         network_id = cloud.find("networks", wanted["floating_network_id"])["id"]
         holder = {"id": "", "network_id": network_id}
-        given = addresses.allocate(cloud, holder, addresses.unasked(cloud, network_id)[0])
+        given = addresses.allocate(
+            cloud, holder, addresses.unasked(cloud, network_id, "network:floatingip")[0]
+        )
         item: Json = {
             "floating_network_id": network_id,
             "floating_ip_address": given["ip_address"],

@@ -50,8 +50,12 @@ ALWAYS = frozenset(
 def show(cloud: Cloud, collection: str, name: str, query: Query) -> Json:
     """GET /{collection}/{id}."""
     with cloud.lock:
-        item = copy.deepcopy(cloud.find(collection, name))
+        item = _shown(cloud, cloud.find(collection, name))
     return {_member(collection): _only(item, query)}
+
+
+def _shown(cloud: Cloud, item: Json) -> Json:
+    return {key: copy.deepcopy(value) for key, value in item.items() if key not in cloud.unshown}
 
 
 def listed(cloud: Cloud, collection: str, query: Query, base: str) -> Json:
@@ -59,7 +63,7 @@ def listed(cloud: Cloud, collection: str, query: Query, base: str) -> Json:
     _check(query)
     with cloud.lock:
         items = [
-            copy.deepcopy(item)
+            _shown(cloud, item)
             for item in cloud.tables[collection].values()
             if item["id"] not in cloud.hidden and _fits(item, query)
         ]

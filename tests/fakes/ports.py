@@ -101,7 +101,7 @@ def _create(cloud: Cloud, wanted: Json) -> Json:
 def _first_addresses(cloud: Cloud, port: Json, wanted: Json) -> list[Json]:
     entries = wanted.get("fixed_ips")
     if entries is None:
-        choices = addresses.unasked(cloud, port["network_id"])
+        choices = addresses.unasked(cloud, port["network_id"], port["device_owner"])
     else:
         choices = [[entry] for entry in addresses.completed(cloud, port, entries)]
     if entries != []:

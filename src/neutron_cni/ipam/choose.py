@@ -8,7 +8,7 @@ was lost is resolved by reading, and a rival's address can't be taken for ours.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from neutron_cni.openstack.types import FixedIp, Subnet
@@ -29,6 +29,22 @@ class Want:
     requested: tuple[IPAddress, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The subnets to take addresses from, in the order to try them, of one or both families.
+
+    `left_out`: sentences that name those that can't serve, and why.
+    """
+
+    subnets: tuple[Subnet, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def but(self) -> str:
+        """What an error's message says after the names of the subnets that were tried."""
+        return f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+
+
 @dataclass(slots=True)
 class Choice:
     """What to ask for, and which wants can't be met (each with its own reason)."""
@@ -39,23 +55,21 @@ class Choice:
 
 def choose(
     wants: Iterable[Want],
-    subnets: Sequence[Subnet],
+    offer: Offer,
     used: Collection[IPAddress],
     resting: Collection[IPAddress],
     random: Random,
 ) -> Choice:
     """Choose addresses for every lease in `wants`.
 
-    `subnets`: in the order to try, of one or both families.
-
     `used`: addresses that nobody may be given; `resting` (part of `used`): those of this node
     that wait out their quarantine, for the error's words.
     """
     choice = Choice()
-    taken = set(used).union(*map(_routers, subnets))
+    taken = set(used).union(*map(_routers, offer.subnets))
     for want in wants:
         try:
-            picked = _for_one(want, subnets, taken, resting, random)
+            picked = _for_one(want, offer, taken, resting, random)
         except CniError as error:
             choice.failures[want.id] = error
             continue
@@ -66,16 +80,16 @@ def choose(
 
 def _for_one(
     want: Want,
-    subnets: Sequence[Subnet],
+    offer: Offer,
     taken: Collection[IPAddress],
     resting: Collection[IPAddress],
     random: Random,
 ) -> tuple[FixedIp, ...]:
     if want.requested:
-        return tuple(_requested(item, subnets, taken, resting) for item in want.requested)
+        return tuple(_requested(item, offer, taken, resting) for item in want.requested)
     picked: list[FixedIp] = []
-    for family in _families(subnets).values():
-        picked.append(_free_in(family, taken, resting, random))
+    for family in _families(offer.subnets).values():
+        picked.append(_free_in(replace(offer, subnets=tuple(family)), taken, resting, random))
     return tuple(picked)
 
 
@@ -88,11 +102,11 @@ def _families(subnets: Sequence[Subnet]) -> Mapping[int, list[Subnet]]:
 
 def _requested(
     address: IPAddress,
-    subnets: Sequence[Subnet],
+    offer: Offer,
     taken: Collection[IPAddress],
     resting: Collection[IPAddress],
 ) -> FixedIp:
-    subnet = subnet_of_requested(address, subnets)
+    subnet = subnet_of_requested(address, offer)
     if address in resting:
         raise still_resting(address)
     if address in taken:
@@ -104,32 +118,32 @@ def _requested(
     return FixedIp(subnet.id, address)
 
 
-def subnet_of_requested(address: IPAddress, subnets: Sequence[Subnet]) -> Subnet:
+def subnet_of_requested(address: IPAddress, offer: Offer) -> Subnet:
     """The subnet that has an address which was asked for by name. Raises CniError.
 
     Neutron gives a gateway's address to whoever asks: the pod would answer ARP in its place, and
     the whole subnet would lose its way out. Addresses outside of the allocation pools are fine.
     """
-    subnet = next((item for item in subnets if address in item.cidr), None)
+    subnet = next((item for item in offer.subnets if address in item.cidr), None)
     if subnet is None:
-        cidrs = ", ".join(str(item.cidr) for item in subnets)
+        cidrs = ", ".join(str(item.cidr) for item in offer.subnets)
         raise CniError(
             Code.INVALID_CONFIG,
-            f"the requested address {address} is in none of the subnets {cidrs}",
+            f"the requested address {address} is in none of the subnets {cidrs}{offer.but}",
             "ask for another address, or add its subnet to `subnets`",
         )
     if address in _no_hosts(subnet):
         raise CniError(
             Code.INVALID_CONFIG,
             f"the requested address {address} is no host's: it is {_no_hosts(subnet)[address]} of "
-            f"subnet {_named(subnet)}",
+            f"subnet {named(subnet)}",
             "ask for another address",
         )
     if address in _routers(subnet):
         raise CniError(
             Code.CONFLICT,
             f"the requested address {address} is {_routers(subnet)[address]} of subnet "
-            f"{_named(subnet)}",
+            f"{named(subnet)}",
             "ask for another address: hosts would send to the pod what is for the router",
         )
     return subnet
@@ -151,31 +165,33 @@ def _routers(subnet: Subnet) -> dict[IPAddress, str]:
 
 
 def _free_in(
-    subnets: Sequence[Subnet],
+    offer: Offer,
     taken: Collection[IPAddress],
     resting: Collection[IPAddress],
     random: Random,
 ) -> FixedIp:
-    for subnet in subnets:
+    for subnet in offer.subnets:
         address = _free_address(subnet, taken, random)
         if address is not None:
             return FixedIp(subnet.id, address)
-    waiting = sum(1 for item in resting if any(item in subnet.cidr for subnet in subnets))
-    raise exhausted(subnets, waiting)
+    waiting = sum(1 for item in resting if any(item in subnet.cidr for subnet in offer.subnets))
+    raise exhausted(offer, waiting)
 
 
-def exhausted(subnets: Iterable[Subnet], resting: int = 0) -> CniError:
+def exhausted(offer: Offer, resting: int = 0) -> CniError:
     """The error when none of these has a free address; `resting`: how many soon will be."""
-    names = ", ".join(map(_named, subnets))
+    names = ", ".join(map(named, offer.subnets))
     return CniError(
         Code.EXHAUSTED,
         f"no free address in subnet {names}"
-        + (f"; {resting} of this node's rest and will be free soon" if resting else ""),
+        + (f"; {resting} of this node's rest and will be free soon" if resting else "")
+        + offer.but,
         "free addresses, enlarge the allocation pool, or add a subnet to `subnets`",
     )
 
 
-def _named(subnet: Subnet) -> str:
+def named(subnet: Subnet) -> str:
+    """A subnet in a message."""
     return f"{subnet.name or subnet.id} ({subnet.cidr})"
 
 

@@ -132,6 +132,10 @@ class Subnet:
     host_routes: tuple[tuple[IPNetwork, IPAddress], ...]
     automatic: bool = False
     """Addresses come from the port's MAC (SLAAC): Neutron refuses to be asked for one."""
+    service_types: tuple[str, ...] = ()
+    """Only ports whose `device_owner` is one of these get addresses; empty: all do."""
+    segment_id: str = ""
+    """The segment of a routed provider network that has it; empty on other networks."""
 
     @property
     def version(self) -> int:
@@ -157,6 +161,8 @@ class Subnet:
                 for route in objects(raw, "host_routes", optional=True)
             ),
             automatic=raw.get("ipv6_address_mode") in ("slaac", "dhcpv6-stateless"),
+            service_types=texts(raw, "service_types"),
+            segment_id=text(raw, "segment_id"),
         )
 
 

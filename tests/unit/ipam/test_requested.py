@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from neutron_cni.ipam.choose import Want, choose, free_count, subnet_of_requested
+from neutron_cni.ipam.choose import Offer, Want, choose, free_count, subnet_of_requested
 from neutron_cni.openstack.types import Subnet
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import Mode
@@ -42,7 +42,7 @@ def test_what_no_pod_may_have_is_refused_in_words(address: str, code: Code, what
         subnet("fd00::/64", "fd00::1"),
     ]
     with pytest.raises(CniError) as caught:
-        subnet_of_requested(ip_address(address), subnets)
+        subnet_of_requested(ip_address(address), Offer(tuple(subnets)))
     assert caught.value.code == code
     assert address in caught.value.message
     assert what in caught.value.message
@@ -52,12 +52,12 @@ def test_what_no_pod_may_have_is_refused_in_words(address: str, code: Code, what
 def test_inside_and_outside_of_the_pools_is_fine(address: str) -> None:
     pools = [{"start": "10.0.0.2", "end": "10.0.0.99"}]
     offered = subnet("10.0.0.0/24", "10.0.0.1", allocation_pools=pools)
-    assert subnet_of_requested(ip_address(address), [offered]) == offered
+    assert subnet_of_requested(ip_address(address), Offer((offered,))) == offered
 
 
 @pytest.mark.parametrize("address", ["10.0.0.0", "10.0.0.1"])
 def test_both_addresses_of_a_wire_are_hosts(address: str) -> None:
-    assert subnet_of_requested(ip_address(address), [subnet("10.0.0.0/31")]).id == "s"
+    assert subnet_of_requested(ip_address(address), Offer((subnet("10.0.0.0/31"),))).id == "s"
 
 
 def test_an_address_that_the_subnet_routes_to_is_chosen_for_nobody() -> None:
@@ -69,7 +69,7 @@ def test_an_address_that_the_subnet_routes_to_is_chosen_for_nobody() -> None:
     )
     assert free_count(offered, ()) == 1
     wants = [Want(1), Want(2)]
-    choice = choose(wants, [offered], used=set(), resting=set(), random=Random(1))
+    choice = choose(wants, Offer((offered,)), used=set(), resting=set(), random=Random(1))
     ((picked,),) = choice.picks.values()
     assert str(picked.address) == "10.0.0.3"
     assert [error.code for error in choice.failures.values()] == [Code.EXHAUSTED]

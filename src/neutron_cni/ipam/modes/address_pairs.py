@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from neutron_cni.ipam import locate
+from neutron_cni.ipam.choose import Offer
 from neutron_cni.ipam.modes import pair_limit, previous_port, reservations, reserving_port
-from neutron_cni.ipam.modes.capacity import require_free_address, require_room_for_a_port
+from neutron_cni.ipam.modes.capacity import require_room_for_a_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
 from neutron_cni.ipam.modes.fixed_ips_recording import live_addresses
 from neutron_cni.ipam.modes.pair_list import judge_pairs, own_pairs, single_addresses, why_no_pairs
 from neutron_cni.ipam.modes.reserving_port import PortWanted
-from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
+from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, read_pod_network
 from neutron_cni.openstack.errors import AnswerLost, ObjectInUse, PairLimit, StaleRevision
 from neutron_cni.openstack.types import AddressPair, Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig
 
 MAX_ROUNDS = 40
 MAX_UNANSWERED = 5
@@ -105,11 +107,10 @@ def require_capacity(context: Context) -> None:
     """See `ModePage`."""
     port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     network = read_pod_network(context.neutron, port.network_id)
-    require_free_address(context, network, [item.subnet_id for item in port.fixed_ips])
     problem = why_no_pairs(port)
     if problem is not None:
         raise problem
-    require_room_for_a_port(context, network)
+    require_room_for_a_port(context, network, _offer(context.config, port, network))
     limit = context.config.max_address_pairs or pair_limit.known(context)
     if limit is not None and len(port.address_pairs) >= limit:
         raise CniError(
@@ -135,7 +136,7 @@ def _recover_lost(context: Context, port: Port, network: PodNetwork) -> None:
     intact = {(reserving.device_id, item) for reserving in marked for item in reserving.addresses}
     for record in held.values():
         if not {(record.nonce, item.address) for item in record.addresses} <= intact:
-            reservations.put_back(context, record, partial(PortWanted, network, (), port.id))
+            reservations.put_back(context, record, partial(PortWanted, network, Offer(()), port.id))
 
 
 def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
@@ -176,8 +177,7 @@ def _reserve(
     context: Context, record: Record, port: Port, network: PodNetwork, progress: _Progress
 ) -> None:
     def wanted() -> PortWanted:
-        offered = network.offered(record.config, [item.subnet_id for item in port.fixed_ips])
-        return PortWanted(network, offered, parent=port.id)
+        return PortWanted(network, _offer(record.config, port, network), parent=port.id)
 
     reserved = reservations.acquire(context, record, wanted)
     if reserved is None:
@@ -189,6 +189,12 @@ def _reserve(
     context.store.intend({record.id: reserved.addresses})
     if progress.room is not None:
         progress.room -= len(reserved.addresses)
+
+
+def _offer(config: IpamConfig, port: Port, network: PodNetwork) -> Offer:
+    """The reserving port has no host, but its address has to be one of the VM's port's segment."""
+    holder = Holder(reserving_port.DEVICE_OWNER, network.segments_of(port.fixed_ips), named=False)
+    return network.offered(config, [item.subnet_id for item in port.fixed_ips], holder)
 
 
 def _paired_already(made: Port, port: Port, record: Record) -> CniError | None:

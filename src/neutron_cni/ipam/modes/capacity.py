@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 
-from neutron_cni.ipam.choose import exhausted, free_count
+from neutron_cni.ipam.choose import Offer, exhausted, free_count
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.values.errors import CniError, Code
 
 
-def require_free_address(context: Context, network: PodNetwork, home: Iterable[str]) -> None:
-    """Return when the subnets on offer have a free address of each family; otherwise CniError.
-
-    `home`: ids of the subnets that are used where none are configured.
-    """
+def require_free_address(context: Context, network: PodNetwork, offer: Offer) -> None:
+    """Return when the subnets on offer have a free address of each family; otherwise CniError."""
     used = context.neutron.addresses_in_use(network.id)
-    offered = network.offered(context.config, home)
-    for version in {subnet.version for subnet in offered}:
-        family = [subnet for subnet in offered if subnet.version == version]
-        if not any(free_count(subnet, used) > 0 for subnet in family):
-            raise exhausted(family)
+    for version in {subnet.version for subnet in offer.subnets}:
+        family = tuple(subnet for subnet in offer.subnets if subnet.version == version)
+        if not any(subnet.automatic or free_count(subnet, used) > 0 for subnet in family):
+            raise exhausted(replace(offer, subnets=family))
 
 
-def require_room_for_a_port(context: Context, network: PodNetwork) -> None:
+def require_room_for_a_port(context: Context, network: PodNetwork, offer: Offer) -> None:
     """Return when one more reserving port could be made on the network; otherwise CniError."""
-    require_free_address(context, network, [item.id for item in network.subnets])
+    require_free_address(context, network, offer)
     for group in context.config.security_groups or ():
         context.neutron.security_group_id(group)
     project = context.neutron.project_id()

@@ -21,7 +21,7 @@ from neutron_cni.ipam.modes.fixed_ips_recording import (
     is_vms_own,
     record_vm_port,
 )
-from neutron_cni.ipam.modes.fixed_ips_update import make, next_change
+from neutron_cni.ipam.modes.fixed_ips_update import make, next_change, offer_of
 from neutron_cni.ipam.modes.subnets import read_pod_network
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import Record, State
@@ -109,7 +109,7 @@ def require_capacity(context: Context) -> None:
     """See `ModePage`."""
     port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     network = read_pod_network(context.neutron, port.network_id)
-    require_free_address(context, network, [item.subnet_id for item in port.fixed_ips])
+    require_free_address(context, network, offer_of(context.config, port, network))
 
 
 def _absent(

@@ -32,6 +32,8 @@ class Progress:
     """Addresses that ports of the network have; None: not asked, or no longer true."""
     refused: set[IPAddress] = field(default_factory=set)
     """Addresses that belong to a port which this project can't see."""
+    unfit: dict[str, str] = field(default_factory=dict)
+    """Subnets (ids) that Neutron refused to give this port an address of, and its words."""
     blocked: set[IPAddress] = field(default_factory=set)
     """Addresses that Neutron won't take off now (a floating IP points at them)."""
     lost: set[IPAddress] = field(default_factory=set)

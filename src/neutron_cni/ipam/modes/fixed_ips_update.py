@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from neutron_cni.ipam.choose import Choice, Want, choose
+from neutron_cni.ipam.choose import Choice, Offer, Want, choose, named
 from neutron_cni.ipam.claim import claims_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.fixed_ips_recording import (
@@ -21,7 +21,7 @@ from neutron_cni.ipam.modes.fixed_ips_recording import (
     removable,
     tags_of,
 )
-from neutron_cni.ipam.modes.subnets import PodNetwork
+from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, none_fits
 from neutron_cni.openstack.errors import (
     AddressTaken,
     AnswerLost,
@@ -35,6 +35,7 @@ from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig
 
 MAX_UNANSWERED = 5
 """Updates whose answer was lost, after which `settle` gives up."""
@@ -147,21 +148,36 @@ def _choose(
     resting = {e.address for e in everybody if e.state in (State.COOLING, State.RELEASED)}
     claimed = {claim.address for claim in claims_in(port.tags)}
     used = progress.used | progress.refused | port.addresses | claimed | ours
-    home = [item.subnet_id for item in port.fixed_ips]
     whole = Choice()
     for subnets in dict.fromkeys(record.config.subnets for record in waiting):
         group = [record for record in waiting if record.config.subnets == subnets]
         try:
-            offered = network.offered(group[0].config, home)
+            offer = _fitting(offer_of(group[0].config, port, network), progress, network)
         except CniError as error:
             whole.failures |= {record.id: error for record in group}
             continue
         wants = [Want(record.id, record.wish.requested) for record in group]
-        part = choose(wants, offered, used, resting, context.random)
+        part = choose(wants, offer, used, resting, context.random)
         used = used | {item.address for items in part.picks.values() for item in items}
         whole.picks |= part.picks
         whole.failures |= part.failures
     return whole
+
+
+def offer_of(config: IpamConfig, port: Port, network: PodNetwork) -> Offer:
+    """The subnets for pods of one configuration. Raises CniError where none can serve."""
+    holder = Holder(port.device_owner, network.segments_of(port.fixed_ips))
+    return network.offered(config, [item.subnet_id for item in port.fixed_ips], holder)
+
+
+def _fitting(offer: Offer, progress: Progress, network: PodNetwork) -> Offer:
+    """Without the subnets that Neutron has just refused. Raises CniError where none is left."""
+    fit = tuple(item for item in offer.subnets if item.id not in progress.unfit)
+    refused = [s for s in offer.subnets if s.id in progress.unfit]
+    left_out = (*offer.left_out, *(f"{named(s)}: {progress.unfit[s.id]}" for s in refused))
+    if not fit:
+        raise none_fits(network.network.name or network.id, left_out)
+    return Offer(fit, left_out)
 
 
 def make(context: Context, port: Port, change: Change, progress: Progress) -> Port:
@@ -293,11 +309,33 @@ def _halve(
     for address in change.leaving:
         context.store.remember(_blocked(context, address), str(error))
     for record_id, addresses in change.picks.items():
+        if isinstance(error, Refused) and (subnet := _subnet_refused(addresses, error)):
+            progress.unfit[subnet] = error.message
+            _choose_again(context, port, _picked_from(context, subnet), progress)
+            continue
         _choose_again(context, port, [record_id], progress)
         if isinstance(error, AddressTaken):
             progress.refused |= {item.address for item in addresses}
         else:
             context.store.fail({record_id: error})
+
+
+def _subnet_refused(addresses: tuple[PortAddress, ...], error: CniError) -> str:
+    """The subnet (id) that the refusal of these addresses is about; empty where that can't be
+    told."""
+    subnets = {item.subnet_id for item in addresses}
+    told = subnets if len(subnets) == 1 else {item for item in subnets if item in error.message}
+    return told.pop() if len(told) == 1 else ""
+
+
+def _picked_from(context: Context, subnet_id: str) -> list[int]:
+    """Intended leases with addresses of a subnet: all of them need others."""
+    return [
+        record.id
+        for record in context.records()
+        if record.state is State.INTENDED
+        and any(item.subnet_id == subnet_id for item in record.addresses)
+    ]
 
 
 def _blocked(context: Context, address: IPAddress) -> str:

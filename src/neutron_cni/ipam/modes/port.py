@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from neutron_cni.ipam.choose import Offer
 from neutron_cni.ipam.lock import FileLock
 from neutron_cni.ipam.modes import reservations, reserving_port
 from neutron_cni.ipam.modes.capacity import require_room_for_a_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
 from neutron_cni.ipam.modes.reserving_port import PortWanted
-from neutron_cni.ipam.modes.subnets import PodNetwork, read_pod_network
+from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, read_pod_network
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.errors import CniError, Code
@@ -75,7 +76,8 @@ def judge_strays(known: Known, strays: Strays) -> list[Finding]:
 
 def require_capacity(context: Context) -> None:
     """See `ModePage`."""
-    require_room_for_a_port(context, _network_of(context, context.config))
+    network = _network_of(context, context.config)
+    require_room_for_a_port(context, network, _offer(context.config, network))
 
 
 def _is_of_mode(port: Port) -> bool:
@@ -118,9 +120,14 @@ def _acquire(context: Context, record: Record) -> None:
         context.store.hold({record.id: (reserved.addresses, lease)})
 
 
+def _offer(config: IpamConfig, network: PodNetwork) -> Offer:
+    holder = Holder(reserving_port.DEVICE_OWNER, named=False)
+    return network.offered(config, [item.id for item in network.subnets], holder)
+
+
 def _wanted(context: Context, config: IpamConfig) -> PortWanted:
     network = _network_of(context, config)
-    offered = network.offered(config, [item.id for item in network.subnets])
+    offered = _offer(config, network)
     groups = config.security_groups
     ids = None if groups is None else [context.neutron.security_group_id(g) for g in groups]
     more = {} if ids is None else {"security_groups": ids}

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import product
 from typing import Any
 
 from neutron_cni.ipam import node
-from neutron_cni.ipam.choose import exhausted, still_resting, subnet_of_requested
+from neutron_cni.ipam.choose import Offer, exhausted, still_resting, subnet_of_requested
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
-from neutron_cni.openstack.errors import AddressTaken, AnswerLost, SubnetFull
+from neutron_cni.openstack.errors import AddressTaken, AnswerLost, Refused, SubnetFull
 from neutron_cni.openstack.neutron import Neutron
-from neutron_cni.openstack.types import FixedIp, Port, Subnet
+from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -104,13 +104,13 @@ def config_of(context: Context, port: Port) -> IpamConfig:
 class PortWanted:
     """What a lease's reserving port must be like.
 
-    `subnets`: in the order to try, of one or both families. `parent`: the VM's port whose allowed
+    `offer`: the subnets to try. `parent`: the VM's port whose allowed
     address pair lets the address through, empty where there is none. `attributes`: those of the API
     beyond what every reserving port has. `exact`: these addresses and no others.
     """
 
     network: PodNetwork
-    subnets: Sequence[Subnet]
+    offer: Offer
     parent: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     exact: tuple[PortAddress, ...] = ()
@@ -119,8 +119,8 @@ class PortWanted:
 def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port:
     """The lease's port: the one that an interrupted call made, or a new one.
 
-    Tries the subnets of a family in turn while they are full. Raises CniError: AnswerLost where the
-    port may be there all the same, any other kind where it is not.
+    Tries the subnets of a family in turn while they are full, or Neutron refuses them. Raises
+    CniError: AnswerLost where the port may be there all the same, any other kind where it is not.
     """
     parent = wanted.parent
     port = find(context, record)
@@ -134,12 +134,15 @@ def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port
         "description": f"neutron-cni: {record} on node {node.name(record.config)}"[:255],
         **wanted.attributes,
     }
+    full, refused = False, list[Refused]()
     for fixed_ips in _placements(record, wanted):
         try:
             attributes["fixed_ips"] = fixed_ips
             return context.neutron.create_port(attributes, tags_of(context, record, parent))
         except SubnetFull:
-            continue
+            full = True
+        except Refused as error:
+            refused.append(error)
         except AddressTaken as error:
             if wanted.exact or not record.wish.requested:
                 raise
@@ -150,11 +153,10 @@ def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port
             if port is None:
                 raise
             return _tagged(context, record, port, parent, error)
-    if wanted.subnets:
-        raise exhausted(wanted.subnets)
-    raise CniError(
-        Code.NOT_FOUND, f"network {wanted.network.id} has no subnet to take an address from", ""
-    )
+    if refused and not full:
+        raise refused[0]
+    more = tuple(error.message for error in refused)
+    raise exhausted(replace(wanted.offer, left_out=wanted.offer.left_out + more))
 
 
 def _why_taken(context: Context, record: Record, error: AddressTaken) -> CniError:
@@ -213,12 +215,11 @@ def _placements(record: Record, wanted: PortWanted) -> list[list[dict[str, str]]
     """`fixed_ips` to try in turn: every combination of one subnet per family, in order."""
     if wanted.exact:
         return [[FixedIp(item.subnet_id, item.address).to_json() for item in wanted.exact]]
-    subnets = wanted.subnets
+    subnets = wanted.offer.subnets
     requested = record.wish.requested
     if requested:
-        return [
-            [FixedIp(subnet_of_requested(item, subnets).id, item).to_json() for item in requested]
-        ]
+        found = [(subnet_of_requested(item, wanted.offer), item) for item in requested]
+        return [[FixedIp(subnet.id, item).to_json() for subnet, item in found]]
     families = [[s for s in subnets if s.version == version] for version in (4, 6)]
     combinations = product(*(family for family in families if family))
     return [[{"subnet_id": item.id} for item in chosen] for chosen in combinations if chosen]

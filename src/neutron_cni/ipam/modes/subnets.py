@@ -6,13 +6,28 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from neutron_cni.ipam.choose import Offer, named
 from neutron_cni.openstack.neutron import Neutron
-from neutron_cni.openstack.types import Network, Subnet
+from neutron_cni.openstack.types import FixedIp, Network, Subnet
 from neutron_cni.store import PortAddress
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease, LeasedAddress
 from neutron_cni.values.result import Dns, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The port that is to have the addresses, as far as it decides which subnets can serve it.
+
+    `device_owner`: what a subnet's service types are compared with. `segments`: those of a routed
+    provider network that its host is on, empty where it has no host. `named`: whether we name
+    its addresses, which a subnet that makes them of MACs does not let us do.
+    """
+
+    device_owner: str
+    segments: frozenset[str] = frozenset()
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +53,29 @@ class PodNetwork:
             "was it deleted while pods used it?",
         )
 
-    def offered(self, config: IpamConfig, home: Iterable[str]) -> list[Subnet]:
+    def offered(self, config: IpamConfig, home: Iterable[str], holder: Holder) -> Offer:
         """The subnets to try, in order: the configured ones, else those in `home` (ids).
 
-        SLAAC subnets are never home: every port of their network has an address there unasked.
+        Those that can't serve `holder` are left out. Raises CniError where none is left.
         """
-        if not config.subnets:
-            ids = list(dict.fromkeys(home))
-            return [item for item in self.subnets if item.id in ids and not item.automatic]
-        return [self._named(name) for name in config.subnets]
+        if config.subnets:
+            candidates = [self._named(name) for name in config.subnets]
+        else:
+            ids = set(home)
+            candidates = [item for item in self.subnets if item.id in ids]
+        reasons = {item.id: _unfit(item, holder, bool(config.subnets)) for item in candidates}
+        fit = tuple(item for item in candidates if not reasons[item.id])
+        left_out = tuple(
+            f"{named(item)} {reasons[item.id]}" for item in candidates if reasons[item.id]
+        )
+        if not fit:
+            raise none_fits(self.network.name or self.id, left_out)
+        return Offer(fit, left_out)
+
+    def segments_of(self, fixed_ips: Iterable[FixedIp]) -> frozenset[str]:
+        """The segments of a routed provider network that these addresses are on."""
+        ids = {item.subnet_id for item in fixed_ips}
+        return frozenset(s.segment_id for s in self.subnets if s.id in ids and s.segment_id)
 
     def _named(self, name_or_id: str) -> Subnet:
         found = [item for item in self.subnets if name_or_id in (item.id, item.name)]
@@ -88,6 +117,37 @@ class PodNetwork:
 def read_pod_network(neutron: Neutron, network_id: str) -> PodNetwork:
     """The network with its subnets: two calls."""
     return PodNetwork(neutron.network(network_id), tuple(neutron.subnets(network_id)))
+
+
+def none_fits(network: str, left_out: Sequence[str]) -> CniError:
+    """The error where no subnet on offer can serve; `left_out`: which, and why."""
+    if not left_out:
+        return CniError(
+            Code.NOT_FOUND,
+            f"network {network} has no subnet to take an address from",
+            "make one, or name subnets in the ipam section",
+        )
+    return CniError(
+        Code.INVALID_CONFIG,
+        f"no subnet of network {network} can give addresses to pods: {', '.join(left_out)}",
+        "make one for the pods, and name it in `subnets`",
+    )
+
+
+def _unfit(subnet: Subnet, holder: Holder, asked_for: bool) -> str:
+    """Why a subnet can't serve a port, as the end of a sentence; empty where it can.
+
+    What Neutron 29 refuses: a port whose owner is none of the subnet's service types, an address on
+    another segment than the port's host, one named in a SLAAC subnet. Every port of a network has
+    an address of its SLAAC subnets unasked, so they only count where they are asked for.
+    """
+    if subnet.service_types and holder.device_owner not in subnet.service_types:
+        return f"serves {' and '.join(subnet.service_types)} only"
+    if subnet.segment_id and holder.segments and subnet.segment_id not in holder.segments:
+        return f"is on segment {subnet.segment_id}, and the VM's port is not"
+    if subnet.automatic and (holder.named or not asked_for):
+        return "makes addresses of MACs (SLAAC)"
+    return ""
 
 
 def _routes(subnet: Subnet) -> list[Route]:
