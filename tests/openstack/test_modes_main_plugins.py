@@ -94,6 +94,7 @@ class Attach:
 
 PTP = {"type": "ptp"}
 MACVLAN = {"type": "macvlan", "master": "eth0"}
+ROUTED = {"type": "veth-route"}
 IPVLAN = {"type": "ipvlan", "master": "eth0"}
 BRIDGE = {"type": "bridge", "bridge": "cni0", "isDefaultGateway": True}
 
@@ -188,6 +189,31 @@ class TestModeFixedIps:
         servers = ["10.70.0.53", "10.70.0.54"] if has_dns else []
         assert pods.result.get("dns", {}).get("nameservers", []) == servers
         pods.pod.check()
+
+
+@pytest.fixture
+def twice_by_default(lab: Lab, nodes: Nodes) -> Iterator[None]:
+    """The nodes' subnet has a host route to everywhere, beside its gateway."""
+    calls = lab.connection().network
+    subnet = calls.find_subnet("m-nodes")
+    more = [{"destination": "0.0.0.0/0", "nexthop": "10.70.0.254"}]
+    before = [dict(route) for route in subnet.host_routes]
+    calls.update_subnet(subnet.id, host_routes=[*before, *more])
+    yield
+    calls.update_subnet(subnet.id, host_routes=before)
+    for node in nodes:
+        node.exec(["ip", "link", "del", str(BRIDGE["bridge"])], check=False)
+
+
+@pytest.mark.parametrize("plugin", [PTP, BRIDGE, MACVLAN, ROUTED], ids=lambda item: item["type"])
+def test_a_host_route_to_everywhere_is_no_second_default_route(
+    nodes: Nodes, attached: Attach, twice_by_default: None, plugin: dict[str, Any]
+) -> None:
+    pod, _ = attached(nodes.one, plugin)
+    gateway = "169.254.1.1" if plugin is ROUTED else "10.70.0.1"
+    routes = pod.exec(["ip", "route", "show", "default"]).stdout.splitlines()
+    assert [line.split()[:3] for line in routes] == [["default", "via", gateway]]
+    pod.check()
 
 
 def test_ipvlan_fails_where_the_kernel_has_no_such_links_and_leaves_no_address(

@@ -9,6 +9,7 @@ import pytest
 
 from neutron_cni.ipam.modes.subnets import Holder, PodNetwork
 from neutron_cni.openstack.types import FixedIp, Network, Subnet
+from neutron_cni.store import PortAddress
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 from tests.reliability.life import Life
@@ -173,3 +174,46 @@ def test_what_was_left_out_is_said_when_the_others_are_full(
     assert outcome.code == Code.EXHAUSTED
     assert "left out: 10.8.0.0/26 (10.8.0.0/26) serves network:floatingip only" in outcome.error
     assert life.end() == []
+
+
+def routes_of(*subnets: Subnet) -> list[tuple[str, str]]:
+    """Destination and gateway of every route of a pod with an address of each of these."""
+    held = [PortAddress(item.cidr[5], item.id, "port") for item in subnets]
+    lease = network(*subnets).lease(held, "port", announce=False)
+    return [(str(route.destination), str(route.gateway)) for route in lease.routes]
+
+
+ANYWHERE = {"destination": "0.0.0.0/0", "nexthop": "10.0.0.254"}
+ELSEWHERE = {"destination": "10.99.0.0/16", "nexthop": "10.0.0.254"}
+
+
+def test_a_host_route_to_everywhere_is_no_second_default_route() -> None:
+    """As in Neutron's DHCP agent the gateway is the one that counts."""
+    routed = subnet("s", "10.0.0.0/24", gateway_ip="10.0.0.1", host_routes=[ANYWHERE, ELSEWHERE])
+    assert routes_of(routed) == [("0.0.0.0/0", "10.0.0.1"), ("10.99.0.0/16", "10.0.0.254")]
+
+
+def test_without_a_gateway_it_is_the_default_route() -> None:
+    routed = subnet("s", "10.0.0.0/24", host_routes=[ELSEWHERE, ANYWHERE])
+    assert routes_of(routed) == [("0.0.0.0/0", "10.0.0.254"), ("10.99.0.0/16", "10.0.0.254")]
+    held = [PortAddress(routed.cidr[5], "s", "port")]
+    (leased,) = network(routed).lease(held, "port", announce=False).addresses
+    assert str(leased.gateway) == "10.0.0.254", "as main plugins make their default route of it"
+
+
+def test_so_it_is_with_ipv6() -> None:
+    anywhere = {"destination": "::/0", "nexthop": "fd00::ffff"}
+    routed = subnet("s", "fd00::/64", gateway_ip="fd00::1", host_routes=[anywhere])
+    assert routes_of(routed) == [("::/0", "fd00::1")]
+    assert routes_of(subnet("s", "fd00::/64", host_routes=[anywhere])) == [("::/0", "fd00::ffff")]
+
+
+def test_a_pod_with_addresses_of_two_subnets_has_one_default_route_per_family() -> None:
+    one = subnet("a", "10.0.0.0/24", gateway_ip="10.0.0.1", host_routes=[ELSEWHERE])
+    two = subnet("b", "10.1.0.0/24", gateway_ip="10.1.0.1", host_routes=[ELSEWHERE])
+    six = subnet("c", "fd00::/64", gateway_ip="fd00::1")
+    assert routes_of(one, two, six) == [
+        ("0.0.0.0/0", "10.0.0.1"),
+        ("10.99.0.0/16", "10.0.0.254"),
+        ("::/0", "fd00::1"),
+    ]

@@ -10,6 +10,7 @@ from neutron_cni.ipam.choose import Offer, named
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import FixedIp, Network, Subnet
 from neutron_cni.store import PortAddress
+from neutron_cni.values.address import IPAddress, IPNetwork
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease, LeasedAddress
@@ -97,15 +98,19 @@ class PodNetwork:
         leased = tuple(
             LeasedAddress(
                 ipaddress.ip_interface(f"{item.address}/{subnet.cidr.prefixlen}"),
-                subnet.gateway,
+                _gateway(subnet),
                 subnet.id,
             )
             for item, subnet in zip(addresses, subnets, strict=True)
         )
         distinct = list({subnet.id: subnet for subnet in subnets}.values())
+        routes: dict[IPNetwork, Route] = {}
+        for route in (route for subnet in distinct for route in _routes(subnet)):
+            # Of two to one destination the kernel refuses the second, and with it the whole ADD.
+            routes.setdefault(route.destination, route)
         return Lease(
             addresses=leased,
-            routes=tuple(route for subnet in distinct for route in _routes(subnet)),
+            routes=tuple(routes.values()),
             dns=Dns(tuple(dict.fromkeys(s for subnet in distinct for s in subnet.dns_servers))),
             mtu=self.network.mtu,
             port_id=port_id,
@@ -150,10 +155,26 @@ def _unfit(subnet: Subnet, holder: Holder, asked_for: bool) -> str:
     return ""
 
 
-def _routes(subnet: Subnet) -> list[Route]:
-    """The default route through the subnet's gateway, and its host routes."""
-    routes = [Route(destination, via) for destination, via in subnet.host_routes]
+def _gateway(subnet: Subnet) -> IPAddress | None:
+    """Where the subnet's default route leads: to its gateway, or without one by a host route.
+
+    So does Neutron's DHCP agent: of a subnet with a gateway it passes a host route to everywhere
+    over. (OVN's own DHCP tells both, and leaves the choice to the client.)
+    """
     if subnet.gateway is not None:
+        return subnet.gateway
+    return next((via for to, via in subnet.host_routes if _is_default(to)), None)
+
+
+def _routes(subnet: Subnet) -> list[Route]:
+    """The default route, and the subnet's host routes; no destination twice."""
+    gateway = _gateway(subnet)
+    routes = [Route(to, via) for to, via in subnet.host_routes if not _is_default(to)]
+    if gateway is not None:
         anywhere = ipaddress.ip_network("0.0.0.0/0" if subnet.version == 4 else "::/0")
-        routes.insert(0, Route(anywhere, subnet.gateway))
+        routes.insert(0, Route(anywhere, gateway))
     return routes
+
+
+def _is_default(destination: IPNetwork) -> bool:
+    return destination.prefixlen == 0
