@@ -15,7 +15,7 @@ from neutron_cni.ipam.sweeper import FIRST_RETRY, LAST_RETRY
 from neutron_cni.openstack.patience import CALL_TIMEOUT
 from neutron_cni.store import State, record
 from neutron_cni.store.schema import BUSY_SECONDS, MIGRATIONS
-from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.store.store import ABSENCE_SECONDS, LATE_ANSWER_SECONDS
 from neutron_cni.values.ipam_config import IpamConfig
 
 
@@ -54,6 +54,7 @@ The diagram is in [ARCHITECTURE.md](../../ARCHITECTURE.md#the-life-of-a-lease).
 | {ROLLBACK_SECONDS:g} | beyond it, to undo an ADD that failed |
 | {CALL_TIMEOUT:g} | one request to Neutron |
 | {LATE_ANSWER_SECONDS:g} | {cell(_lower(constant("store/store.py", "LATE_ANSWER_SECONDS")))} |
+| {ABSENCE_SECONDS:g} | {cell(_lower(constant("store/store.py", "ABSENCE_SECONDS")))} |
 | {BUSY_SECONDS:g} | {cell(_lower(constant("store/schema.py", "BUSY_SECONDS")))} |
 | {FIRST_RETRY:g} to {LAST_RETRY:g} | the sweeper's pause between tries while Neutron refuses or is down |
 | {YOUNG_SECONDS:g} | {cell(_lower(constant("ipam/audit/compare.py", "YOUNG_SECONDS")))} |

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from neutron_cni.ipam import absence
 from neutron_cni.values import scrub
 from neutron_cni.values.ipam_config import Mode
 from tests.reliability.life import Life
@@ -40,6 +41,12 @@ def new_life(zygote: Zygote, tmp_path: Path) -> Iterator[LifeMaker]:
         yield make
         for life in lives:
             assert not life.wrong, "\n".join([*life.story, *life.wrong])
+
+
+@pytest.fixture(autouse=True)
+def second_looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process. How long ago a first look was is still read from the store."""
+    monkeypatch.setattr(absence, "pause", lambda: None)
 
 
 @pytest.fixture(autouse=True)

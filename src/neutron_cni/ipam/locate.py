@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from neutron_cni.ipam import absence
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.metadata import links_of_this_vm
@@ -32,7 +33,7 @@ def vm_port(config: IpamConfig, store: Store, neutron: Neutron, uplink: UplinkFa
     key = _remembered_as(config)
     remembered = store.fact(key)
     if remembered:
-        port = _still_ours(json.loads(remembered), neutron)
+        port = _still_ours(json.loads(remembered), store, neutron)
         if port is not None:
             return port
     link, port = _find(config, neutron, uplink)
@@ -47,18 +48,23 @@ def _remembered_as(config: IpamConfig) -> str:
     return f"port|{where}|{config.port_id}|{config.host_interface}"
 
 
-def _still_ours(known: dict[str, str], neutron: Neutron) -> Port | None:
+def _still_ours(known: dict[str, str], store: Store, neutron: Neutron) -> Port | None:
     """The remembered port; None if it is gone, has another device or MAC, or the NIC another MAC.
+
+    Of a port that is gone only for a moment's answer the pods would move to another for nothing.
 
     A port that was detached may live on, with the MAC that the VM's new port has on its network:
     only the device tells.
     """
     if known["link"] and _mac_of(known["link"]) != known["mac"]:
         return None
+    port: Port | None
     try:
         port = neutron.port(known["port"])
     except NotFound:
-        return None
+        port, _ = absence.look(store, neutron, known["port"], patiently=True)
+        if port is None:
+            return None
     same = (port.mac, port.device_id) == (known["mac"], known.get("device"))
     return port if same else None
 

@@ -29,7 +29,7 @@ def confirmed(store: Store, record: Record, request: IpamRequest, pauses: Pauses
     assert record.lease is not None
     try:
         look_deadline = request.deadline.at_most(LOOK_SECONDS)
-        missing = settling.differences(store, record, look_deadline)
+        missing = settling.differences(store, record, look_deadline, twice=False)
     except CniError as error:
         request.note(f"not compared with Neutron: {error}")
         return record.lease
@@ -40,7 +40,7 @@ def confirmed(store: Store, record: Record, request: IpamRequest, pauses: Pauses
                 pauses.wait(request.deadline.require(doing))
             settling.settle_anchor(store, record.anchor, request.deadline)
         record = _still_held(store, record)
-        missing = settling.differences(store, record, request.deadline)
+        missing = settling.differences(store, record, request.deadline, twice=False)
     if missing:
         raise _in_vain(store, record, request, missing)
     lease = _still_held(store, record).lease

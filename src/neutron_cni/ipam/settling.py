@@ -7,6 +7,7 @@ serves never pays for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from neutron_cni.ipam.claim import install_id
@@ -19,6 +20,7 @@ from neutron_cni.values.ipam_config import IpamConfig, Mode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from neutron_cni.ipam.modes.context import Context
+    from neutron_cni.ipam.modes.contract import Finding, ModePage
 
 LITTLE_LEFT = 10.0
 """Seconds: a call that was refused for now is not tried again if the pause would take longer."""
@@ -102,11 +104,30 @@ def _somebody_waited(store: Store, anchor: str) -> bool:
     return any(r.failure is not None and r.owner_alive for r in store.queue(anchor))
 
 
-def differences(store: Store, record: Record, deadline: Deadline) -> list[str]:
-    """What differs between a held lease and Neutron, in sentences: for CHECK. Raises CniError."""
+def differences(store: Store, record: Record, deadline: Deadline, twice: bool = True) -> list[str]:
+    """What differs between a held lease and Neutron, in sentences. Raises CniError.
+
+    `twice`: only what a second look shows as well, some seconds later: for CHECK, after which a
+    runtime may replace the pod.
+    """
     page = MODES[record.config.mode].page
     context = connect(store, [record.config], record.anchor, deadline)
-    return [item.for_check for item in page.judge([record], page.look(context, [record]))]
+    found = page.judge([record], page.look(context, [record]))
+    if found and twice:
+        found = confirmed(page, context, [record], found)
+    return [item.for_check for item in found]
+
+
+def confirmed(
+    page: ModePage, context: Context, leases: Sequence[Record], found: list[Finding]
+) -> list[Finding]:
+    """Of these findings about held leases those that a second look shows too, by another way."""
+    from neutron_cni.ipam import absence
+
+    absence.pause()
+    again = replace(context, neutron=context.neutron.by_list())
+    second = {(item.record_id, item.text) for item in page.judge(leases, page.look(again, leases))}
+    return [item for item in found if (item.record_id, item.text) in second]
 
 
 def other_holders(store: Store, record: Record, deadline: Deadline) -> list[str]:

@@ -5,7 +5,7 @@ wanted    a request; nothing was done anywhere
 intended  the exact change was recorded and may have been made in Neutron
 held      Neutron confirmed it; ADD may answer; a pod may be using it
 cooling   DEL came; the address rests, still reserved in Neutron, until `until`
-released  to be taken out of Neutron (or seen to be absent since `until`); then the row goes
+released  to be taken out of Neutron; once it was seen to be absent there twice, the row goes
 failed    could not be had, nothing was done; the waiting ADD takes the error and the row goes
 """
 
@@ -86,7 +86,7 @@ class Record:
 
     `nonce` is unique to this lease, also among leases of the same attachment: what it makes in
     Neutron carries it. `owner` is the process whose call waits ("pid:start"), empty where none
-    does.
+    does. `absent`: when Neutron was first seen without what a released lease stands for, else 0.
     """
 
     network: str
@@ -103,6 +103,7 @@ class Record:
     created: float = 0.0
     changed: float = 0.0
     until: float = 0.0
+    absent: float = 0.0
     addresses: tuple[PortAddress, ...] = ()
     lease: Lease | None = None
     failure: Failure | None = None
@@ -166,6 +167,7 @@ def to_row(record: Record) -> dict[str, Any]:
         "created": record.created,
         "changed": record.changed,
         "until": record.until,
+        "absent": record.absent,
     }
 
 
@@ -199,6 +201,7 @@ def _from_row(row: sqlite3.Row, addresses: tuple[PortAddress, ...]) -> Record:
         created=row["created"],
         changed=row["changed"],
         until=row["until"],
+        absent=row["absent"],
         addresses=addresses,
         lease=lease_from_json(row["answer"]) if row["answer"] else None,
         failure=failure,

@@ -75,6 +75,7 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL
     );
     """,
+    "ALTER TABLE lease ADD COLUMN absent REAL NOT NULL DEFAULT 0",
 )
 
 

@@ -26,6 +26,10 @@ from neutron_cni.values.lease import Lease
 LATE_ANSWER_SECONDS = 120.0
 """How long a change whose answer was lost may still arrive at Neutron's database."""
 
+ABSENCE_SECONDS = 5.0
+"""So long after the first one a second look has to find nothing, before anything is forgotten: a
+gateway's or a database's one bad answer is no proof."""
+
 CLOCK_TOLERANCE = 60.0
 """Seconds that the clock may go back unnoticed, as it does when time is kept by NTP."""
 
@@ -202,6 +206,7 @@ class Store(Database):
                     owner="",
                     changed=now,
                     until=until,
+                    absent=0.0,
                 )
                 self._move(record_id, (State.INTENDED,), State.WANTED)
                 self._write_addresses(record_id, ())
@@ -252,6 +257,37 @@ class Store(Database):
         with self._transaction():
             for record_id in record_ids:
                 self._move(record_id, (State.COOLING,), State.RELEASED, until=0.0)
+
+    def note_absent(self, record_ids: Iterable[int]) -> set[int]:
+        """Neutron was seen without these released leases. Returns those whose row may go.
+
+        That is who was seen so before, long enough ago; the others become due for a second look.
+        """
+        ids = list(record_ids)
+        if not ids:
+            return set()
+        now, certain = time.time(), set()
+        with self._transaction():
+            for record_id in ids:
+                row = self._db.execute(
+                    "SELECT absent, until FROM lease WHERE id = ? AND state = 'released'",
+                    (record_id,),
+                ).fetchone()
+                if row is not None and not row["absent"]:
+                    self._db.execute(
+                        "UPDATE lease SET absent = ?, until = MAX(until, ?) WHERE id = ?",
+                        (now, now + ABSENCE_SECONDS, record_id),
+                    )
+                elif row is not None and max(row["until"], row["absent"] + ABSENCE_SECONDS) <= now:
+                    certain.add(record_id)
+        return certain
+
+    def note_present(self, record_ids: Iterable[int]) -> None:
+        """Neutron has again, or still, what these released leases stand for."""
+        rows = [(record_id,) for record_id in record_ids]
+        if rows:
+            with self._transaction():
+                self._db.executemany("UPDATE lease SET absent = 0 WHERE id = ?", rows)
 
     def forget(self, record_ids: Iterable[int]) -> None:
         """Remove the rows: Neutron has nothing of these leases any more."""
@@ -304,8 +340,8 @@ class Store(Database):
                 (now, now, latest),
             )
             self._db.execute(
-                "UPDATE lease SET changed = ? WHERE changed > ?",
-                (now, latest),
+                "UPDATE lease SET changed = ?, absent = MIN(absent, ?) WHERE changed > ?",
+                (now, now, latest),
             )
 
     def _note_boot(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,28 @@ class Vm:
         own_ipam().release(self._about(container))
 
     def settle(self) -> None:
+        """As often, and so far apart, as it takes to believe that something is gone."""
+        errors = []
+        for _ in range(3):
+            try:
+                self.settle_once()
+            except CniError as error:
+                errors.append(error)
+            self.pass_time()
+        if errors:
+            raise errors[0]
+
+    def settle_once(self) -> None:
         with Store(self.config.state_dir) as store:
             for anchor in {record.anchor for record in store.all()}:
                 settle_anchor(store, anchor, Deadline.after(20))
+
+    def pass_time(self) -> None:
+        """A minute, for what was seen to be absent."""
+        path = Path(self.config.state_dir, "store.db")
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE lease SET until = 0, absent = absent - 60 WHERE absent > 0")
+            database.execute("UPDATE fact SET at = at - 60 WHERE key LIKE 'absent|%'")
 
     def states(self) -> list[State]:
         with Store(self.config.state_dir) as store:

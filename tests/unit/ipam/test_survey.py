@@ -18,7 +18,7 @@ from neutron_cni.ipam.audit.mend import mend as mend_all
 from neutron_cni.ipam.audit.survey import Action, groups, survey, work_to_do
 from neutron_cni.ipam.modes.contract import Kind
 from neutron_cni.ipam.settling import settle_anchor
-from neutron_cni.store import Record, Store
+from neutron_cni.store import Record, State, Store
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.ipam_config import IpamConfig, Mode
@@ -123,6 +123,7 @@ def test_what_is_idle_goes_and_what_is_missing_comes_back(
             (Action.PUT_BACK, live.id),
         ]
         assert mend_all(store, host.conf_dir, work, frozenset) == []
-        assert [record.id for record in store.all()] == [live.id]
+        left = {record.id: record.state for record in store.all()}
+        assert left == {idle.id: State.RELEASED, live.id: State.HELD}, "idle: until a second look"
     assert pairs_on(scene.port(host.port_id)) == [str(live.addresses[0].address)]
     assert [addresses_on(port) for port in scene.reserves()] == [[live.addresses[0].address]]

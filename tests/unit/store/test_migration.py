@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from neutron_cni.store import Record, State, Store, schema
+from neutron_cni.store.record import to_row
 from neutron_cni.values.errors import CniError, Code
 from tests.unit.store.test_store import hold, wish
 
+NOW = len(schema.MIGRATIONS)
 SECOND = "ALTER TABLE lease ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue';"
 THIRD = "CREATE TABLE shade (name TEXT PRIMARY KEY); INSERT INTO shade VALUES ('dark');"
 
@@ -39,13 +41,13 @@ Store(sys.argv[1])
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """The folder of a store of the first schema, with a lease in each of three states."""
+    """The folder of a store of the present schema, with a lease in each of three states."""
     with Store(str(tmp_path)) as store:
         hold(store, wish("held"))
         store.release(hold(store, wish("rests")), 300.0)
         store.want(wish("wanted"))
         store.remember("install", "abcdef")
-    assert version(tmp_path) == 1
+    assert version(tmp_path) == NOW
     return tmp_path
 
 
@@ -81,7 +83,7 @@ def test_an_older_file_is_upgraded_and_keeps_its_rows(
 
     assert content(old) == before
 
-    assert (version(old), "colour" in columns(old)) == (3, True)
+    assert (version(old), "colour" in columns(old)) == (NOW + 2, True)
     with Store(str(old)) as store:
         hold(store, wish("new"))
         assert len(store.all()) == len(before[0]) + 1
@@ -93,7 +95,26 @@ def test_a_new_file_has_every_migration_at_once(
     add_migrations(monkeypatch, SECOND, THIRD)
     with Store(str(tmp_path)) as store:
         hold(store, wish("one"))
-    assert (version(tmp_path), "colour" in columns(tmp_path)) == (3, True)
+    assert (version(tmp_path), "colour" in columns(tmp_path)) == (NOW + 2, True)
+
+
+MIGRATIONS_OF_0_1 = schema.MIGRATIONS[:1]
+
+
+def test_a_store_of_version_0_1_is_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", MIGRATIONS_OF_0_1)
+        row = {name: value for name, value in to_row(wish("wanted")).items() if name != "absent"}
+        Store(str(tmp_path)).__exit__(None, None, None)
+    with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
+        marks = ", ".join(f":{name}" for name in row)
+        database.execute(f"INSERT INTO lease ({', '.join(row)}) VALUES ({marks})", row)
+    with Store(str(tmp_path)) as store:
+        (found,) = store.all()
+    assert (found.state, found.absent) == (State.WANTED, 0)
+    assert version(tmp_path) == NOW
 
 
 @pytest.mark.parametrize("done", [(), (SECOND,)], ids=["the first", "the second"])
@@ -107,11 +128,11 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
             Store(str(old))
     assert caught.value.code == Code.STORE
     assert [path.name for path in old.glob("store.db*") if "lock" not in path.name] == ["store.db"]
-    assert version(old) == 1 + len(done)
+    assert version(old) == NOW + len(done)
 
     add_migrations(monkeypatch, *done, THIRD)
     assert content(old) == before
-    assert version(old) == 2 + len(done)
+    assert version(old) == NOW + 1 + len(done)
 
 
 def test_a_process_killed_in_a_migration_leaves_it_to_the_next(
@@ -120,11 +141,11 @@ def test_a_process_killed_in_a_migration_leaves_it_to_the_next(
     before = content(old)
     died = subprocess.run([sys.executable, "-c", DIES, str(old), SECOND], check=False)
     assert died.returncode == -signal.SIGKILL
-    assert (version(old), "colour" in columns(old)) == (1, False)
+    assert (version(old), "colour" in columns(old)) == (NOW, False)
 
     add_migrations(monkeypatch, SECOND)
     assert content(old) == before
-    assert version(old) == 2
+    assert version(old) == NOW + 1
 
 
 def test_of_many_who_find_an_older_file_at_once_one_upgrades_it(
@@ -135,7 +156,7 @@ def test_of_many_who_find_an_older_file_at_once_one_upgrades_it(
     with ThreadPoolExecutor(8) as threads:
         seen = list(threads.map(content, [old] * 8))
     assert seen == [before] * 8
-    assert version(old) == 3
+    assert version(old) == NOW + 2
 
 
 def test_the_older_version_refuses_the_upgraded_file_and_leaves_it_alone(

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from neutron_cni import files
+from neutron_cni.ipam import absence
 from neutron_cni.ipam.modes.reserving_port import ports_of_node, tag_value
-from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.values.deadline import Deadline
@@ -85,11 +85,8 @@ def _why_keep(
 
 
 def _exists(neutron: Neutron, port_id: str) -> bool:
-    try:
-        neutron.port(port_id)
-    except NotFound:
-        return False
-    return True
+    """Whether one of two ways to ask shows the port: the pods of a VM that lives keep theirs."""
+    return absence.read(neutron, port_id) is not None
 
 
 def known_to_api_server(kubeconfig: str) -> NodeKnown:

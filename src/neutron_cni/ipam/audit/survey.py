@@ -16,7 +16,7 @@ from neutron_cni.ipam.audit.compare import Linked, unused
 from neutron_cni.ipam.audit.configured import Configured, configured
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known
-from neutron_cni.ipam.settling import connect
+from neutron_cni.ipam.settling import confirmed, connect
 from neutron_cni.store import Record, State, Store
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError
@@ -154,6 +154,8 @@ def _compare(store: Store, group: Group, configs: list[IpamConfig]) -> list[Find
     addresses = frozenset(item.address for record in leases for item in record.addresses)
     held = [r for r in leases if r.state is State.HELD and _group_of(r.config) == group]
     judged = page.judge(held, page.look(context, held))
+    if judged:
+        judged = confirmed(page, context, held, judged)
     return _first_of_each_address(judged) + page.judge_strays(Known(nonces, addresses), strays)
 
 

@@ -8,7 +8,6 @@ takes it for its own (one of them is about to withdraw, see claim.py).
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from neutron_cni.ipam.claim import Claim, claims_in
@@ -68,7 +67,7 @@ def record_vm_port(context: Context, port: Port, network: PodNetwork, progress: 
     """Write into the store what the VM's port shows; returns the port as it then is.
 
     Addresses with our claim and no lease get one again. Intended leases are held once the port has
-    their addresses, and released ones are forgotten once it has not.
+    their addresses, and released ones are forgotten once it was seen twice that it has not.
     """
     port = _recover_lost(context, port, network)
     port = _write_missing_claims(context, port, progress)
@@ -87,16 +86,27 @@ def record_vm_port(context: Context, port: Port, network: PodNetwork, progress: 
     }
     if confirmed:
         context.store.hold(confirmed)
+    gone = _seen_twice_without(context, port, records, progress)
+    return _forget(context, port, gone) if gone else port
+
+
+def _seen_twice_without(
+    context: Context, port: Port, records: list[Record], progress: Progress
+) -> list[Record]:
+    """Released leases whose addresses are not on the port: now, by the list too, and before."""
     live = live_addresses(context)
-    gone = [
+    released = [
         record
         for record in records
-        if record.state is State.RELEASED
-        and record.id not in progress.elsewhere
-        and record.until <= time.time()
-        and not removable(record, context, port, live)
+        if record.state is State.RELEASED and record.id not in progress.elsewhere
     ]
-    return _forget(context, port, gone) if gone else port
+    there = {record.id for record in released if removable(record, context, port, live)}
+    context.store.note_present(r.id for r in released if r.absent and r.id in there)
+    certain = context.store.note_absent(r.id for r in released if r.id not in there)
+    if not certain:
+        return []
+    listed = context.neutron.by_list().port(port.id)
+    return [r for r in released if r.id in certain and not removable(r, context, listed, live)]
 
 
 def tags_of(record: Record, context: Context) -> list[str]:

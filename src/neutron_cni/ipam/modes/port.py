@@ -32,9 +32,13 @@ of bare metal, which answers for itself. Both may be set by any member of the pr
 """
 
 
+LOOK_AGAIN_SECONDS = 3600.0
+"""How often ports are looked for that have no lease; each time a quarter more or less."""
+
+
 def settle(context: Context) -> None:
     """See `ModePage`. Makes and removes ports until store and Neutron agree."""
-    _recover_lost_once(context)
+    _recover_lost_now_and_then(context)
     context.store.end_quarantine(context.over_quarantine())
     for record in context.records():
         if record.state in (State.WANTED, State.INTENDED):
@@ -96,8 +100,9 @@ def _network_of(context: Context, config: IpamConfig) -> PodNetwork:
     return read_pod_network(context.neutron, context.neutron.network(config.network).id)
 
 
-def _recover_lost_once(context: Context) -> None:
-    """For a store that is new or was set aside: it first takes over the ports that it lost.
+def _recover_lost_now_and_then(context: Context) -> None:
+    """Take over ports of ours that have no lease: at once for a store that is new or was set aside,
+    and then about every hour, for what came to Neutron later than anybody waited for it.
 
     Once for all attachments of a cloud, and of each name that the node has there.
     """
@@ -105,12 +110,20 @@ def _recover_lost_once(context: Context) -> None:
     key = f"adopted|{config.cloud or ''}|{config.clouds_file or ''}"
     if config.node:
         key += f"|{config.node}"
-    if context.store.fact(key) is not None:
+    if not _is_due(context, key):
         return
     with FileLock(config.state_dir, key) as lock:
-        if lock.try_acquire() and context.store.fact(key) is None:
+        if lock.try_acquire() and _is_due(context, key):
             recover_lost(context)
-            context.store.remember(key, "yes")
+            # Nodes that were started together must not ask together for ever.
+            seconds = LOOK_AGAIN_SECONDS * context.random.uniform(0.75, 1.25)
+            context.store.remember(key, f"{seconds:.0f}")
+
+
+def _is_due(context: Context, key: str) -> bool:
+    """Whether lost ports were never looked for, or as long ago as was drawn then (seconds)."""
+    drawn = context.store.fact(key) or ""
+    return not drawn.isdigit() or context.store.fact(key, float(drawn)) is None
 
 
 def _acquire(context: Context, record: Record) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from neutron_cni.ipam import absence
 from neutron_cni.ipam.modes import reserving_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.fixed_ips_recording import Progress, live_addresses, removable, tags_of
@@ -40,8 +41,10 @@ def empty_previous_ports(context: Context, port: Port, progress: Progress) -> No
     have changed for a moment only.
     """
     for port_id in _port_ids(context.records()) - {port.id}:
-        previous = _read(context, port_id)
+        previous, gone = absence.look(context.store, context.neutron, port_id)
         if previous is None:
+            if not gone:
+                progress.elsewhere |= {record.id for record in _leases_on(context, port_id)}
             continue
         # An update that a dead process sent may still arrive at the old port: its addresses are
         # watched there, in a released lease.
@@ -68,10 +71,13 @@ def release_on_previous_ports(context: Context) -> None:
     context.store.end_quarantine(context.over_quarantine())
     for port_id in _port_ids(context.records()):
         released = [r for r in _leases_on(context, port_id) if r.state is State.RELEASED]
-        previous = _read(context, port_id)
-        kept = set() if previous is None else _take_off(context, previous, released)
-        now = time.time()
-        context.store.forget([r.id for r in released if r.id not in kept and r.until <= now])
+        previous, gone = absence.look(context.store, context.neutron, port_id)
+        if previous is not None:
+            kept = _take_off(context, previous, released)
+        else:
+            kept = set() if gone else {record.id for record in released}
+        absent = [record.id for record in released if record.id not in kept]
+        context.store.forget(context.store.note_absent(absent))
 
 
 def remove_pairs_elsewhere(context: Context, reserving: Port, port: Port | None) -> None:
@@ -82,8 +88,10 @@ def remove_pairs_elsewhere(context: Context, reserving: Port, port: Port | None)
     for parent in reserving_port.parents(reserving):
         if port is not None and parent == port.id:
             continue
-        with suppress(NotFound, Forbidden):
-            previous = context.neutron.port(parent)
+        with suppress(Forbidden):
+            previous = absence.read(context.neutron, parent)
+            if previous is None:
+                continue
             pairs = [p for p in previous.address_pairs if p.single not in reserving.addresses]
             if len(pairs) < len(previous.address_pairs):
                 context.neutron.set_address_pairs(previous, pairs)
@@ -109,10 +117,9 @@ def is_or_was_vm_port(context: Context, parent: str, port: Port) -> bool:
     """Whether this is the VM's port, or one that it had before and no other NIC of it has now."""
     if parent == port.id:
         return True
-    try:
-        before = context.neutron.port(parent)
-    except NotFound:
-        return True
+    before, gone = absence.look(context.store, context.neutron, parent)
+    if before is None:
+        return gone
     return before.device_id == "" or before.device_id != port.device_id
 
 
@@ -126,13 +133,6 @@ def _leases_on(context: Context, port_id: str) -> list[Record]:
         for record in context.records()
         if any(item.port_id == port_id for item in record.addresses)
     ]
-
-
-def _read(context: Context, port_id: str) -> Port | None:
-    try:
-        return context.neutron.port(port_id)
-    except NotFound:
-        return None
 
 
 def _take_off(context: Context, previous: Port, records: list[Record]) -> set[int]:

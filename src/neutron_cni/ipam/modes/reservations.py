@@ -149,18 +149,35 @@ def remove(
     """Delete the port of a released lease, after `before` was done to it, and then the lease.
 
     False where either failed for now (`may_fail`). The lease stays until no creation of its port
-    whose answer was lost can arrive any more. Raises CniError.
+    whose answer was lost can arrive any more, and until a second look, some time later, found no
+    port either. Raises CniError.
     """
-    port = reserving_port.find(context, record)
+    if record.absent and record.until > time.time():
+        return True
+    port = _there(context, record)
     if port is not None:
+        if record.absent:
+            context.store.note_present([record.id])
         try:
             before(port)
             context.neutron.delete_port(port.id)
         except may_fail:
             return False
-    if record.until <= time.time():
-        context.store.forget([record.id])
+    context.store.forget(context.store.note_absent([record.id]))
     return True
+
+
+def _there(context: Context, record: Record) -> Port | None:
+    """The lease's port, by the list of its nonce or by the ids that the store has."""
+    port = reserving_port.find(context, record)
+    if port is not None:
+        return port
+    for port_id in sorted({item.port_id for item in record.addresses} - {""}):
+        with suppress(NotFound):
+            port = context.neutron.port(port_id)
+            if port.device_id == record.nonce:
+                return port
+    return None
 
 
 # A crash, or the loss of the store

@@ -1,0 +1,55 @@
+"""What was once there is believed to be gone only after two looks found nothing, in two ways.
+
+A gateway, a cache or a database that lags may answer once that a port does not exist. So: absent by
+id and by list, and absent before, some seconds ago. When it was first seen so is in the store,
+so that it counts whoever died meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+
+from neutron_cni.openstack.errors import NotFound
+from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.openstack.types import Port
+from neutron_cni.store import Store
+from neutron_cni.store import store as store_module
+
+COUNTS_FOR = 3600.0
+"""Seconds: a first look that is older says nothing, as nobody knows what was between."""
+
+
+def pause() -> None:
+    """The time between two looks of one call."""
+    time.sleep(store_module.ABSENCE_SECONDS)
+
+
+def read(neutron: Neutron, port_id: str) -> Port | None:
+    """The port by its id, or else by the list; None where neither shows it."""
+    for way in (neutron, neutron.by_list()):
+        try:
+            return way.port(port_id)
+        except NotFound:
+            continue
+    return None
+
+
+def look(
+    store: Store, neutron: Neutron, port_id: str, patiently: bool = False
+) -> tuple[Port | None, bool]:
+    """The port, and whether it is gone for sure; (None, False): this was the first look in vain.
+
+    `patiently`: wait for the second look, so that the answer is a sure one.
+    """
+    key = f"absent|{port_id}"
+    port = read(neutron, port_id)
+    seen_before = store.fact(key, COUNTS_FOR) is not None
+    if port is None and not seen_before:
+        store.remember(key, "yes")
+    sure = seen_before and store.fact(key, store_module.ABSENCE_SECONDS) is None
+    if port is None and patiently and not sure:
+        pause()
+        port, sure = read(neutron, port_id), True
+    if port is not None and (seen_before or patiently):
+        store.remember(key, None)
+    return port, port is None and sure

@@ -1,0 +1,232 @@
+"""One answer that something is absent loses nothing: no lease, no port, no pod."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from neutron_cni.hosts.in_process import own_ipam
+from neutron_cni.ipam import absence, locate, node, sweeper
+from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.ipam.audit.survey import survey
+from neutron_cni.ipam.settling import settle_anchor
+from neutron_cni.netlink.facts import Uplink
+from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.store import Record, State, Store
+from neutron_cni.store.store import ABSENCE_SECONDS
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.ipam_config import IpamConfig, Mode
+from tests.fakes import Fault
+from tests.fakes.faults import FOREVER
+from tests.reliability.life import QUARANTINE
+from tests.reliability.scene import Host, Scene, addresses_on
+from tests.unit.conftest import LifeMaker
+
+ALL_MODES = pytest.mark.parametrize("mode", list(Mode))
+RESERVING = pytest.mark.parametrize("mode", [Mode.PORT, Mode.ADDRESS_PAIRS])
+NO_PORTS = json.dumps({"ports": []})
+
+
+class Node:
+    """A node whose IPAM is this process."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.host = Host(scene, "node")
+
+    def config(self, mode: Mode) -> IpamConfig:
+        return msgspec.convert(self.host.config(mode, quarantine=0), IpamConfig)
+
+    def request(self, mode: Mode, container: str = "c1") -> IpamRequest:
+        attachment = Attachment(container, "eth0", f"/run/netns/{container}")
+        return IpamRequest("net", attachment, self.config(mode), Deadline.after(20))
+
+    def add(self, mode: Mode, container: str = "c1") -> None:
+        own_ipam().acquire(self.request(mode, container))
+
+    def delete(self, mode: Mode, container: str = "c1") -> None:
+        own_ipam().release(self.request(mode, container))
+
+    def settle(self) -> None:
+        with Store(str(self.host.state_dir)) as store:
+            for anchor in {record.anchor for record in store.all()}:
+                settle_anchor(store, anchor, Deadline.after(20))
+
+    def records(self) -> list[Record]:
+        with Store(str(self.host.state_dir)) as store:
+            return store.all()
+
+    def pass_time(self, seconds: float) -> None:
+        """All that the store knows is so much older."""
+        with closing(sqlite3.connect(self.host.store_file)) as database, database:
+            database.execute(
+                "UPDATE lease SET until = until - ?, absent = MAX(0, absent - ?)",
+                (seconds, seconds),
+            )
+            database.execute("UPDATE fact SET at = at - ?", (seconds,))
+
+    def hide(self, port_id: str, times: int = 1, listed_too: bool = True) -> None:
+        """A bad answer says that there is no such port."""
+        faults = self.scene.neutron.faults
+        faults.add(Fault("GET", f"/ports/{port_id}", status=404, times=times))
+        if listed_too:
+            faults.add(Fault("GET", "/ports$", status=200, body=NO_PORTS, times=times))
+
+
+@pytest.fixture
+def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    """A node in a cloud."""
+    monkeypatch.setattr(sweeper, "start_sweeper", lambda config: None)
+    monkeypatch.setattr(node, "namespace_with", lambda address: "")
+    with Scene(tmp_path / "scene") as scene:
+        yield Node(scene)
+
+
+@ALL_MODES
+def test_a_row_goes_only_after_a_second_look(one: Node, mode: Mode) -> None:
+    one.add(mode)
+    one.delete(mode)
+    for seconds in (0, 0, ABSENCE_SECONDS / 2):
+        one.pass_time(seconds)
+        one.settle()
+        assert [record.state for record in one.records()] == [State.RELEASED]
+    one.pass_time(ABSENCE_SECONDS)
+    one.settle()
+    assert one.records() == []
+
+
+@RESERVING
+def test_a_port_that_the_first_look_did_not_show_is_removed_after_the_second(
+    one: Node, mode: Mode
+) -> None:
+    one.add(mode)
+    (port,) = one.scene.reserves()
+    one.delete(mode)
+    one.hide(port["id"], FOREVER)
+    one.settle()
+    one.scene.neutron.faults.clear()
+    assert [record.state for record in one.records()] == [State.RELEASED]
+    for _ in range(3):
+        one.pass_time(ABSENCE_SECONDS + 1)
+        one.settle()
+    assert one.scene.reserves() == []
+    assert one.records() == []
+
+
+def test_an_address_that_the_first_look_did_not_show_is_taken_off_after_the_second(
+    one: Node,
+) -> None:
+    """A cache answers with the port as it was before."""
+    stale = json.dumps({"port": one.scene.port(one.host.port_id)})
+    one.add(Mode.FIXED_IPS)
+    one.delete(Mode.FIXED_IPS)
+    one.scene.neutron.faults.add(
+        Fault("GET", f"/ports/{one.host.port_id}", status=200, body=stale, times=FOREVER)
+    )
+    for _ in range(3):
+        one.settle()
+        one.pass_time(ABSENCE_SECONDS + 1)
+        assert [record.state for record in one.records()] == [State.RELEASED], "the list shows it"
+    one.scene.neutron.faults.clear()
+    for _ in range(3):
+        one.settle()
+        one.pass_time(ABSENCE_SECONDS + 1)
+    assert set(addresses_on(one.scene.port(one.host.port_id))) == one.host.own
+    assert one.scene.port(one.host.port_id)["tags"] == []
+    assert one.records() == []
+
+
+@RESERVING
+def test_a_port_that_one_answer_hides_fails_no_check_and_is_not_missing(
+    one: Node, mode: Mode
+) -> None:
+    one.add(mode)
+    (port,) = one.scene.reserves()
+    one.hide(port["id"], listed_too=False)
+    assert own_ipam().verify(one.request(mode)) == []
+    one.hide(port["id"], listed_too=False)
+    with Store(str(one.host.state_dir)) as store:
+        assert survey(store, one.host.conf_dir).findings == []
+
+
+@ALL_MODES
+def test_what_two_looks_miss_does_fail_check(one: Node, mode: Mode) -> None:
+    one.add(mode)
+    one.scene.call("PUT", f"/ports/{one.host.port_id}", {"port": {"fixed_ips": []}})
+    for port in one.scene.reserves():
+        one.scene.call("DELETE", f"/ports/{port['id']}")
+    assert own_ipam().verify(one.request(mode))
+
+
+def find(one: Node) -> str:
+    """The id of the VM's port, as it is found by the NIC's address unless it is remembered."""
+    port = one.scene.port(one.host.port_id)
+    nic = Uplink(name="ens3", mac=port["mac_address"], mtu=1500, addresses=())
+    config = one.config(Mode.FIXED_IPS)
+    with Store(str(one.host.state_dir)) as store:
+        neutron = Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))
+        return locate.vm_port(config, store, neutron, lambda name: nic).id
+
+
+@pytest.mark.parametrize("listed_too", [False, True])
+def test_no_other_port_is_searched_for_a_vm_whose_port_one_look_does_not_show(
+    one: Node, listed_too: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str] = []
+    assert find(one) == one.host.port_id
+    monkeypatch.setattr(locate, "_find", lambda *about: searched.append("a port"))
+    one.hide(one.host.port_id, listed_too=listed_too)
+    assert find(one) == one.host.port_id
+    assert searched == []
+
+
+def test_when_it_was_first_seen_absent_survives_a_kill(
+    one: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits for its second look is killed; the next one need not wait again."""
+    assert find(one) == one.host.port_id
+    one.scene.call("DELETE", f"/ports/{one.host.port_id}")
+    waits: list[str] = []
+
+    def die() -> None:
+        waits.append("wait")
+        raise MemoryError
+
+    monkeypatch.setattr(absence, "pause", die)
+    with Store(str(one.host.state_dir)) as store:
+        config = one.config(Mode.FIXED_IPS)
+        neutron = Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))
+
+        def look() -> tuple[object, bool]:
+            return absence.look(store, neutron, one.host.port_id, patiently=True)
+
+        with pytest.raises(MemoryError):
+            look()
+        one.pass_time(ABSENCE_SECONDS + 1)
+        assert look() == (None, True)
+    assert waits == ["wait"]
+
+
+def test_ports_that_came_late_are_found_within_the_hour(new_life: LifeMaker) -> None:
+    """A port whose creation arrived after everybody had stopped waiting for it."""
+    life = new_life(Mode.PORT)
+    assert life.add().ok
+    (port,) = life.scene.reserves()
+    tags = [tag for tag in port["tags"] if not tag.startswith("ncni-token")]
+    late = life.scene.new_port(device_owner="neutron-cni:pod", device_id="late", name="late")
+    life.scene.call("POST", f"/ports/{late}/tags", {"tags": [*tags, "ncni-token=00000000"]})
+    life.pass_time(600)
+    assert life.add().ok
+    assert len(life.host.records()) == 2, "it is not looked for at each ADD"
+    life.pass_time(3600)
+    assert life.add().ok
+    assert len(life.host.records()) == 4
+    life.pass_time(QUARANTINE + 1)
+    assert life.end() == []
