@@ -14,7 +14,7 @@ from pathlib import Path
 from neutron_cni.ipam import absence
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.openstack.errors import NotFound
-from neutron_cni.openstack.metadata import links_of_this_vm
+from neutron_cni.openstack.metadata import NoMetadata, links_of_this_vm
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Store
@@ -109,9 +109,9 @@ def _by_any(config: IpamConfig, neutron: Neutron, uplink: UplinkFacts) -> tuple[
 
 def _passed_over(error: CniError) -> CniError:
     """The error, if the next way may still find the port; raises any other."""
-    if error.code not in (Code.PORT_NOT_FOUND, Code.CONFLICT):
-        raise error
-    return error
+    if error.code in (Code.PORT_NOT_FOUND, Code.CONFLICT) or isinstance(error, NoMetadata):
+        return error
+    raise error
 
 
 def _link_with(port: Port) -> str:
@@ -171,7 +171,7 @@ def _by_address(neutron: Neutron, nic: Uplink) -> Port:
 
 def _by_metadata(config: IpamConfig, neutron: Neutron, nic: Uplink) -> Port:
     """The port that the metadata service names for the NIC with this MAC."""
-    links = links_of_this_vm(config.metadata_url)
+    links = links_of_this_vm(config.metadata_url, neutron.deadline)
     ids = [link.port_id for link in links if link.mac == nic.mac]
     if len(ids) != 1:
         raise CniError(

@@ -6,15 +6,24 @@ of its Neutron port.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
+from neutron_cni.openstack.answers import decoded, in_words
+from neutron_cni.openstack.errors import presentable
+from neutron_cni.openstack.shapes import Odd, mapping, objects, text, understood
+from neutron_cni.openstack.transport import Transport, Trouble, bare
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 
 METADATA_SECONDS = 5.0
 """How long an answer may take: the service is one hop away."""
+
+_ADVICE = "set `portLookup` to `address`, or `portId`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,28 +34,57 @@ class MetadataLink:
     port_id: str
 
 
-def links_of_this_vm(metadata_url: str) -> list[MetadataLink]:
+class NoMetadata(CniError):
+    """The service gave no answer that anybody could use: PORT_NOT_FOUND where it has no data for
+    this VM, TRY_AGAIN where that may pass."""
+
+
+def links_of_this_vm(metadata_url: str, deadline: Deadline | None = None) -> list[MetadataLink]:
     """The NICs of the VM that asks; `metadata_url` is the service's, "http://169.254.169.254".
 
-    A link without a port (a bond's, a VLAN's) is left out. Raises CniError PORT_NOT_FOUND when
-    there is no usable answer.
+    A link without a port (a bond's, a VLAN's) is left out. Raises NoMetadata, within
+    METADATA_SECONDS and by the deadline.
     """
     url = f"{metadata_url.rstrip('/')}/openstack/latest/network_data.json"
+    status, content = _fetched(url, METADATA_SECONDS if deadline is None else deadline.left)
+    if status == 404:
+        raise _no_answer(url, "it knows nothing of this VM (404)", Code.PORT_NOT_FOUND)
+    if status != 200:
+        raise _no_answer(url, f"answered {status}: {in_words(content, quoting=True)}")
+    is_json, body = decoded(content)
+    if not is_json:
+        raise _no_answer(url, in_words(content, quoting=True))
     try:
-        with requests.Session() as session:
-            # A link-local address is behind no proxy, whatever the runtime's environment says.
-            session.trust_env = False
-            answer = session.get(url, timeout=METADATA_SECONDS)
-        answer.raise_for_status()
-        links: Any = answer.json().get("links") or []
-        return [
-            MetadataLink(str(link.get("ethernet_mac_address") or "").lower(), str(link["vif_id"]))
-            for link in links
-            if link.get("vif_id")
-        ]
-    except (requests.RequestException, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise CniError(
-            Code.PORT_NOT_FOUND,
-            f"the metadata service at {url} gave no usable answer: {error}"[:400],
-            "set `portLookup` to `address`, or `portId`",
-        ) from error
+        return understood(lambda: _links(body))
+    except Odd as error:
+        raise _no_answer(url, f"JSON of another shape ({error})") from error
+
+
+def _fetched(url: str, seconds: float) -> tuple[int, bytes]:
+    with Transport() as session:
+        # A link-local address is behind no proxy, whatever the runtime's environment says.
+        session.trust_env = False
+        session.end = time.monotonic() + min(METADATA_SECONDS, seconds)
+        try:
+            answer = session.get(url)
+        except Trouble as trouble:
+            raise _no_answer(url, str(trouble)) from trouble
+        except (requests.RequestException, ValueError) as error:
+            what = f"`metadataUrl` can't be used ({type(error).__name__})"
+            raise _no_answer(url, what, Code.PORT_NOT_FOUND) from error
+        return answer.status_code, answer.content
+
+
+def _links(body: object) -> list[MetadataLink]:
+    links = objects(mapping(body, "it"), "links", optional=True)
+    return [link for raw in links if (link := _link(raw)) is not None]
+
+
+def _link(raw: Mapping[str, Any]) -> MetadataLink | None:
+    port_id = text(raw, "vif_id")
+    return MetadataLink(text(raw, "ethernet_mac_address").lower(), port_id) if port_id else None
+
+
+def _no_answer(url: str, why: str, code: Code = Code.TRY_AGAIN) -> NoMetadata:
+    said = presentable(f"the metadata service at {bare(url)} gave no usable answer: {why}")
+    return NoMetadata(code, said, _ADVICE)

@@ -43,6 +43,11 @@ class Neutron:
         """For the cloud named in clouds.yaml; Neutron is not called yet. Raises Unauthorized."""
         return cls(Client.from_clouds_yaml(cloud, file, deadline), deadline)
 
+    @property
+    def deadline(self) -> Deadline:
+        """When the calls have to be answered."""
+        return self._deadline
+
     def within(self, deadline: Deadline) -> Neutron:
         """The same session under another deadline."""
         return Neutron(self._client, deadline)

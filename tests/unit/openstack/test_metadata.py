@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from threading import Event, Thread
+from types import MappingProxyType
 
 import pytest
 
-from neutron_cni.openstack.metadata import MetadataLink, links_of_this_vm
-from neutron_cni.values.errors import CniError, Code
+from neutron_cni.openstack import transport
+from neutron_cni.openstack.metadata import MetadataLink, NoMetadata, links_of_this_vm
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import Code
+from tests.fakes.raw import RawServer
 
 
 class Service(HTTPServer):
@@ -18,6 +23,7 @@ class Service(HTTPServer):
     status = 200
     body = b""
     asked = ""
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -33,6 +39,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(service, Service)
         service.asked = self.path
         self.send_response(service.status)
+        for name, value in service.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(service.body)
 
@@ -44,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
 def service() -> Iterator[Service]:
     """The service, while the test runs."""
     with Service() as made:
-        thread = Thread(target=made.serve_forever, daemon=True)
+        thread = Thread(target=made.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield made
         made.shutdown()
@@ -65,12 +73,36 @@ def test_links_have_lower_case_macs_and_port_ids(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
-    [(404, b"{}"), (200, b"<html>"), (200, b"[]"), (200, b'{"links": [5]}'), (200, b"\xff")],
+    ("status", "body", "says"),
+    [
+        (500, b"{}", "answered 500"),
+        (429, b"", "answered 429"),
+        (204, b"", "answered 204"),
+        (200, b"", "is no object"),
+        (200, b"<html><title>Log in</title></html>", "a page of HTML: 'Log in'"),
+        (200, b"[]", "is no object"),
+        (200, b'{"links": {}}', "`links` is no list"),
+        (200, b'{"links": [5]}', "an item of `links` is no object"),
+        (200, b'{"links": [{"vif_id": 5}]}', "`vif_id` is no string"),
+        (200, b'{"links": [{"vif_id": "p", "ethernet_mac_address": []}]}', "is no string"),
+        (200, b"\xff", "not JSON"),
+        (200, b"[" * 100_000, "not JSON"),
+    ],
+    ids=lambda value: repr(value)[:30] if isinstance(value, bytes) else None,
 )
-def test_anything_else_is_no_usable_answer(service: Service, status: int, body: bytes) -> None:
+def test_an_answer_of_another_shape_is_trouble_that_may_pass(
+    service: Service, status: int, body: bytes, says: str
+) -> None:
     service.status, service.body = status, body
-    with pytest.raises(CniError, match="no usable answer") as caught:
+    with pytest.raises(NoMetadata, match="no usable answer") as caught:
+        links_of_this_vm(service.url)
+    assert caught.value.code == Code.TRY_AGAIN
+    assert says in caught.value.message
+
+
+def test_a_service_that_knows_nothing_of_this_vm_says_so(service: Service) -> None:
+    service.status = 404
+    with pytest.raises(NoMetadata, match="knows nothing of this VM") as caught:
         links_of_this_vm(service.url)
     assert caught.value.code == Code.PORT_NOT_FOUND
 
@@ -78,3 +110,66 @@ def test_anything_else_is_no_usable_answer(service: Service, status: int, body: 
 def test_of_a_vm_without_links_there_are_none(service: Service) -> None:
     service.body = b'{"links": null}'
     assert links_of_this_vm(service.url) == []
+
+
+def test_a_redirect_is_not_followed(service: Service) -> None:
+    with RawServer(answering(b"200 OK", b'{"links": []}')) as elsewhere:
+        service.status, service.headers = 302, {"Location": f"{elsewhere.url}/?secret"}
+        with pytest.raises(NoMetadata, match="redirects are not followed") as caught:
+            links_of_this_vm(service.url)
+        assert elsewhere.connections == 0
+    assert caught.value.code == Code.TRY_AGAIN
+    assert "secret" not in str(caught.value)
+
+
+def test_an_endless_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "LARGEST_ANSWER", 1 << 20)
+
+    def endless(connection: socket.socket, stopping: Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not stopping.is_set():
+            connection.sendall(b" " * 65536)
+
+    with RawServer(endless) as server, pytest.raises(NoMetadata, match="more than 1 MiB") as caught:
+        links_of_this_vm(server.url)
+    assert caught.value.code == Code.TRY_AGAIN
+
+
+def test_an_answer_that_drips_ends_by_the_deadline() -> None:
+    def dripping(connection: socket.socket, stopping: Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not stopping.wait(0.02):
+            connection.sendall(b" ")
+
+    with RawServer(dripping) as server, pytest.raises(NoMetadata, match="timed out") as caught:
+        links_of_this_vm(server.url, Deadline.after(0.3))
+    assert caught.value.code == Code.TRY_AGAIN
+
+
+def test_a_service_that_is_not_there_is_trouble_that_may_pass() -> None:
+    with pytest.raises(NoMetadata, match="refused") as caught:
+        links_of_this_vm("http://127.0.0.1:1")
+    assert caught.value.code == Code.TRY_AGAIN
+
+
+@pytest.mark.parametrize("url", ["169.254.169.254", "http://", "http://[::1", "ftp://x"])
+def test_a_url_that_is_none_does_not_pass_by_itself(url: str) -> None:
+    with pytest.raises(NoMetadata, match="no usable answer") as caught:
+        links_of_this_vm(url)
+    assert caught.value.code == Code.PORT_NOT_FOUND
+
+
+def test_no_proxy_of_the_environment_is_asked(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    service.body = b"{}"
+    assert links_of_this_vm(service.url) == []
+
+
+def answering(status: bytes, body: bytes) -> Callable[[socket.socket, Event], None]:
+    def answer(connection: socket.socket, stopping: Event) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 " + status + b"\r\n\r\n" + body)
+
+    return answer
