@@ -22,6 +22,8 @@ import requests
 import urllib3
 from keystoneauth1.session import TCPKeepAliveAdapter
 
+from neutron_cni.openstack.names import SlowName, addresses_of
+
 LARGEST_ANSWER = 64 << 20
 """Bytes. Ten thousand ports with two hundred addresses each are half of it."""
 _REDIRECTS = (301, 302, 303, 305, 307, 308)
@@ -145,10 +147,30 @@ def _refuse_redirect(response: requests.Response, url: str) -> None:
 
 
 class _Kept:
-    """Over a connection of urllib3: notes when a request leaves, and ends its answer in time."""
+    """Over a connection of urllib3: notes when a request leaves, and ends all that it waits for."""
 
     transport: Transport
     sock: Any
+    port: int
+    _dns_host: str
+
+    def _new_conn(self) -> Any:
+        """A connection to the first address that takes one. Raises what urllib3 and names do.
+
+        With an address for a name urllib3 has nothing to look up, and as it gives each of them its
+        whole time, it gets one by one.
+        """
+        name, trouble = self._dns_host, None
+        try:
+            for address in addresses_of(name, self.port, self.transport.left):
+                self._dns_host, self.timeout = address, max(0.001, self.transport.left)
+                try:
+                    return super()._new_conn()  # type: ignore[misc]
+                except urllib3.exceptions.HTTPError as error:
+                    trouble = error
+        finally:
+            self._dns_host = name
+        raise trouble or OSError("a name without an address")
 
     def endheaders(self, *args: Any, **more: Any) -> None:
         """The first part of a request that is sent; before it the connection has to be there."""
@@ -216,6 +238,8 @@ def _said(error: BaseException) -> str:
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or 'no reason given'})"
+    if isinstance(error, SlowName):
+        return "its name could not be looked up in time"
     if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
         # NewConnectionError is one, too, for what comes of a connection that is refused.
         return "" if isinstance(error, urllib3.exceptions.NewConnectionError) else "timed out"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -339,6 +340,40 @@ class TestConnections:
         client = client_of(tmp_path, "http://neutron.invalid:9696")
         with pytest.raises(Unreachable):
             put(client, "/ports/x")
+
+    def test_a_resolver_that_says_nothing_does_not_hold_us(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The system's waits half a minute for name servers that are away, whatever we say."""
+        over = Event()
+
+        def say_nothing(*words: object, **more: object) -> list[Any]:
+            over.wait()
+            return []
+
+        monkeypatch.setattr(socket, "getaddrinfo", say_nothing)
+        client = client_of(tmp_path, "http://neutron.invalid:9696")
+        try:
+            with pytest.raises(Unreachable, match="name could not be looked up in time"):
+                put(client, "/ports/x", seconds=0.3)
+        finally:
+            over.set()
+
+    def test_of_a_names_addresses_each_is_tried(
+        self, neutron: FakeNeutron, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        look_up = socket.getaddrinfo
+
+        def both(name: str, port: int, *words: Any, **more: Any) -> list[Any]:
+            if name != "neutron.invalid":
+                return look_up(name, port, *words, **more)
+            # Linux has all of 127/8: nothing listens at the first.
+            return [(*kind, ("127.0.0.2", port)), (*kind, ("127.0.0.1", port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", both)
+        port = neutron.url.rpartition(":")[2]
+        assert get(client_of(tmp_path, f"http://neutron.invalid:{port}")) == {"ports": []}
 
     @pytest.mark.parametrize(
         "answer",
