@@ -45,6 +45,8 @@ class FakeKeystone:
         self.lifetime = timedelta(hours=1)
         """Of a token; keystoneauth replaces one that has less than two minutes left."""
         self.logins = 0
+        self.calls = 0
+        """All requests that came, logins among them."""
         self.token = uuid4().hex
         self.stopping = Event()
         self._server = _Server(self)
@@ -110,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Version discovery."""
-        self.rfile.read(0)
+        self.server.fake.calls += 1
         version = {"id": "v3.14", "status": "stable", "links": [self._self_link()]}
         path = self.path.rstrip("/")
         if path == "/v3":
@@ -120,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Log in."""
+        self.server.fake.calls += 1
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self._send(*self.server.fake.login(json.loads(raw)))
 

@@ -71,7 +71,7 @@ def connect(
     config = configs[-1]
     return Context(
         store=store,
-        neutron=Neutron.connect(config.cloud, config.clouds_file, deadline),
+        neutron=Neutron.connect(config.cloud, config.clouds_file, deadline, config.state_dir),
         configs=tuple(configs),
         anchor=anchor,
         install=_install(store, config),

@@ -29,6 +29,7 @@ from neutron_cni.openstack.errors import (
     foreign,
     refusal,
 )
+from neutron_cni.openstack.kept_login import KeptLogin
 from neutron_cni.openstack.patience import Busy, patiently, retry_after
 from neutron_cni.openstack.shapes import a_text, mapping, objects
 from neutron_cni.openstack.transport import Transport, Trouble, reason
@@ -41,8 +42,11 @@ T = TypeVar("T")
 class Client:
     """Calls of one cloud's Networking API, with the retries that are always safe."""
 
-    def __init__(self, session: ks_adapter.Adapter, cloud: str) -> None:
+    def __init__(
+        self, session: ks_adapter.Adapter, cloud: str, kept: KeptLogin | None = None
+    ) -> None:
         self._session = session
+        self._kept = kept
         self._wire: Transport = session.session.session
         self._cloud = cloud
         self._base = ""
@@ -50,13 +54,19 @@ class Client:
 
     @classmethod
     def from_clouds_yaml(
-        cls, cloud: str | None, file: str | None, deadline: Deadline | None = None
+        cls,
+        cloud: str | None,
+        file: str | None,
+        deadline: Deadline | None = None,
+        keep_in: str | None = None,
     ) -> Client:
         """The client for `cloud`; raises Unauthorized where clouds.yaml is missing or wrong.
 
-        The deadline is for a vendor's profile that has to be fetched.
+        The deadline is for a vendor's profile that has to be fetched. `keep_in`: a folder in which
+        a login is kept for later calls, also those of other processes.
         """
-        return cls(session_for(cloud, file, deadline), cloud or "(default)")
+        session, kept = session_for(cloud, file, deadline, keep_in)
+        return cls(session, cloud or "(default)", kept)
 
     def get(self, path: str, doing: str, deadline: Deadline, **query: Any) -> Any:
         """GET; retried within the deadline whatever failed, for reading changes nothing."""
@@ -92,14 +102,20 @@ class Client:
 
         def attempt(timeout: float) -> str:
             self._begin(timeout)
-            return str(self._login(self._session.get_project_id, doing) or "")
+            project = str(self._login(self._session.get_project_id, doing) or "")
+            self._keep()
+            return project
 
         return patiently(attempt, True, doing, deadline)
 
     def _call(self, method: str, path: str, doing: str, deadline: Deadline, **more: Any) -> Any:
         def attempt(timeout: float) -> Any:
             self._begin(timeout)
-            return self._once(method, path, doing, **more)
+            try:
+                return self._once(method, path, doing, **more)
+            except (CloudError, Busy) as error:
+                self._doubt(error.cause if isinstance(error, Busy) else error)
+                raise
 
         return patiently(attempt, method == "GET", doing, deadline)
 
@@ -113,6 +129,7 @@ class Client:
         url = self._url(path, doing)
         # Before the request, so that no answer from Keystone is never taken for one from Neutron.
         learn_token(self._login(self._session.get_token, doing))
+        self._keep()
         try:
             response = self._session.request(url, method, raise_exc=False, redirect=False, **more)
         except Trouble as trouble:
@@ -124,7 +141,9 @@ class Client:
         except ks_errors.ConnectionError as error:  # what requests refuses to send at all
             raise self._unsendable(doing, error) from error
         except Exception as error:  # a token that was refused, then a new login that failed
+            self._forget()
             raise login_failure(self._cloud, doing, error, answered=True) from error
+        self._keep()  # It may have logged in anew.
         if response.status_code >= 400:
             self._raise_refusal(response, doing)
         return self._decoded(response, doing)
@@ -203,10 +222,25 @@ class Client:
         except Exception as error:  # some plugins raise a bare Exception for what they miss
             with suppress(Exception):  # or it would try an odd token again, without asking
                 self._session.invalidate()
+            self._forget()
             answered = self._wire.answers > 0
             raise login_failure(self._cloud, doing, error, answered) from error
         finally:
             self._wire.logging_in = False
+
+    def _keep(self) -> None:
+        if self._kept is not None:
+            self._kept.save()
+
+    def _forget(self) -> None:
+        if self._kept is not None:
+            self._kept.forget()
+
+    def _doubt(self, error: CloudError) -> None:
+        """After what may come of an old login: the next attempt begins with a new one."""
+        suspicious = error.code in (Code.TRY_AGAIN, Code.CREDENTIALS)
+        if suspicious and self._kept is not None and self._kept.doubt():
+            self._base = ""
 
     def _unsendable(self, doing: str, error: Exception) -> Unauthorized:
         return Unauthorized(

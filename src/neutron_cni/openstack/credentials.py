@@ -22,6 +22,7 @@ from neutron_cni.openstack import profiles
 from neutron_cni.openstack.answers import in_words, keystone_error
 from neutron_cni.openstack.concealed import hush, learn, learn_environment
 from neutron_cni.openstack.errors import Unauthorized, Unreachable, presentable
+from neutron_cni.openstack.kept_login import KeptLogin
 from neutron_cni.openstack.patience import Busy, retry_after
 from neutron_cni.openstack.transport import Transport, Trouble, causes, reason
 from neutron_cni.values.deadline import Deadline
@@ -38,12 +39,15 @@ _OF_THE_ENTRY = (
 
 
 def session_for(
-    cloud: str | None, file: str | None, deadline: Deadline | None = None
-) -> ks_adapter.Adapter:
-    """A session with the Networking API of `cloud`; no call of it is made yet.
+    cloud: str | None,
+    file: str | None,
+    deadline: Deadline | None = None,
+    keep_in: str | None = None,
+) -> tuple[ks_adapter.Adapter, KeptLogin | None]:
+    """A session with the Networking API of `cloud`, and the login that is kept in `keep_in`.
 
-    Without `file` openstacksdk looks in its usual places. Raises Unauthorized; Unreachable where
-    the entry's profile is a URL that can't be fetched by the deadline.
+    No call is made yet. Without `file` openstacksdk looks in its usual places. Raises Unauthorized;
+    Unreachable where the entry's profile is a URL that can't be fetched by the deadline.
     """
     learn_environment(os.environ)
     _require_readable()
@@ -60,13 +64,18 @@ def session_for(
         known = True
         with profiles.fetched_by(deadline):
             region = config.get_one(cloud=cloud)
-        return ks_adapter.Adapter(
+        adapter = ks_adapter.Adapter(
             region.get_session(),
             service_type="network",
             interface=region.get_interface("network"),
             region_name=region.get_region_name("network"),
             endpoint_override=region.get_endpoint("network"),
         )
+        if keep_in is None:
+            return adapter, None
+        kept = KeptLogin(keep_in, f"{cloud}|{file}", region.config, region.get_auth())
+        kept.restore()
+        return adapter, kept
     except Trouble as trouble:
         raise Unreachable(
             Code.TRY_AGAIN,

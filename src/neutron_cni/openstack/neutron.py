@@ -39,9 +39,18 @@ class Neutron:
         self._deadline = deadline
 
     @classmethod
-    def connect(cls, cloud: str | None, file: str | None, deadline: Deadline) -> Neutron:
-        """For the cloud named in clouds.yaml; Neutron is not called yet. Raises Unauthorized."""
-        return cls(Client.from_clouds_yaml(cloud, file, deadline), deadline)
+    def connect(
+        cls,
+        cloud: str | None,
+        file: str | None,
+        deadline: Deadline,
+        keep_in: str | None = None,
+    ) -> Neutron:
+        """For the cloud named in clouds.yaml; Neutron is not called yet. Raises Unauthorized.
+
+        `keep_in`: the folder of this node in which the login is kept for other calls.
+        """
+        return cls(Client.from_clouds_yaml(cloud, file, deadline, keep_in), deadline)
 
     @property
     def deadline(self) -> Deadline:
