@@ -192,8 +192,8 @@ def test_gc_puts_it_back_too(one: Node, mode: Mode) -> None:
     first = one.add(mode)
     one.take_away(mode)
     with Store(str(one.host.state_dir)) as store:
-        work = work_to_do(store, one.host.conf_dir)
+        work = work_to_do(store, one.host.conf_dir, frozenset)
         steps = [(action, item.addresses) for action, item in work.steps]
         assert (Action.PUT_BACK, (first.addresses[0].address.ip,)) in steps
-        assert mend.mend(store, one.host.conf_dir, work) == []
+        assert mend.mend(store, one.host.conf_dir, work, frozenset) == []
     assert one.is_reserved(first)
