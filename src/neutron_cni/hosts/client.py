@@ -21,8 +21,9 @@ from binascii import crc32
 from neutron_cni import __version__, files
 from neutron_cni.hosts import peer, wire
 
-SECONDS = 90.0
-"""Seconds that a process waits for the other's answer before it runs the call itself."""
+SECONDS = {"ADD": 90.0, "DEL": 15.0}
+"""The commands that are handed over, and for how many seconds a process waits for the other's answer
+before it runs the call itself. A DEL asks no cloud: whoever takes longer is stopped, or stuck."""
 
 FOLDER = "/var/lib/neutron-cni"
 """Where the socket is: the usual state folder. Where it does not exist, no call is handed over."""
@@ -46,7 +47,8 @@ def hand_over(plugin: str, stdin: bytes) -> wire.Answer | Post | None:
 
     If no process takes the call: the post to take, or None if this process can't.
     """
-    if not _means_the_same_everywhere(os.environ.get("CNI_NETNS", "")):
+    seconds = SECONDS.get(os.environ.get("CNI_COMMAND", ""))
+    if seconds is None or not _means_the_same_everywhere(os.environ.get("CNI_NETNS", "")):
         return None
     folder = _private_folder(FOLDER)
     if folder is None:
@@ -57,7 +59,7 @@ def hand_over(plugin: str, stdin: bytes) -> wire.Answer | Post | None:
         post = _listen(place)
         if post is not None:
             return post
-        connection = _connect(place)
+        connection = _connect(place, seconds)
         return None if connection is None else _ask(connection, plugin, stdin)
     finally:
         os.close(folder)
@@ -73,8 +75,12 @@ def _private_folder(path: str) -> int | None:
 
 
 def _means_the_same_everywhere(path: str) -> bool:
-    """Whether `path` leads to the same for every process, as the paths that runtimes give do."""
-    return path.startswith("/") and not path.startswith(("/proc/self/", "/proc/thread-self/"))
+    """Whether `path` leads to the same for every process, as the paths that runtimes give do.
+
+    So does none, which DEL has after its namespace is gone.
+    """
+    own = ("/proc/self/", "/proc/thread-self/")
+    return not path or (path.startswith("/") and not path.startswith(own))
 
 
 def _new() -> _socket.socket:
@@ -101,9 +107,9 @@ def _listen(place: str) -> Post | None:
     return Post(listener, lock)
 
 
-def _connect(place: str) -> _socket.socket | None:
+def _connect(place: str, seconds: float) -> _socket.socket | None:
     connection = _new()
-    connection.settimeout(SECONDS)
+    connection.settimeout(seconds)
     try:
         connection.connect(place)
         if peer.is_like_us(connection):

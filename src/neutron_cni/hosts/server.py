@@ -20,6 +20,7 @@ LINGER_SECONDS = 1.0
 """The most seconds that the pod of this process waits for others' calls to end."""
 MOST = 128
 """The most calls of others at a time; each has a thread."""
+_SECONDS = max(client.SECONDS.values())
 _FILES_OF_A_CALL = 8
 _OTHER_FILES = 32
 
@@ -74,7 +75,7 @@ class Server:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, suppress(OSError):
-                connection.settimeout(client.SECONDS)
+                connection.settimeout(_SECONDS)
                 call = _read(connection) if peer.is_like_us(connection) else None
                 if call is not None:
                     connection.sendall(wire.answer_to_bytes(self._run(*call)))

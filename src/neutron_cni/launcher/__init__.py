@@ -30,7 +30,7 @@ def main() -> None:
             f"CNI protocol versions supported: {', '.join(SUPPORTED)}\n"
         )
     else:
-        _answer(plugin, command)
+        _answer(plugin)
 
 
 def _fill_standard_descriptors() -> None:
@@ -47,12 +47,12 @@ def _fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_WRONLY)
 
 
-def _answer(plugin: str, command: str) -> None:
+def _answer(plugin: str) -> None:
     from neutron_cni.hosts import client
 
     stdin, post = streams.standard_input(), None
     try:
-        if command in ("ADD", "DEL") and stdin is not None:
+        if stdin is not None:
             found = client.hand_over(plugin, stdin)
             if isinstance(found, tuple):
                 streams.end(*found)

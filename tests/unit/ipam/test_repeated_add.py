@@ -77,7 +77,7 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     """A node in a cloud."""
     monkeypatch.setattr(sweeper, "start_sweeper", lambda config: None)
     monkeypatch.setattr(node, "namespace_with", lambda address: "")
-    monkeypatch.setattr(mend, "remove_stale_proxies", lambda: None)
+    monkeypatch.setattr(mend, "remove_stale_entries", lambda: None)
     with Scene(tmp_path / "scene") as scene:
         yield Node(scene)
 
