@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -117,7 +116,7 @@ def test_add_makes_what_its_result_says(lab: Lab, node1: Node, steady: Steady) -
     result = steady.answer.json
     host, pod = result["interfaces"]
     assert pod["sandbox"] == f"/run/netns/{steady.name}"
-    assert eth0_addresses(node1, steady.name) == [result["ips"][0]["address"]]
+    assert eth0_addresses(node1, steady.name) == [f"{steady.answer.address}/20"]
     assert held(lab, node1)[steady.name] == steady.answer.address
     assert pod_routes(node1)[steady.answer.address] == host["name"]
     shown = json.loads(node1.exec(["ip", "-n", steady.name, "-j", "link", "show", "eth0"]).stdout)
@@ -130,19 +129,27 @@ def test_a_repeated_add_gives_the_same_result_and_takes_no_second_address(
     before = fixed_ips(lab, node1)
     assert call(node1, "ADD", steady.name).json == steady.answer.json
     assert fixed_ips(lab, node1) == before
-    assert eth0_addresses(node1, steady.name) == [steady.answer.json["ips"][0]["address"]]
+    assert eth0_addresses(node1, steady.name) == [f"{steady.answer.address}/20"]
 
 
-def test_a_second_interface_of_the_pod_is_refused_and_the_first_still_works(
+def test_a_second_interface_of_the_pod_leaves_the_first_as_it_is(
     lab: Lab, node1: Node, steady: Steady
 ) -> None:
-    """Both would be the way to 169.254.1.1: `veth-route` is for pods with one interface."""
+    document = config("1.1.0")
     before = fixed_ips(lab, node1)
-    error = call(node1, "ADD", steady.name, IFNAME="eth1")
-    assert (error.status, error.json["code"]) == (1, 103)
+    answer = call(node1, "ADD", steady.name, document, IFNAME="net1")
+    try:
+        result = answer.json
+        assert result["routes"] == [{"dst": "10.10.0.0/20", "gw": "169.254.1.1"}]
+        assert traffic.ping(node1, answer.address).answered == 3
+        second = {**document, "prevResult": result}
+        assert call(node1, "CHECK", steady.name, second, IFNAME="net1") == Answer(0, "", "")
+        assert call(node1, "CHECK", steady.name, steady.check) == Answer(0, "", "")
+    finally:
+        assert call(node1, "DEL", steady.name, document, IFNAME="net1").status == 0
     wait_until_settled(lab, node1)
     assert fixed_ips(lab, node1) == before
-    assert "eth1" not in node1.exec(["ip", "-n", steady.name, "link"]).stdout
+    assert "net1" not in node1.exec(["ip", "-n", steady.name, "link"]).stdout
     assert call(node1, "CHECK", steady.name, steady.check) == Answer(0, "", "")
 
 
@@ -154,7 +161,7 @@ def test_the_result_has_the_shape_of_its_version(node1: Node, steady: Steady, ve
     [address] = result["ips"]
     assert address.get("version") == ("4" if version < "1.0.0" else None)
     assert address["interface"] == 1
-    assert str(ipaddress.ip_interface(address["address"]).network) == "10.10.0.0/20"
+    assert address["address"] == f"{steady.answer.address}/32"
     mtu = 1442 if version == "1.1.0" else None
     assert [item.get("mtu") for item in result["interfaces"]] == [mtu, mtu]
     assert result["routes"] == [{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}]

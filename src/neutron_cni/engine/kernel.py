@@ -70,9 +70,8 @@ class Kernel:
             facts = self._facts
         except CniError as error:
             raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
-        for page, config in zip(self._pages, self._request.configs, strict=True):
-            for note in page.remarks(config, facts):
-                self._note(note)
+        for remark in self._remarks(facts):
+            self._note(remark)
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """See `DataPlane`."""
@@ -107,8 +106,9 @@ class Kernel:
         from neutron_cni.netlink.diff import diff  # Only CHECK needs it.
 
         plan = as_previous(self._plan(lease).without_shared_links(), self._request.prev_result)
-        for note in plan.notes:
-            self._note(note)
+        for remark in self._remarks(self._facts_for(lease)):
+            if remark not in plan.troubles:
+                self._note(remark)
         stated = self._request.prev_result.ips if self._request.prev_result else ()
         further = frozenset(item.address.ip for item in stated)
         return [
@@ -135,6 +135,10 @@ class Kernel:
             failures.append(error)
         if failures:
             raise CniError(failures[0].code, "; ".join(str(error) for error in failures))
+
+    def _remarks(self, facts: HostFacts) -> Iterator[str]:
+        for page, config in zip(self._pages, self._request.configs, strict=True):
+            yield from page.remarks(config, facts)
 
     @cached_property
     def _facts(self) -> HostFacts:

@@ -15,7 +15,7 @@ from neutron_cni.netlink import addresses, links, neighbours, routes, rules, sys
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import LinkRoute, Plan, Rule, Side
+from neutron_cni.netlink.plan import LinkAddress, LinkRoute, Plan, Rule, Side
 from neutron_cni.netlink.routes import Route
 from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.address import IPAddress, IPInterface
@@ -172,17 +172,24 @@ def _links(plan: Plan, side: Side, view: View) -> Iterator[str]:
 def _addresses(
     plan: Plan, side: Side, view: View, further: AbstractSet[IPAddress]
 ) -> Iterator[str]:
-    for item in plan.addresses:
+    wanted = [item for item in plan.addresses if item.side is side]
+    for item in wanted:
         there = view.addresses.get(item.link)
-        if item.side is side and there is not None and item.address not in there:
+        if there is not None and not any(_is_as_wanted(item, address) for address in there):
             yield f"{side}: the address {item.address} is missing on {item.link}"
-    wanted = {(item.link, item.address) for item in plan.addresses if item.side is side}
+    known = {(item.link, item.address.ip) for item in wanted}
     for link, addresses_there in view.addresses.items():
         for address in sorted(addresses_there, key=str) if plan.owns(side, link) else ():
             # The kernel itself gives a link-local address to every link.
-            known = address.is_link_local or address.ip in further
-            if (link, address) not in wanted and not known:
+            is_known = address.is_link_local or address.ip in further
+            if (link, address.ip) not in known and not is_known:
                 yield f"{side}: {link} also has the address {address}, which ADD did not give it"
+
+
+def _is_as_wanted(item: LinkAddress, found: IPInterface) -> bool:
+    """Without a route to its subnet an address's prefix length has no effect. A lease from
+    prevResult has another one than that which ADD was given."""
+    return found == item.address if item.prefix_route else found.ip == item.address.ip
 
 
 def _route(wanted: LinkRoute, view: View) -> Iterator[str]:

@@ -79,7 +79,7 @@ class Page(Protocol):
         """The facts of the node that `plan` needs."""
 
     def remarks(self, config: Any, facts: HostFacts) -> list[str]:
-        """Sentences about what on the node itself cuts pods off, or may; for STATUS."""
+        """Sentences about what on the node itself cuts pods off, or may; for STATUS and CHECK."""
 
     def plan(self, call: Call[Any]) -> Plan:
         """All that the attachment needs of the kernel.

@@ -79,8 +79,12 @@ def _way(version: int, gateway: IPAddress, wish: Wish, lease: Lease, inside: Pod
 
 
 def _networks(version: int, wish: Wish, lease: Lease) -> tuple[IPNetwork, ...]:
-    """The lease's subnets, their host routes, and the configured networks, each once."""
-    found = [item.address.network for item in lease.addresses]
+    """The lease's subnets, their host routes, and the configured networks, each once.
+
+    A lease from prevResult has single hosts for addresses, and the subnets among its routes.
+    """
+    subnets = [item.address.network for item in lease.addresses]
+    found = [subnet for subnet in subnets if subnet.num_addresses > 1]
     found += [route.destination for route in lease.routes]
     found += wish.networks
     return tuple(dict.fromkeys(x for x in found if x.version == version and x.prefixlen))

@@ -367,6 +367,12 @@ def test_a_further_network_leaves_the_pods_default_route_alone() -> None:
     ]
 
 
+def test_a_lease_from_the_result_of_add_has_the_same_ways() -> None:
+    call = Call("net1", POD, CONFIG, DUAL, FACTS, inside=FURTHER)
+    again = Lease.from_result(veth_route.result(call))
+    assert ways_of(again, CONFIG, FURTHER) == ways_of(DUAL, CONFIG, FURTHER)
+
+
 def test_the_default_route_is_brought_in_the_ip_version_that_has_none() -> None:
     found = ways_of(DUAL, CONFIG, PodFacts(defaults=frozenset({4})))
     assert found[-2:] == ["fe80::1/128 via None", "::/0 via fe80::1"]
