@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from ipaddress import ip_interface
 from pathlib import Path
 
+from neutron_cni.cli import links
 from neutron_cni.cli.links import linked
 from neutron_cni.ipam import node
 from neutron_cni.ipam.audit.compare import unused
@@ -81,6 +82,15 @@ def test_a_name_in_another_processes_mounts_leads_to_the_pod(world: World, tmp_p
     wait_for(lambda: node.namespace_with(ADDRESS) == "")
 
 
+def test_the_mounts_of_another_nodes_processes_are_not_this_nodes(
+    world: World, tmp_path: Path
+) -> None:
+    """Nodes of a lab share the machine's processes."""
+    make_pod(world, "pod1").apply()
+    with hidden(world, "pod1", tmp_path):
+        assert inside(world.path("router"), lambda: node.namespace_with(ADDRESS)) == ""
+
+
 def test_a_pod_lives_as_long_as_the_nodes_end_of_its_link(world: World, tmp_path: Path) -> None:
     """Whatever is to be seen of its namespace."""
     pod = make_pod(world, "pod1")
@@ -103,3 +113,26 @@ def test_links_of_other_programs_are_nobodys(world: World) -> None:
     other = Attachment("c1", "eth0")
     world.do("node", "ip", "link", "set", "v0", "alias", "neutron-cni net1 c1 eth0")
     assert inside(world.path("node"), linked) == {other.token("net1")}
+
+
+def test_to_free_a_sandbox_removes_its_link_and_no_others(world: World) -> None:
+    doomed, stays = make_pod(world, "pod1"), make_pod(world, "pod2", ("10.10.10.20/24",))
+    doomed.apply()
+    stays.apply()
+    before, token = world.snapshot("pod2"), doomed.attachment.token("net1")
+    inside(world.path("node"), lambda: links.remove(token))
+    assert inside(world.path("node"), links.linked) == {stays.attachment.token("net1")}
+    assert [link["ifname"] for link in world.ip("pod1", "link", "show")] == ["lo"]
+    assert world.snapshot("pod2") == before
+    assert not [line for line in world.text("node", "route", "show") if "10.10.10.19" in line]
+    assert node.namespace_with(ADDRESS) == ""
+
+
+def test_a_namespace_is_occupied_while_a_process_is_in_it(world: World) -> None:
+    inode = Path(world.add("pod1")).stat().st_ino
+    assert inode not in node.occupied()
+    enter = ["ip", "netns", "exec", world.full("pod1"), "sh", "-c", "echo ready; read end"]
+    with subprocess.Popen(enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert inode in node.occupied()

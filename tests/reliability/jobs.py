@@ -184,7 +184,7 @@ def _sweep(job: Job) -> Outcome:
 def _reconcile(job: Job) -> Outcome:
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         try:
-            gc_command._this_node(True, False, Path(job.config["stateDir"]), Path(job.conf_dir))
+            gc_command._this_node(True, [], False, Path(job.config["stateDir"]), Path(job.conf_dir))
         except typer.Exit as end:
             return Outcome(code=end.exit_code, error="neutron-cni gc could not look")
     return Outcome()

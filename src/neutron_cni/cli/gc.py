@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neutron_cni.cli.leases import NO_NODE, ConfDir, StateDir
+from neutron_cni.cni.document import parse_address
 from neutron_cni.values.errors import CniError, Code
 
 if TYPE_CHECKING:
     from neutron_cni.ipam.audit.leavings import NodeKnown
+    from neutron_cni.ipam.audit.survey import Work
+    from neutron_cni.ipam.modes.contract import Finding
+    from neutron_cni.store import Store
 
 _LOOK = (
     "run it on the node, or in a container with hostPID and hostNetwork; --view-is-whole if you "
@@ -43,6 +47,10 @@ def gc(
     node_is_gone: Annotated[
         bool, typer.Option(help="With --node, where no API server can be asked: you know it is.")
     ] = False,
+    free: Annotated[
+        list[str] | None,
+        typer.Option(help="Release this address too, which gc has called doubtful; repeatable."),
+    ] = None,
     view_is_whole: Annotated[
         bool, typer.Option(help="Also in a container with namespaces of its own: you know better.")
     ] = False,
@@ -54,7 +62,7 @@ def gc(
     Says what it would do, and why; --apply does it.
     """
     if node is None:
-        _this_node(apply, view_is_whole, state_dir, conf_dir)
+        _this_node(apply, free or [], view_is_whole, state_dir, conf_dir)
         return
     _refuse_own(node, install, state_dir, conf_dir)
     judge = _judge(kubeconfig, node_is_gone)
@@ -77,7 +85,9 @@ def _refuse_own(node: str, install: str, state_dir: Path, conf_dir: Path) -> Non
         )
 
 
-def _this_node(apply: bool, view_is_whole: bool, state_dir: Path, conf_dir: Path) -> None:
+def _this_node(
+    apply: bool, free: list[str], view_is_whole: bool, state_dir: Path, conf_dir: Path
+) -> None:
     from neutron_cni.cli.links import linked
     from neutron_cni.ipam.audit.mend import mend
     from neutron_cni.ipam.audit.sight import blind_spot
@@ -89,18 +99,15 @@ def _this_node(apply: bool, view_is_whole: bool, state_dir: Path, conf_dir: Path
         return
     with Store(str(state_dir)) as store:
         blind = "" if view_is_whole else blind_spot(store)
-        if apply and blind:
+        if blind and (apply or free):
             raise CniError(Code.INVALID_ENVIRONMENT, f"nothing was released: {blind}", _LOOK)
         work = work_to_do(store, conf_dir, linked)
-        for action, finding in work.steps:
-            what = f"{'' if apply else 'would '}{action}"
-            typer.echo(f"{what} {finding.address}: {finding.text}")
-        for finding in work.kept:
-            typer.echo(f"keep {finding.address}: {finding.text}")
+        named = _named(free, work.doubtful)
+        _print_work(work, named, apply, blind)
         problems = work.problems + ([f"{blind} ({_LOOK})"] if blind else [])
         if apply:
-            problems += mend(store, conf_dir, work, linked)
-        _summary(len(work.steps), apply)
+            problems += [*_freed(store, named), *mend(store, conf_dir, work, linked)]
+        _summary(len(work.steps) + len(named), apply, problems)
         waiting = store.due(time.time())
     for warning in work.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
@@ -110,6 +117,45 @@ def _this_node(apply: bool, view_is_whole: bool, state_dir: Path, conf_dir: Path
         typer.echo("what rests, or waits for Neutron, is given back in the background: see leases")
     if problems:
         raise typer.Exit(1)
+
+
+def _named(free: list[str], doubtful: list[Finding]) -> list[Finding]:
+    """The doubtful leases that have the addresses `free`. Raises CniError for any other address."""
+    found: list[Finding] = []
+    for text in free:
+        address = parse_address(text, "--free")
+        having = [item for item in doubtful if address in item.addresses]
+        if not having:
+            raise CniError(
+                Code.INVALID_CONFIG,
+                f"{address} is not doubtful, so it is not freed",
+                "gc names what is; nothing was changed",
+            )
+        found += [item for item in having if item not in found]
+    return found
+
+
+def _print_work(work: Work, named: list[Finding], apply: bool, blind: str) -> None:
+    from neutron_cni.ipam.audit.survey import Action
+
+    steps = [*work.steps, *((Action.RELEASE, finding) for finding in named)]
+    for action, finding in steps:
+        typer.echo(f"{'' if apply else 'would '}{action} {finding.address}: {finding.text}")
+    for finding in work.kept:
+        typer.echo(f"keep {finding.address}: {finding.text}")
+    # Who does not see all processes finds every lease doubtful.
+    for finding in work.doubtful if not blind else ():
+        if finding not in named:
+            how = f"if not: --free {finding.addresses[0]}"
+            typer.echo(f"doubtful {finding.address}: {finding.text} ({how})")
+
+
+def _freed(store: Store, named: list[Finding]) -> list[str]:
+    """Release these; what was in the way of some, in sentences."""
+    from neutron_cni.cli.links import remove
+    from neutron_cni.ipam.audit.mend import free
+
+    return [why for finding in named if (why := free(store, finding, remove))]
 
 
 def _judge(kubeconfig: str | None, node_is_gone: bool) -> NodeKnown:
@@ -147,11 +193,13 @@ def _other_node(
         typer.echo(f"{'remove' if apply else 'would remove'} {what}")
         if apply:
             leavings.remove(item)
-    _summary(sum(1 for item in found if not item.keep), apply)
+    _summary(sum(1 for item in found if not item.keep), apply, [])
 
 
-def _summary(count: int, apply: bool) -> None:
-    if not count:
+def _summary(count: int, apply: bool, problems: list[str]) -> None:
+    if not count and problems:
+        typer.echo("nothing was found to do, but not all could be looked at")
+    elif not count:
         typer.echo("nothing to do")
     elif not apply:
         typer.echo(f"{count} to do; nothing was changed, --apply does it")

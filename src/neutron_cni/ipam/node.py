@@ -37,9 +37,9 @@ def uplink(host_interface: str | None) -> Uplink:
 def namespace_with(address: IPAddress) -> str:
     """The path of the namespace on this node that has the address, empty when none has.
 
-    Namespaces with a name in NAMED, with a process in them, or with a name in the mounts of any
-    process: a runtime may have removed the name and left the container, or keep its names in a
-    mount namespace of its own.
+    Namespaces with a name in NAMED, with a process in them, or with a name in the mounts of a
+    process that has the node's network: a runtime may have removed the name and left the
+    container, or keep its names in a mount namespace of its own.
     """
     seen = {_inode("/proc/self/ns/net")}
     for path in _paths():
@@ -57,11 +57,22 @@ def namespace_with(address: IPAddress) -> str:
     return ""
 
 
+def occupied() -> frozenset[int]:
+    """Inodes of the network namespaces that a process is in."""
+    return frozenset(_inode(f"{process}/ns/net") for process in _processes())
+
+
 def mount_namespaces() -> dict[int, Path]:
-    """Inodes of the mount namespaces that a process is in, and one such process of each."""
+    """Inodes of the mount namespaces of processes in our network namespace, and one of each.
+
+    Runtimes have the node's network. Who has another one, such as another node that is played on
+    this machine, keeps nothing there that would be this node's.
+    """
     found: dict[int, Path] = {}
+    ours = _inode("/proc/self/ns/net")
     for process in _processes():
-        found.setdefault(_inode(f"{process}/ns/mnt"), process)
+        if _inode(f"{process}/ns/net") == ours:
+            found.setdefault(_inode(f"{process}/ns/mnt"), process)
     return {inode: process for inode, process in found.items() if inode}
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from neutron_cni.ipam import node, sweeper
-from neutron_cni.ipam.audit.compare import Linked, unused
+from neutron_cni.ipam.audit.compare import Linked, doubtful, unused
 from neutron_cni.ipam.audit.configured import configured
 from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
+from neutron_cni.ipam.modes.contract import Finding
 from neutron_cni.ipam.settling import connect, settle_anchor
 from neutron_cni.netlink.undo import remove_stale_entries
 from neutron_cni.store import Record, Store
@@ -51,6 +52,27 @@ def mend(store: Store, conf_dir: Path, work: Work, linked: Linked) -> list[str]:
     sweeper.start_sweeper(str(store.path.parent))
     remove_stale_entries()
     return problems
+
+
+def free(store: Store, finding: Finding, detach: Callable[[str], None]) -> str:
+    """Release a doubtful lease that an operator named. Returns what is in the way, in a sentence.
+
+    `detach` removes the link of the attachment with that token: until no namespace has the address
+    it must not go to another pod. Raises CniError (store, kernel).
+    """
+    record = store.get(finding.record_id)
+    doubts = {item.record_id for item in doubtful(store.all(), node.occupied())}
+    if record is None or record.id not in doubts:
+        return f"{finding.address} is not doubtful any more, and stays"
+    detach(record.token)
+    for item in record.addresses:
+        if path := node.namespace_with(item.address):
+            return (
+                f"{item.address} is still in the namespace {path}, and the plugin that put it there"
+                " is not ours: remove the namespace, and gc --apply releases the address"
+            )
+    store.release(record.id, record.config.quarantine)
+    return ""
 
 
 def _release(store: Store, record_ids: set[int], linked: Linked) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from neutron_cni.ipam import node
-from neutron_cni.ipam.audit.compare import Linked, unused
+from neutron_cni.ipam.audit.compare import Linked, doubtful, unused
 from neutron_cni.ipam.audit.configured import Configured, configured
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known
@@ -58,13 +58,15 @@ class Action(StrEnum):
 class Work:
     """What `mend` would do, and sentences that say why it may not be all.
 
-    `kept`: what looks idle, but may be in use by a network that could not be read.
+    `kept`: what looks idle, but may be in use by a network that could not be read. `doubtful`: what
+    the runtime may have forgotten, which is released only where an operator names it.
     """
 
     steps: list[tuple[Action, Finding]]
     problems: list[str]
     warnings: list[str] = field(default_factory=list)
     kept: list[Finding] = field(default_factory=list)
+    doubtful: list[Finding] = field(default_factory=list)
 
 
 def is_no_node(state_dir: Path, conf_dir: Path) -> bool:
@@ -112,7 +114,9 @@ def work_to_do(store: Store, conf_dir: Path, linked: Linked) -> Work:
     ]
     kept = [item for action, item in steps if action is Action.RELEASE and _unsure(item, here)]
     steps = [(action, item) for action, item in steps if item not in kept]
-    return Work(steps, surveyed.problems, surveyed.warnings, kept)
+    others = [record for record in store.all() if record.id not in released]
+    doubts = doubtful(others, node.occupied())
+    return Work(steps, surveyed.problems, surveyed.warnings, kept, doubts)
 
 
 def _unsure(finding: Finding, here: Configured) -> bool:

@@ -23,6 +23,9 @@ class Kind(StrEnum):
 
     UNUSED = "unused"
     """Held, but its namespace is gone and no other on this node has the address."""
+    DOUBTFUL = "doubtful"
+    """Held, and its namespace lives, but nothing runs in it, or its pod has a newer sandbox: the
+    runtime may have forgotten it. Only `gc` names these, and `gc --free` releases them."""
     MISSING = "missing"
     """Held, but Neutron does not have it (any more)."""
     UNKNOWN = "unknown"
