@@ -22,6 +22,8 @@ _LOOK = (
     "run it on the node, or in a container with hostPID and hostNetwork; --view-is-whole if you "
     "know that every pod can be seen from here"
 )
+MOST_NAMES = 20
+"""Nodes that are named to who looks for another one."""
 Apply = Annotated[bool, typer.Option(help="Do it; without, only say what would be done.")]
 
 
@@ -185,6 +187,13 @@ def _other_node(
 
     leavings = Leavings(cloud, clouds_file)
     found = leavings.find(node, cluster, install, node_known)
+    if not found:
+        which = f" in cluster {cluster}" if cluster else ""
+        by = f" by installation {install}" if install else ""
+        typer.echo(f"no port carries the tag of node {node}{which}{by}")
+        seen = leavings.nodes_seen(node, cluster)
+        more = f" and {len(seen) - MOST_NAMES} more" if len(seen) > MOST_NAMES else ""
+        typer.echo(f"nodes seen{which}: {', '.join(seen[:MOST_NAMES]) or 'none'}{more}")
     for item in found:
         what = f"{item.address} (port {item.port.id})"
         if item.keep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from neutron_cni.ipam.audit.survey import Survey
     from neutron_cni.store import Record
 
@@ -18,6 +22,8 @@ ConfDir = Annotated[Path, typer.Option(help="Where the networks are configured."
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
+_NO_WIDTH = 100_000
+"""More characters than any line has."""
 NO_NODE = "No network in %s uses cni-ipam-neutron, and there is no lease: Neutron was not asked."
 
 
@@ -48,34 +54,36 @@ def leases(
     if as_json:
         typer.echo(json.dumps(_document(found), indent=2))
     else:
-        _print_table(found, offline)
+        _print(found, offline)
     if found.findings or found.problems:
         raise typer.Exit(1)
 
 
-def _print_table(found: Survey, offline: bool) -> None:
-    from rich import box
+def _console() -> Console:
+    """Standard output; what goes into a pipe or a file has no width to be cut to."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("address", "state", "since", "pod or container", "if", "network", "mode"):
-        table.add_column(name, no_wrap=name in ("address", "state", "since"))
+    return Console() if sys.stdout.isatty() else Console(width=_NO_WIDTH)
+
+
+def _print(found: Survey, offline: bool) -> None:
+    from rich.markup import escape
+    from rich.measure import Measurement
+
+    console = _console()
+    table = _table(found.leases)
+    wanted = Measurement.get(console, console.options.update(width=_NO_WIDTH), table).maximum
+    if not found.leases:
+        console.print("This node holds no addresses.")
+    elif wanted <= console.width:
+        console.print(table)
+    else:
+        for record in found.leases:
+            console.print(escape(_in_words(record)), soft_wrap=True)
     for record in found.leases:
-        table.add_row(
-            "\n".join(str(item.address) for item in record.addresses) or "-",
-            _state(record),
-            f"{time.time() - record.changed:.0f} s",
-            escape(
-                str(record.pod) or record.attachment.container_id[:24] or f"token {record.token}"
-            ),
-            escape(record.attachment.ifname or "-"),
-            record.network or "-",
-            record.config.mode.value,
-        )
-    console.print(table) if found.leases else console.print("This node holds no addresses.")
+        if record.id in found.waits:
+            why = f"{record.state.value} {_addresses(record)}: {found.waits[record.id]}"
+            console.print(f"[yellow]waits[/] {escape(why)}", soft_wrap=True)
     for finding in found.findings:
         console.print(
             f"[yellow]{finding.kind}[/] {finding.address}: {escape(finding.text)}", soft_wrap=True
@@ -86,6 +94,46 @@ def _print_table(found: Survey, offline: bool) -> None:
         console.print(f"[red]could not compare[/]: {escape(problem)}", soft_wrap=True)
     if not (offline or found.findings or found.problems):
         console.print("Neutron agrees.")
+
+
+def _table(leases: list[Record]) -> Table:
+    """A line for each lease, two where it has two addresses."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("address", "state", "since", "pod or container", "if", "network", "mode"):
+        table.add_column(name, no_wrap=True)
+    for record in leases:
+        table.add_row(
+            "\n".join(str(item.address) for item in record.addresses) or "-",
+            _state(record),
+            f"{time.time() - record.changed:.0f} s",
+            escape(_whose(record)),
+            escape(record.attachment.ifname or "-"),
+            escape(record.network or "-"),
+            record.config.mode.value,
+        )
+    return table
+
+
+def _in_words(record: Record) -> str:
+    """For a terminal that the table does not fit in: no name is cut, or broken by us."""
+    since = f"{time.time() - record.changed:.0f} s"
+    where = f"{record.attachment.ifname or '-'} on {record.network or '-'}"
+    return (
+        f"{_addresses(record)} {_state(record)}, since {since}\n"
+        f"  {_whose(record)} {where}, {record.config.mode.value}"
+    )
+
+
+def _addresses(record: Record) -> str:
+    return ", ".join(str(item.address) for item in record.addresses) or "-"
+
+
+def _whose(record: Record) -> str:
+    return str(record.pod) or record.attachment.container_id[:24] or f"token {record.token}"
 
 
 def _state(record: Record) -> str:
@@ -109,6 +157,7 @@ def _document(found: Survey) -> dict[str, Any]:
                 "podUid": record.pod.uid,
                 "mode": record.config.mode.value,
                 "ports": sorted({item.port_id for item in record.addresses}),
+                "why": found.waits.get(record.id, ""),
                 "error": record.failure.message if record.failure else "",
             }
             for record in found.leases

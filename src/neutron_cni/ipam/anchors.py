@@ -7,6 +7,7 @@ needs an anchor and no more.
 
 from __future__ import annotations
 
+from neutron_cni.values.address import IPAddress
 from neutron_cni.values.ipam_config import IpamConfig
 
 _OF_AN_ATTACHMENT = "|own-port|"
@@ -31,6 +32,16 @@ def lock_name(anchor: str) -> str:
     """
     cloud, mark, token = anchor.partition(_OF_AN_ATTACHMENT)
     return f"{cloud}{mark}{token[:2]}"
+
+
+def trouble_fact(anchor: str) -> str:
+    """The fact in the store that says why the sweeper's last try for this anchor was in vain."""
+    return f"sweep|{anchor}"
+
+
+def blocked_fact(anchor: str, address: IPAddress) -> str:
+    """The fact that says why Neutron did not let this address go."""
+    return f"blocked|{anchor}|{address}"
 
 
 def _cloud(config: IpamConfig) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from neutron_cni.ipam.anchors import trouble_fact
 from neutron_cni.ipam.lock import FileLock, anchor_lock
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.light import import_lightly
@@ -153,9 +154,9 @@ def _settle(store: Store, anchor: str, state_dir: str) -> None:
             time.sleep(0.05)
         try:
             settle_anchor(store, anchor, deadline)
-            store.remember(f"sweep|{anchor}", None)
+            store.remember(trouble_fact(anchor), None)
         except Exception as error:  # whatever it is: the other anchors need us all the same
-            store.remember(f"sweep|{anchor}", _said(error))
+            store.remember(trouble_fact(anchor), _said(error))
 
 
 def _said(error: Exception) -> str:

@@ -1,14 +1,21 @@
-"""`neutron-cni gc --node`: who is asked whether a node is gone."""
+"""`neutron-cni gc --node`: who is asked whether a node is gone, and which nodes there are."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from typer.testing import CliRunner
 
+from neutron_cni.cli import app, gc
 from neutron_cni.ipam.audit.leavings import known_to_api_server
 from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig, Mode
+from tests.reliability.scene import Host, Scene
+from tests.unit.ipam.test_survey import held
 
 
 @pytest.mark.parametrize("first", ["", "/nonexistent:"], ids=["alone", "in a list"])
@@ -16,3 +23,47 @@ def test_a_kubeconfig_that_is_a_fifo_is_an_error_at_once(tmp_path: Path, first: 
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CniError, match="is a FIFO"):
         known_to_api_server(f"{first}{tmp_path / 'pipe'}")("node")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """Nodes worker-1 and worker-2 of cluster blue have a reserving port each."""
+    with Scene(tmp_path / "scene") as scene:
+        host = Host(scene, "node")
+        for name in ("worker-1", "worker-2"):
+            config = host.config(Mode.PORT, quarantine=0) | {"cluster": "blue", "node": name}
+            held(msgspec.convert(config, IpamConfig), f"on-{name}")
+        yield host
+
+
+def looked(host: Host, *words: str) -> list[str]:
+    config = host.config(Mode.PORT)
+    words = (*words, "--node-is-gone", "--cloud", config["cloud"])
+    words = (*words, "--clouds-file", config["cloudsFile"])
+    # From another machine than those nodes, whose own leases are not for others to remove.
+    words = (*words, "--state-dir", str(host.state_dir / "other"), "--conf-dir", "/nonexistent")
+    done = CliRunner().invoke(app.build(), ["gc", "--node", *words])
+    assert done.exit_code == 0, done.output
+    return done.output.splitlines()
+
+
+def test_of_a_node_that_no_port_names_the_others_are_named(host: Host) -> None:
+    """A name with a typo has nothing to remove either."""
+    assert looked(host, "workre-2") == [
+        "no port carries the tag of node workre-2",
+        "nodes seen: worker-2, worker-1",
+        "nothing to do",
+    ]
+    assert looked(host, "worker-2", "--cluster", "red") == [
+        "no port carries the tag of node worker-2 in cluster red",
+        "nodes seen in cluster red: none",
+        "nothing to do",
+    ]
+    assert "no port" not in "".join(looked(host, "worker-1"))
+
+
+def test_of_many_nodes_those_most_like_the_name_are_named(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "MOST_NAMES", 1)
+    assert "nodes seen: worker-2 and 1 more" in looked(host, "workre-2")

@@ -127,3 +127,28 @@ def test_what_is_idle_goes_and_what_is_missing_comes_back(
         assert left == {idle.id: State.RELEASED, live.id: State.HELD}, "idle: until a second look"
     assert pairs_on(scene.port(host.port_id)) == [str(live.addresses[0].address)]
     assert [addresses_on(port) for port in scene.reserves()] == [[live.addresses[0].address]]
+
+
+def test_a_lease_that_a_floating_ip_keeps_says_so(scene: Scene, host: Host) -> None:
+    record = held(config(host, Mode.FIXED_IPS), "c1")
+    address = str(record.addresses[0].address)
+    pointing = {"port_id": host.port_id, "fixed_ip_address": address, "router_id": None}
+    scene.neutron.cloud.add("floatingips", pointing)
+    with Store(str(host.state_dir)) as store:
+        assert survey(store, host.conf_dir).waits == {}
+        store.release(record.id, 0.0)
+        time.sleep(0.01)
+        settle_anchor(store, record.anchor, Deadline.after(20))
+        (why,) = survey(store, host.conf_dir).waits.values()
+    assert "floating" in why.lower()
+
+
+def test_a_lease_that_waits_for_the_cloud_says_so(scene: Scene, host: Host) -> None:
+    record = held(config(host, Mode.PORT), "c1")
+    scene.clouds_file.rename(scene.clouds_file.with_suffix(".away"))
+    with Store(str(host.state_dir)) as store:
+        store.release(record.id, 0.0)
+        time.sleep(0.01)
+        sweeper._settle(store, record.anchor, str(host.state_dir))
+        (why,) = survey(store, host.conf_dir, offline=True).waits.values()
+    assert str(scene.clouds_file) in why

@@ -9,11 +9,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import SequenceMatcher
 from typing import Any
 
 from neutron_cni import files
 from neutron_cni.ipam import absence
-from neutron_cni.ipam.modes.reserving_port import ports_of_node, tag_value
+from neutron_cni.ipam.modes.reserving_port import nodes_with_ports, ports_of_node, tag_value
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.values.deadline import Deadline
@@ -62,6 +63,11 @@ class Leavings:
         return [
             Leaving(port, _why_keep(self._neutron, port, node, known, parents)) for port in found
         ]
+
+    def nodes_seen(self, like: str, cluster: str) -> list[str]:
+        """Names of the nodes that have such a port, the most like `like` first."""
+        names = nodes_with_ports(self._neutron, cluster)
+        return sorted(names, key=lambda name: (-SequenceMatcher(None, like, name).ratio(), name))
 
     def remove(self, leaving: Leaving) -> None:
         """Delete the port; of one that is gone: nothing."""

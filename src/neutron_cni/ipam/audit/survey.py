@@ -14,6 +14,7 @@ from pathlib import Path
 from neutron_cni.ipam import node
 from neutron_cni.ipam.audit.compare import Linked, doubtful, unused
 from neutron_cni.ipam.audit.configured import Configured, configured
+from neutron_cni.ipam.audit.waiting import why_waiting
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known
 from neutron_cni.ipam.settling import confirmed, connect
@@ -38,12 +39,14 @@ class Survey:
     """Every lease of the node, what differs, and sentences that say why some were not compared.
 
     `warnings`: sentences about files of the configuration folder that are somebody else's to mend.
+    `waits`: by a lease's row why it waits, where that is known.
     """
 
     leases: list[Record]
     findings: list[Finding]
     problems: list[str]
     warnings: list[str] = field(default_factory=list)
+    waits: dict[int, str] = field(default_factory=dict)
 
 
 class Action(StrEnum):
@@ -93,7 +96,13 @@ def _survey(store: Store, here: Configured, offline: bool) -> Survey:
         except CniError as error:
             problems.append(str(error))
     warnings = [f"{item.why}: {_NOT_OURS}" for item in here.broken if not item.may_be_ours]
-    return Survey(leases, list(dict.fromkeys(findings)), list(dict.fromkeys(problems)), warnings)
+    return Survey(
+        leases=leases,
+        findings=list(dict.fromkeys(findings)),
+        problems=list(dict.fromkeys(problems)),
+        warnings=warnings,
+        waits={item.id: why for item in leases if (why := why_waiting(store, item))},
+    )
 
 
 def work_to_do(store: Store, conf_dir: Path, linked: Linked) -> Work:

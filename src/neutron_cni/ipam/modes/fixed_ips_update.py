@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from neutron_cni.ipam.anchors import blocked_fact
 from neutron_cni.ipam.choose import Choice, Offer, Want, choose, named
 from neutron_cni.ipam.claim import claims_in
 from neutron_cni.ipam.modes.context import Context
@@ -105,7 +106,9 @@ def _leaving(
     return [
         address
         for address in sorted(leaving, key=str)
-        if not (serving and context.store.fact(_blocked(context, address), BLOCKED_SECONDS))
+        if not (
+            serving and context.store.fact(blocked_fact(context.anchor, address), BLOCKED_SECONDS)
+        )
     ]
 
 
@@ -307,7 +310,7 @@ def _halve(
     progress.lost |= change.missing.keys()
     progress.blocked |= change.leaving
     for address in change.leaving:
-        context.store.remember(_blocked(context, address), str(error))
+        context.store.remember(blocked_fact(context.anchor, address), str(error))
     for record_id, addresses in change.picks.items():
         if isinstance(error, Refused) and (subnet := _subnet_refused(addresses, error)):
             progress.unfit[subnet] = error.message
@@ -336,7 +339,3 @@ def _picked_from(context: Context, subnet_id: str) -> list[int]:
         if record.state is State.INTENDED
         and any(item.subnet_id == subnet_id for item in record.addresses)
     ]
-
-
-def _blocked(context: Context, address: IPAddress) -> str:
-    return f"blocked|{context.anchor}|{address}"

@@ -78,6 +78,12 @@ def ports_of_node(neutron: Neutron, name: str, cluster: str = "", install: str =
     return _reserving(neutron, tags)
 
 
+def nodes_with_ports(neutron: Neutron, cluster: str = "") -> set[str]:
+    """What the nodes are called, in tags, that have a reserving port; of one cluster if named."""
+    tags = [TAG, *([f"ncni-cluster={cluster}"] if cluster else [])]
+    return {tag_value(port, "node") for port in _reserving(neutron, tags)} - {""}
+
+
 def is_of_node(context: Context, port: Port) -> bool:
     """Whether a port with this installation's mark is for this node, by its tags.
 
