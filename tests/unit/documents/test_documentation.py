@@ -14,12 +14,17 @@ import msgspec
 import msgspec.inspect as shape
 import pytest
 import typer
+import yaml
 
 from neutron_cni.cli.app import build
 from neutron_cni.cni.request import OWN_IPAM, parse
 from neutron_cni.cni.versions import SUPPORTED
-from neutron_cni.plugins import RECIPES
+from neutron_cni.netlink.plan import VethPair
+from neutron_cni.plugins import RECIPES, veth_route
+from neutron_cni.plugins.contract import Leftover
+from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.ipam_config import IpamConfig
+from tests.support import documented
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -94,6 +99,15 @@ def test_there_are_documented_networks() -> None:
 def test_other_json_is_json(page: Path) -> None:
     for block in re.findall(r"^```json\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         json.loads(block)
+
+
+def test_kube_proxy_knows_pods_by_what_their_links_are_called() -> None:
+    proxy = yaml.safe_load(documented.block("kubernetes.md", "yaml kube-proxy"))
+    attachment = Attachment("container", "eth0", "/run/netns/pod")
+    links = veth_route.leftovers(Leftover("neutron", attachment)).links
+    (name,) = [link.host_name for link in links if isinstance(link, VethPair)]
+    assert name.startswith(proxy["detectLocal"]["interfaceNamePrefix"])
+    assert proxy["detectLocalMode"] == "InterfaceNamePrefix"
 
 
 def _accept(document: dict[str, Any], plugin: dict[str, Any]) -> None:
