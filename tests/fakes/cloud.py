@@ -100,6 +100,8 @@ class Cloud:
         self.extensions = set(EXTENSIONS)
         self.hidden: set[str] = set()
         """Ids that exist but this project can't see."""
+        self.counts_all_tags = False
+        """Whether a POST of tags is refused for those that are there too, as a PUT is."""
         self.unshown: set[str] = set()
         """Attributes that a policy hides from this project."""
         self.max_page: int | None = None

@@ -30,7 +30,7 @@ def add(cloud: Cloud, collection: str, name: str, body: Any) -> Json:
     tags = _checked(body)
     with cloud.lock:
         item = _holder(cloud, collection, name)
-        _check_number(collection, tags)
+        _check_number(collection, [*item["tags"], *tags] if cloud.counts_all_tags else tags)
         _set(cloud, item, {*item["tags"], *tags})
     return {"tags": tags}
 

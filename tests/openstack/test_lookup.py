@@ -181,10 +181,9 @@ def test_pods_of_a_vm_whose_port_was_replaced_get_their_addresses_back(
     lab: Lab, node: Node
 ) -> None:
     survivor, newcomer = (Container(node, name, network()) for name in ("survivor", "newcomer"))
-    survivor.add()
+    previous = {"prevResult": survivor.add()}
     try:
         rebuilt = lab.replace_port(node.name)
-        previous = {"prevResult": survivor.call("ADD").json}
         assert rebuilt.port_id in survivor.call("CHECK", previous).json["msg"]
 
         newcomer.add()

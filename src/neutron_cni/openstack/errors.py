@@ -74,6 +74,10 @@ class PairLimit(CloudError):
         self.limit = limit
 
 
+class TagLimit(CloudError):
+    """The object has as many tags as Neutron lets it have."""
+
+
 class ObjectInUse(CloudError):
     """The cloud refuses for now: the object is in use (a floating IP points at the address)."""
 
@@ -114,6 +118,9 @@ def refusal(
         return StaleRevision(Code.TRY_AGAIN, why, said)
     if kind == "AllowedAddressPairExhausted":
         return _pair_limit(doing, message)
+    if status in (400, 409) and _TOO_MANY_TAGS.search(message):
+        advice = "take off tags that others put there, or spread the pods over more nodes"
+        return TagLimit(Code.EXHAUSTED, why, advice)
     if kind in ("IpAddressAlreadyAllocated", "IpAddressInUse"):
         return AddressTaken(Code.CONFLICT, why, said)
     if kind in ("IpAddressGenerationFailure", "ExternalIpAddressExhausted"):
@@ -141,6 +148,10 @@ def presentable(text: str) -> str:
     clean = scrub(text)
     line = "".join(char if char.isprintable() else " " for char in clean).strip()
     return line if len(line) <= LONGEST_SENTENCE else f"{line[:LONGEST_SENTENCE]} ..."
+
+
+_TOO_MANY_TAGS = re.compile(r"number of tags .*(limit|exceed)", re.IGNORECASE)
+"""Of Neutron's sentence, which goes on with the limit itself: "... per-resource limit of 50"."""
 
 
 def _pair_limit(doing: str, message: str) -> PairLimit:

@@ -27,6 +27,8 @@ MAX_TAG = 60
 
 They have to be ASCII without `/` and `,`: others can be added, but not taken off or looked for.
 """
+LATER_MAX_TAG = 255
+"""What releases take that know `tag-creation`. The API does not tell; some take it without."""
 MAX_TAGS_AT_ONCE = 50
 """Neutron refuses a request with more; by several a port may come to have more."""
 
@@ -142,6 +144,10 @@ class Neutron:
             # Neutron 29 also answers 500, as if the answer were lost, when the port is gone.
             if not set(tags) <= self.port(port_id).tags:
                 raise
+
+    def longest_tag(self) -> int:
+        """How many characters a tag may have on this cloud, for sure."""
+        return LATER_MAX_TAG if "tag-creation" in self._extensions() else MAX_TAG
 
     def remove_tag(self, port_id: str, tag: str) -> None:
         """Take the tag off the port; does nothing where tag or port are gone."""

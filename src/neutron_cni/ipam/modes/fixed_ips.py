@@ -14,6 +14,7 @@ from neutron_cni.ipam.modes import previous_port
 from neutron_cni.ipam.modes.capacity import require_free_address
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
+from neutron_cni.ipam.modes.fixed_ips_choice import offer_of
 from neutron_cni.ipam.modes.fixed_ips_recording import (
     Progress,
     contested,
@@ -21,7 +22,7 @@ from neutron_cni.ipam.modes.fixed_ips_recording import (
     is_vms_own,
     record_vm_port,
 )
-from neutron_cni.ipam.modes.fixed_ips_update import make, next_change, offer_of
+from neutron_cni.ipam.modes.fixed_ips_update import make, next_change
 from neutron_cni.ipam.modes.subnets import read_pod_network
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import Record, State

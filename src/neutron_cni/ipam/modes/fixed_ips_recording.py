@@ -11,9 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neutron_cni.ipam.claim import Claim, claims_in
+from neutron_cni.ipam.modes import claim_tags
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.recovery import recovered_fixed_ips, watched_claims
 from neutron_cni.ipam.modes.subnets import PodNetwork
+from neutron_cni.openstack.errors import TagLimit
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.address import IPAddress
@@ -58,7 +60,7 @@ def first_progress(context: Context, port: Port) -> Progress:
             for record in context.records()
             if record.state is State.INTENDED
             and record.addresses
-            and all(tag in port.tags for tag in tags_of(record, context))
+            and claims_for(record, context) <= claims_in(port.tags)
         }
     )
 
@@ -109,14 +111,14 @@ def _seen_twice_without(
     return [r for r in released if r.id in certain and not removable(r, context, listed, live)]
 
 
-def tags_of(record: Record, context: Context) -> list[str]:
-    """The claims of a lease, as tags of the VM's port."""
-    return [Claim(item.address, context.install, record.token).tag for item in record.addresses]
+def claims_for(record: Record, context: Context) -> set[Claim]:
+    """The claims of a lease."""
+    return {Claim(item.address, context.install, record.token) for item in record.addresses}
 
 
 def contested(record: Record, context: Context, port: Port) -> bool:
     """Whether somebody else claims one of the lease's addresses too."""
-    ours = {Claim(item.address, context.install, record.token) for item in record.addresses}
+    ours = claims_for(record, context)
     mine = {item.address for item in record.addresses}
     return any(claim.address in mine and claim not in ours for claim in claims_in(port.tags))
 
@@ -148,14 +150,14 @@ def removable(
         and (item.subnet_id, item.address) not in live
         and (
             (was_held and item.port_id == port.id)
-            or Claim(item.address, context.install, record.token).tag in port.tags
+            or Claim(item.address, context.install, record.token) in claims_in(port.tags)
         )
     }
 
 
 def is_vms_own(item: PortAddress, token: str, install: str, port: Port) -> bool:
     """Whether the port has the address although we did not put it there: it is the VM's own."""
-    claimed = Claim(item.address, install, token).tag in port.tags
+    claimed = Claim(item.address, install, token) in claims_in(port.tags)
     return item.address in port.addresses and item.port_id != port.id and not claimed
 
 
@@ -167,7 +169,7 @@ def _write_missing_claims(context: Context, port: Port, progress: Progress) -> P
     a pod's.
     """
     wanted = {
-        Claim(item.address, context.install, record.token).tag
+        Claim(item.address, context.install, record.token)
         for record in context.records()
         if record.state in (State.HELD, State.COOLING) and not contested(record, context, port)
         for item in record.addresses
@@ -177,11 +179,12 @@ def _write_missing_claims(context: Context, port: Port, progress: Progress) -> P
             else record.state is State.HELD and item.address not in progress.lost
         )
     }
-    missing = sorted(wanted - port.tags)
-    if not missing:
+    try:
+        written = claim_tags.write(context, port, wanted)
+    except TagLimit:
+        # The store knows whose they are, and no pod has to wait for what others put on the port.
         return port
-    context.neutron.add_tags(port.id, missing)
-    return context.neutron.port(port.id)
+    return context.neutron.port(port.id) if written else port
 
 
 def _note_moved(context: Context, port: Port, records: list[Record]) -> None:
@@ -236,13 +239,14 @@ def _forget(context: Context, port: Port, gone: list[Record]) -> Port:
     """Remove the claims, then the leases; after a crash in between it is done again."""
     ids = {record.id for record in gone}
     needed = {
-        Claim(entry.address, context.install, entry.token).tag
+        Claim(entry.address, context.install, entry.token)
         for entry in context.store.entries()
         if entry.record_id not in ids
     }
-    tags = {tag for record in gone for tag in tags_of(record, context)}
-    leftover = sorted((tags & port.tags) - needed)
-    for tag in leftover:
-        context.neutron.remove_tag(port.id, tag)
+    claims = set().union(*(claims_for(record, context) for record in gone))
+    try:
+        withdrawn = claim_tags.withdraw(context, port, claims - needed)
+    except TagLimit:
+        return port  # tried again at the next call
     context.store.forget(ids)
-    return context.neutron.port(port.id) if leftover else port
+    return context.neutron.port(port.id) if withdrawn else port

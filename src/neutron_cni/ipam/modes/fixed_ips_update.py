@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
 from neutron_cni.ipam.anchors import blocked_fact
-from neutron_cni.ipam.choose import Choice, Offer, Want, choose, named
-from neutron_cni.ipam.claim import claims_in
+from neutron_cni.ipam.modes import claim_tags
 from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.fixed_ips_choice import picks_for
 from neutron_cni.ipam.modes.fixed_ips_recording import (
     Progress,
+    claims_for,
     contested,
     live_addresses,
     removable,
-    tags_of,
 )
-from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, none_fits
+from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.errors import (
     AddressTaken,
     AnswerLost,
@@ -30,13 +31,13 @@ from neutron_cni.openstack.errors import (
     ObjectInUse,
     Refused,
     StaleRevision,
+    TagLimit,
 )
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
-from neutron_cni.values.ipam_config import IpamConfig
 
 MAX_UNANSWERED = 5
 """Updates whose answer was lost, after which `settle` gives up."""
@@ -83,7 +84,7 @@ def next_change(
     `absent`: addresses of held leases that are not on the port and shall be put back.
     """
     limit = progress.limit
-    picks = dict(islice(_picks(context, port, network, records, progress).items(), limit))
+    picks = dict(islice(picks_for(context, port, network, records, progress).items(), limit))
     still_wanted = context.store.intend(picks)
     picks = {record_id: picks[record_id] for record_id in picks if record_id in still_wanted}
     room = None if limit is None else max(0, limit - len(picks))
@@ -112,83 +113,16 @@ def _leaving(
     ]
 
 
-def _picks(
-    context: Context,
-    port: Port,
-    network: PodNetwork,
-    records: list[Record],
-    progress: Progress,
-) -> dict[int, tuple[PortAddress, ...]]:
-    """Addresses for those who wait; what a dead process had intended stays as it was written."""
-    intended = {r.id: r.addresses for r in records if r.state is State.INTENDED and r.addresses}
-    waiting = [
-        r
-        for r in records
-        if r.state is State.WANTED or (r.state is State.INTENDED and not r.addresses)
-    ]
-    if not waiting:
-        return intended
-    choice = _choose(context, port, network, waiting, progress)
-    context.store.fail(choice.failures)
-    return intended | {
-        record_id: tuple(PortAddress(item.address, item.subnet_id, port.id) for item in addresses)
-        for record_id, addresses in choice.picks.items()
-    }
-
-
-def _choose(
-    context: Context,
-    port: Port,
-    network: PodNetwork,
-    waiting: list[Record],
-    progress: Progress,
-) -> Choice:
-    """Choose for each from its own configuration's subnets: several networks share a queue."""
-    if progress.used is None:
-        progress.used = context.neutron.addresses_in_use(port.network_id)
-    everybody = context.store.entries()
-    ours = {entry.address for entry in everybody}
-    resting = {e.address for e in everybody if e.state in (State.COOLING, State.RELEASED)}
-    claimed = {claim.address for claim in claims_in(port.tags)}
-    used = progress.used | progress.refused | port.addresses | claimed | ours
-    whole = Choice()
-    for subnets in dict.fromkeys(record.config.subnets for record in waiting):
-        group = [record for record in waiting if record.config.subnets == subnets]
-        try:
-            offer = _fitting(offer_of(group[0].config, port, network), progress, network)
-        except CniError as error:
-            whole.failures |= {record.id: error for record in group}
-            continue
-        wants = [Want(record.id, record.wish.requested) for record in group]
-        part = choose(wants, offer, used, resting, context.random)
-        used = used | {item.address for items in part.picks.values() for item in items}
-        whole.picks |= part.picks
-        whole.failures |= part.failures
-    return whole
-
-
-def offer_of(config: IpamConfig, port: Port, network: PodNetwork) -> Offer:
-    """The subnets for pods of one configuration. Raises CniError where none can serve."""
-    holder = Holder(port.device_owner, network.segments_of(port.fixed_ips))
-    return network.offered(config, [item.subnet_id for item in port.fixed_ips], holder)
-
-
-def _fitting(offer: Offer, progress: Progress, network: PodNetwork) -> Offer:
-    """Without the subnets that Neutron has just refused. Raises CniError where none is left."""
-    fit = tuple(item for item in offer.subnets if item.id not in progress.unfit)
-    refused = [s for s in offer.subnets if s.id in progress.unfit]
-    left_out = (*offer.left_out, *(f"{named(s)}: {progress.unfit[s.id]}" for s in refused))
-    if not fit:
-        raise none_fits(network.network.name or network.id, left_out)
-    return Offer(fit, left_out)
-
-
 def make(context: Context, port: Port, change: Change, progress: Progress) -> Port:
     """Claim the new addresses, update the port, and return it as it then is.
 
     Raises CniError; not where another round of `settle` may mend it.
     """
-    port = _claim(context, port, change)
+    try:
+        port = _claim(context, port, change)
+    except TagLimit as error:
+        _halve(context, port, change, progress, error)
+        return context.neutron.port(port.id)
     others = _taken_by_others(context, port, change, progress)
     if others:
         progress.races += 1
@@ -228,12 +162,8 @@ def _pause(context: Context) -> None:
 def _claim(context: Context, port: Port, change: Change) -> Port:
     """Write our claims; returns the port as it is after that, with everybody's claims."""
     records = [context.store.get(record_id) for record_id in change.picks]
-    tags = [tag for record in records if record is not None for tag in tags_of(record, context)]
-    missing = [tag for tag in tags if tag not in port.tags]
-    if not missing:
-        return port
-    context.neutron.add_tags(port.id, missing)
-    return context.neutron.port(port.id)
+    claims = set().union(*(claims_for(r, context) for r in records if r is not None))
+    return context.neutron.port(port.id) if claim_tags.write(context, port, claims) else port
 
 
 def _taken_by_others(context: Context, port: Port, change: Change, progress: Progress) -> list[int]:
@@ -266,11 +196,10 @@ def _choose_again(context: Context, port: Port, record_ids: list[int], progress:
     watched = [item for item in record_ids if item in perhaps_made]
     context.store.return_to_wanted_and_watch(watched, time.time() + LATE_ANSWER_SECONDS)
     certain = [item for item in record_ids if item not in perhaps_made]
-    for record_id in certain:
-        record = context.store.get(record_id)
-        for tag in tags_of(record, context) if record is not None else ():
-            if tag in port.tags:
-                context.neutron.remove_tag(port.id, tag)
+    records = [context.store.get(record_id) for record_id in certain]
+    claims = set().union(*(claims_for(r, context) for r in records if r is not None))
+    with suppress(TagLimit):  # else they are found to be without a lease, and withdrawn later
+        claim_tags.withdraw(context, port, claims)
     context.store.return_to_wanted(certain)
     progress.uncertain -= set(watched)
     progress.made -= set(watched)

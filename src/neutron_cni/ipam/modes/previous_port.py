@@ -13,9 +13,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from neutron_cni.ipam import absence
-from neutron_cni.ipam.modes import reserving_port
+from neutron_cni.ipam.modes import claim_tags, reserving_port
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.ipam.modes.fixed_ips_recording import Progress, live_addresses, removable, tags_of
+from neutron_cni.ipam.modes.fixed_ips_recording import (
+    Progress,
+    claims_for,
+    live_addresses,
+    removable,
+)
 from neutron_cni.openstack.errors import (
     AnswerLost,
     Forbidden,
@@ -23,6 +28,7 @@ from neutron_cni.openstack.errors import (
     ObjectInUse,
     Refused,
     StaleRevision,
+    TagLimit,
 )
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
@@ -156,8 +162,9 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
     there = _addresses_put_on(context, previous, records)
     kept = {r.id for r in records if any(item.address in there for item in r.addresses)}
     gone = [record for record in records if record.id not in kept]
-    for tag in {tag for record in gone for tag in tags_of(record, context)} & previous.tags:
-        context.neutron.remove_tag(previous.id, tag)
+    claims = set().union(*(claims_for(record, context) for record in gone))
+    with suppress(TagLimit):
+        claim_tags.withdraw(context, previous, claims)
     return kept
 
 
