@@ -89,6 +89,8 @@ class Port:
     device_owner: str
     created_at: datetime | None
     port_security: bool
+    dns_name: str = ""
+    """The name that all of its addresses resolve by, where the cloud's DNS does that (`dns`)."""
 
     @property
     def addresses(self) -> frozenset[IPAddress]:
@@ -115,6 +117,7 @@ class Port:
             device_owner=text(raw, "device_owner"),
             created_at=moment(raw, "created_at"),
             port_security=bool(raw.get("port_security_enabled", True)),
+            dns_name=text(raw, "dns_name"),
         )
 
 

@@ -73,6 +73,7 @@ def neutron_port(
     *addresses: str,
     tags: tuple[str, ...] = (),
     pairs: tuple[dict[str, str], ...] = (),
+    dns_name: str = "",
 ) -> Port:
     return Port.from_json(
         {
@@ -83,6 +84,7 @@ def neutron_port(
             "allowed_address_pairs": list(pairs),
             "tags": list(tags),
             "device_id": f"nonce-of-{port_id}",
+            "dns_name": dns_name,
         }
     )
 
@@ -138,3 +140,20 @@ def test_a_claim_is_ours_and_known_or_named() -> None:
     assert (foreign.kind, foreign.address) == (Kind.FOREIGN, "10.0.0.8")
     assert (unknown.kind, unknown.address) == (Kind.UNKNOWN, "10.0.0.9")
     assert len(fixed_ips.judge_strays(Known(frozenset(), frozenset({ADDRESS})), strays)) == 1
+
+
+CLAIM = "ncni:10.0.0.9:abc123:0123abcd"
+
+
+@pytest.mark.parametrize(
+    ("tags", "dns_name", "is_said"),
+    [((CLAIM,), "node1", True), ((CLAIM,), "", False), ((), "node1", False)],
+    ids=["pods and a name", "no name", "no pods"],
+)
+def test_an_operator_is_told_that_the_nodes_dns_name_is_its_pods_too(
+    tags: tuple[str, ...], dns_name: str, is_said: bool
+) -> None:
+    vm_port = neutron_port("vm", "10.0.0.9", tags=tags, dns_name=dns_name)
+    said = fixed_ips.remarks(Strays("abc123", vm_port))
+    assert bool(said) == is_said
+    assert all("openstack port set --dns-name '' vm" in line for line in said)

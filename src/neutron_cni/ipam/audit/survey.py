@@ -38,7 +38,8 @@ them.
 class Survey:
     """Every lease of the node, what differs, and sentences that say why some were not compared.
 
-    `warnings`: sentences about files of the configuration folder that are somebody else's to mend.
+    `warnings`: sentences about what keeps nothing from working: files of the configuration folder
+    that are somebody else's to mend, pods' addresses that the cloud's DNS gives the node's name.
     `waits`: by a lease's row why it waits, where that is known.
     """
 
@@ -90,12 +91,15 @@ def _survey(store: Store, here: Configured, offline: bool) -> Survey:
     leases = store.all()
     findings: list[Finding] = []
     problems = [f"{item.why}: {_MAY_BE_OURS}" for item in here.broken if item.may_be_ours]
+    warnings = [f"{item.why}: {_NOT_OURS}" for item in here.broken if not item.may_be_ours]
     for group, configs in ({} if offline else groups(store, here)).items():
         try:
-            findings += _compare(store, group, configs)
+            differing, remarks = _compare(store, group, configs)
         except CniError as error:
             problems.append(str(error))
-    warnings = [f"{item.why}: {_NOT_OURS}" for item in here.broken if not item.may_be_ours]
+            continue
+        findings += differing
+        warnings += [item for item in remarks if item not in warnings]
     return Survey(
         leases=leases,
         findings=list(dict.fromkeys(findings)),
@@ -155,8 +159,10 @@ def _group_of(config: IpamConfig) -> Group:
     return MODES[config.mode].anchor(config, "all"), config.mode
 
 
-def _compare(store: Store, group: Group, configs: list[IpamConfig]) -> list[Finding]:
-    """What differs for one group. Raises CniError when Neutron can't be asked."""
+def _compare(
+    store: Store, group: Group, configs: list[IpamConfig]
+) -> tuple[list[Finding], list[str]]:
+    """What differs for one group, and remarks. Raises CniError when Neutron can't be asked."""
     anchor, mode = group
     page = MODES[mode].page
     context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
@@ -169,7 +175,8 @@ def _compare(store: Store, group: Group, configs: list[IpamConfig]) -> list[Find
     judged = page.judge(held, page.look(context, held))
     if judged:
         judged = confirmed(page, context, held, judged)
-    return _first_of_each_address(judged) + page.judge_strays(Known(nonces, addresses), strays)
+    found = _first_of_each_address(judged) + page.judge_strays(Known(nonces, addresses), strays)
+    return found, page.remarks(strays)
 
 
 def _first_of_each_address(findings: Iterable[Finding]) -> list[Finding]:

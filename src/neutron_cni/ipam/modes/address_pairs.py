@@ -103,6 +103,11 @@ def judge_strays(known: Known, strays: Strays) -> list[Finding]:
     return reservations.judge_strays(known, strays)
 
 
+def remarks(strays: Strays) -> list[str]:
+    """See `ModePage`. There is nothing to say."""
+    return []
+
+
 def require_capacity(context: Context) -> None:
     """See `ModePage`."""
     port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)

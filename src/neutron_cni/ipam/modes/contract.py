@@ -129,5 +129,8 @@ class ModePage(Protocol):
     def judge_strays(self, known: Known, strays: Strays) -> list[Finding]:
         """What carries a mark and belongs to no lease of this store. Pure."""
 
+    def remarks(self, strays: Strays) -> list[str]:
+        """Sentences about what is right, and yet an operator should know. Pure."""
+
     def require_capacity(self, context: Context) -> None:
         """Return when one more pod could get an address now; otherwise CniError with the reason."""

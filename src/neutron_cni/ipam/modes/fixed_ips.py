@@ -106,6 +106,18 @@ def judge_strays(known: Known, strays: Strays) -> list[Finding]:
     return list(_stray_claims(known, strays.install, strays.vm_port))
 
 
+def remarks(strays: Strays) -> list[str]:
+    """See `ModePage`. Neutron's DNS gives the port's name to every address of the port."""
+    port = strays.vm_port
+    if port is None or not (port.dns_name and claims_in(port.tags)):
+        return []
+    return [
+        f"the DNS name {port.dns_name} of the VM's port {port.id} is also that of its pods' "
+        "addresses, if this cloud's Neutron serves DNS; to end that: "
+        f"openstack port set --dns-name '' {port.id}"
+    ]
+
+
 def require_capacity(context: Context) -> None:
     """See `ModePage`."""
     port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
