@@ -100,6 +100,8 @@ class Cloud:
         self.extensions = set(EXTENSIONS)
         self.hidden: set[str] = set()
         """Ids that exist but this project can't see."""
+        self.max_fixed_ips: int | None = None
+        """How many fixed IPs a port may have in releases that limit them."""
         self.counts_all_tags = False
         """Whether a POST of tags is refused for those that are there too, as a PUT is."""
         self.unshown: set[str] = set()

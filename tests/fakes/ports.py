@@ -12,6 +12,7 @@ from tests.fakes.refusals import (
     bad_request,
     duplicate_pair,
     internal_error,
+    invalid_input,
     stale_revision,
 )
 
@@ -151,6 +152,8 @@ def _change_addresses(
     """
     if wanted.get("fixed_ips") is None:
         return seen["fixed_ips"], False
+    if cloud.max_fixed_ips is not None and len(wanted["fixed_ips"]) > cloud.max_fixed_ips:
+        raise invalid_input("Exceeded maximum amount of fixed ips per port")
     change = addresses.delta(cloud, seen, wanted["fixed_ips"])
     entries = addresses.completed(cloud, port, change.add)
     handled = entries + change.keep + change.remove

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.fakes.attributes import MAX_TAG
 from tests.fakes.cloud import Cloud, Json
-from tests.fakes.refusals import Refusal, internal_error, invalid_input
+from tests.fakes.refusals import Refusal, internal_error, invalid_input, no_such_path
 
 MAX_TAGS = 50
 """Of one request; a port can come to have more by several."""
@@ -70,6 +70,8 @@ def clear(cloud: Cloud, collection: str, name: str) -> None:
 
 
 def _holder(cloud: Cloud, collection: str, name: str) -> Json:
+    if "standard-attr-tag" not in cloud.extensions:
+        raise no_such_path()
     if name not in cloud.tables[collection] or name in cloud.hidden:
         raise internal_error()  # Neutron 29 looks up the policy of nothing: KeyError, 500
     return cloud.tables[collection][name]

@@ -78,6 +78,14 @@ class TagLimit(CloudError):
     """The object has as many tags as Neutron lets it have."""
 
 
+class FixedIpLimit(CloudError):
+    """The port has as many fixed IPs as this cloud, an older one, lets it have."""
+
+
+class NoTags(CloudError):
+    """This cloud's Neutron has no tags of ports, which neutron-cni can't do without."""
+
+
 class ObjectInUse(CloudError):
     """The cloud refuses for now: the object is in use (a floating IP points at the address)."""
 
@@ -121,6 +129,9 @@ def refusal(
     if status in (400, 409) and _TOO_MANY_TAGS.search(message):
         advice = "take off tags that others put there, or spread the pods over more nodes"
         return TagLimit(Code.EXHAUSTED, why, advice)
+    if status in (400, 409) and _TOO_MANY_FIXED_IPS.search(message):
+        advice = "raise max_fixed_ips_per_port in neutron.conf, or spread the pods over more nodes"
+        return FixedIpLimit(Code.EXHAUSTED, why, advice)
     if kind in ("IpAddressAlreadyAllocated", "IpAddressInUse"):
         return AddressTaken(Code.CONFLICT, why, said)
     if kind in ("IpAddressGenerationFailure", "ExternalIpAddressExhausted"):
@@ -152,6 +163,9 @@ def presentable(text: str) -> str:
 
 _TOO_MANY_TAGS = re.compile(r"number of tags .*(limit|exceed)", re.IGNORECASE)
 """Of Neutron's sentence, which goes on with the limit itself: "... per-resource limit of 50"."""
+
+
+_TOO_MANY_FIXED_IPS = re.compile(r"maximum amount of fixed ips per port", re.IGNORECASE)
 
 
 def _pair_limit(doing: str, message: str) -> PairLimit:

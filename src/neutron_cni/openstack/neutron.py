@@ -13,7 +13,7 @@ from uuid import UUID
 
 from neutron_cni.openstack.calls import expect_tags, page, path, understand
 from neutron_cni.openstack.client import Client
-from neutron_cni.openstack.errors import AnswerLost, Forbidden, NotFound, Refused, foreign
+from neutron_cni.openstack.errors import AnswerLost, Forbidden, NoTags, NotFound, Refused, foreign
 from neutron_cni.openstack.shapes import an_id, member, text
 from neutron_cni.openstack.types import AddressPair, FixedIp, Network, Port, Quota, Subnet
 from neutron_cni.values.address import IPAddress
@@ -29,6 +29,11 @@ They have to be ASCII without `/` and `,`: others can be added, but not taken of
 """
 LATER_MAX_TAG = 255
 """What releases take that know `tag-creation`. The API does not tell; some take it without."""
+TAG_EXTENSION = "standard-attr-tag"
+TAG_POLICIES = (
+    "a policy of this cloud forbids this project that; neutron-cni has to tag ports: "
+    "create_port:tags, update_port:tags and delete_port:tags"
+)
 MAX_TAGS_AT_ONCE = 50
 """Neutron refuses a request with more; by several a port may come to have more."""
 
@@ -136,7 +141,7 @@ class Neutron:
     def add_tags(self, port_id: str, tags: Sequence[str]) -> None:
         """Tags are a set: adding what is there is fine, and no other writer's tag is lost.
 
-        Raises NotFound.
+        Raises NotFound; NoTags on a cloud without them.
         """
         try:
             self._add_tags(port_id, tags, f"tagging port {port_id}")
@@ -144,6 +149,21 @@ class Neutron:
             # Neutron 29 also answers 500, as if the answer were lost, when the port is gone.
             if not set(tags) <= self.port(port_id).tags:
                 raise
+        except Forbidden as error:
+            raise Forbidden(error.code, error.message, TAG_POLICIES) from error
+        except NotFound:
+            self.require_tags()
+            raise
+
+    def require_tags(self) -> None:
+        """Return where ports can be tagged; raises NoTags."""
+        if TAG_EXTENSION not in self._extensions():
+            raise NoTags(
+                Code.INVALID_CONFIG,
+                f"this cloud's Neutron can't tag ports: it has no extension {TAG_EXTENSION}",
+                "neutron-cni marks by tags what is its own, and can't do without; the cloud's "
+                "operator has to enable the extension (service plugin `tag` in older releases)",
+            )
 
     def longest_tag(self) -> int:
         """How many characters a tag may have on this cloud, for sure."""
@@ -155,6 +175,8 @@ class Neutron:
             self._delete(path("ports", port_id, "tags", tag), f"untagging port {port_id}")
         except NotFound:
             return
+        except Forbidden as error:
+            raise Forbidden(error.code, error.message, TAG_POLICIES) from error
         except AnswerLost:
             if self._has_tag(port_id, tag):
                 raise

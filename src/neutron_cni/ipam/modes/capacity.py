@@ -9,9 +9,22 @@ from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.values.errors import CniError, Code
 
+TAGS_SECONDS = 3600.0
+"""How long a cloud that was seen to have tags of ports is believed to have them."""
+
+
+def require_tags(context: Context) -> None:
+    """Return where the cloud's ports can be tagged; otherwise CniError. Seldom asks Neutron."""
+    config = context.config
+    key = f"tags|{config.cloud or ''}|{config.clouds_file or ''}"
+    if context.store.fact(key, TAGS_SECONDS) is None:
+        context.neutron.require_tags()
+        context.store.remember(key, "yes")
+
 
 def require_free_address(context: Context, network: PodNetwork, offer: Offer) -> None:
     """Return when the subnets on offer have a free address of each family; otherwise CniError."""
+    require_tags(context)
     used = context.neutron.addresses_in_use(network.id)
     for version in {subnet.version for subnet in offer.subnets}:
         family = tuple(subnet for subnet in offer.subnets if subnet.version == version)

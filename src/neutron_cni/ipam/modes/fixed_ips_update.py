@@ -27,6 +27,7 @@ from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.errors import (
     AddressTaken,
     AnswerLost,
+    FixedIpLimit,
     NotFound,
     ObjectInUse,
     Refused,
@@ -145,7 +146,7 @@ def make(context: Context, port: Port, change: Change, progress: Progress) -> Po
         _pause(context)
     except AddressTaken as error:
         _avoid_taken(context, port, change, progress, error)
-    except (ObjectInUse, Refused, NotFound) as error:
+    except (ObjectInUse, Refused, NotFound, FixedIpLimit) as error:
         _halve(context, port, change, progress, error)
     else:
         progress.made |= change.picks.keys()

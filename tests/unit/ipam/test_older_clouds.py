@@ -1,0 +1,106 @@
+"""Clouds that lack what Neutron 29 has: limits and extensions, each said in words."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from neutron_cni.hosts.in_process import own_ipam
+from neutron_cni.openstack.errors import FixedIpLimit, NoTags, NotFound, refusal
+from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.store import Store
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig, Mode
+from tests.fakes import Fault
+from tests.fakes.faults import FOREVER
+from tests.reliability.life import Life
+from tests.unit.conftest import LifeMaker
+
+ALL_MODES = pytest.mark.parametrize("mode", list(Mode))
+
+
+def test_a_limit_of_fixed_ips_is_no_invalid_configuration() -> None:
+    """As it is worded in the releases that have it."""
+    message = "Invalid input for operation: Exceeded maximum amount of fixed ips per port."
+    body = msgspec.json.encode({"NeutronError": {"type": "InvalidInput", "message": message}})
+    error = refusal(400, body, "changing the addresses of port p")
+    assert isinstance(error, FixedIpLimit)
+    assert error.code == Code.EXHAUSTED
+    assert "max_fixed_ips_per_port" in error.details
+
+
+def test_pods_that_fit_get_addresses_and_the_others_are_told_the_limit(
+    new_life: LifeMaker,
+) -> None:
+    life = new_life()
+    life.scene.neutron.cloud.max_fixed_ips = 5
+    outcomes = life.run(*(life.job("add", life.new_container()) for _ in range(6)))
+    assert sorted(outcome.code for outcome in outcomes) == [0] * 4 + [Code.EXHAUSTED] * 2
+    errors = [outcome.error for outcome in outcomes if not outcome.ok]
+    assert all("max_fixed_ips_per_port" in error for error in errors)
+    assert life.end() == []
+
+
+@ALL_MODES
+def test_a_cloud_without_tags_is_told_in_words(new_life: LifeMaker, mode: Mode) -> None:
+    life = new_life(mode)
+    life.scene.neutron.cloud.extensions -= {"standard-attr-tag", "tag-creation"}
+    outcome = life.add()
+    assert outcome.code == Code.INVALID_CONFIG
+    assert "can't tag ports: it has no extension standard-attr-tag" in outcome.error
+    with pytest.raises(CniError, match="no extension standard-attr-tag") as caught:
+        status(life)
+    assert caught.value.code == Code.PLUGIN_NOT_AVAILABLE
+    assert life.end() == []
+
+
+@ALL_MODES
+def test_a_policy_against_tags_is_told_with_its_names(new_life: LifeMaker, mode: Mode) -> None:
+    life = new_life(mode)
+    life.scene.neutron.faults.add(Fault("POST|PUT", "/tags", status=403, times=FOREVER))
+    outcome = life.add()
+    assert outcome.code == Code.CREDENTIALS
+    assert "create_port:tags" in outcome.error
+    assert life.end() == []
+
+
+def test_a_gateways_404_is_no_word_about_tags(new_life: LifeMaker) -> None:
+    life = new_life()
+    page = Fault("POST", "/tags", status=404, body="default backend - 404", times=FOREVER)
+    life.scene.neutron.faults.add(page)
+    outcome = life.add()
+    assert outcome.code == Code.TRY_AGAIN
+    assert "extension" not in outcome.error
+    assert life.end() == []
+
+
+def test_a_port_that_is_gone_is_not_taken_for_a_cloud_without_tags(new_life: LifeMaker) -> None:
+    life = new_life()
+    body = '{"NeutronError": {"type": "PortNotFound", "message": "gone", "detail": ""}}'
+    life.scene.neutron.faults.add(Fault("POST", "/tags", status=404, body=body))
+    with pytest.raises(NotFound):
+        neutron_of(life).add_tags(life.host.port_id, ["a"])
+    life.scene.neutron.cloud.extensions -= {"standard-attr-tag", "tag-creation"}
+    with pytest.raises(NoTags):
+        neutron_of(life).add_tags(life.host.port_id, ["a"])
+
+
+@ALL_MODES
+def test_status_asks_for_the_extensions_now_and_then_only(new_life: LifeMaker, mode: Mode) -> None:
+    life = new_life(mode)
+    for _ in range(3):
+        status(life)
+    assert life.scene.neutron.calls["GET /extensions"] == 1
+    with Store(str(life.host.state_dir)) as store:
+        assert store.fact(f"tags|fake|{life.scene.clouds_file}") == "yes"
+
+
+def neutron_of(life: Life) -> Neutron:
+    config = msgspec.convert(life.config, IpamConfig)
+    return Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))
+
+
+def status(life: Life) -> None:
+    """In this process."""
+    own_ipam().status(msgspec.convert(life.config, IpamConfig), Deadline.after(20))
