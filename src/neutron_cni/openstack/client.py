@@ -6,16 +6,14 @@ take a fifth of a second to import, so this module is imported only by whoever r
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from keystoneauth1 import adapter as ks_adapter
-from keystoneauth1 import exceptions as ks_errors
 
 from neutron_cni.openstack.answers import decoded, in_words, neutron_error, request_id
 from neutron_cni.openstack.calls import understand
@@ -127,26 +125,31 @@ class Client:
         if more.get("json") is None:
             more.pop("json", None)
         url = self._url(path, doing)
-        # Before the request, so that no answer from Keystone is never taken for one from Neutron.
-        learn_token(self._login(self._session.get_token, doing))
-        self._keep()
-        try:
-            response = self._session.request(url, method, raise_exc=False, redirect=False, **more)
-        except Trouble as trouble:
-            # keystoneauth logs in anew where Neutron refuses its token. Only what is certainly of
-            # that login may count as "Neutron was not asked": else a port might be made twice.
-            if _KEYSTONES.search(urlsplit(trouble.url).path):
-                raise login_failure(self._cloud, doing, trouble) from trouble
-            self._raise_trouble(trouble, doing)
-        except ks_errors.ConnectionError as error:  # what requests refuses to send at all
-            raise self._unsendable(doing, error) from error
-        except Exception as error:  # a token that was refused, then a new login that failed
+        response = self._sent(url, method, doing, more)
+        # A token that was revoked, or has ended early: nothing was carried out.
+        if response.status_code == 401 and self._session.invalidate():
             self._forget()
-            raise login_failure(self._cloud, doing, error, answered=True) from error
-        self._keep()  # It may have logged in anew.
+            response = self._sent(url, method, doing, more)
         if response.status_code >= 400:
             self._raise_refusal(response, doing)
         return self._decoded(response, doing)
+
+    def _sent(self, url: str, method: str, doing: str, more: Mapping[str, Any]) -> Any:
+        """Neutron's answer, after a login if there is none.
+
+        keystoneauth never logs in during the request: no answer of Keystone's is taken for one of
+        Neutron's, and it would wait for its own lock for ever where Keystone's is a 401.
+        """
+        token = self._login(self._session.session.get_auth_headers, doing) or {}
+        learn_token(token.get("X-Auth-Token"))
+        self._keep()
+        how = {**more, "headers": {**more.get("headers", {}), **token}, "authenticated": False}
+        try:
+            return self._session.request(url, method, raise_exc=False, redirect=False, **how)
+        except Trouble as trouble:
+            self._raise_trouble(trouble, doing)
+        except Exception as error:  # what requests refuses to send at all
+            raise self._unsendable(doing, error) from error
 
     def _decoded(self, response: Any, doing: str) -> Any:
         is_json, body = decoded(response.content)
@@ -155,7 +158,7 @@ class Client:
             raise Busy(foreign(doing, what))
         return body
 
-    def _raise_trouble(self, trouble: Trouble, doing: str) -> None:
+    def _raise_trouble(self, trouble: Trouble, doing: str) -> NoReturn:
         if not trouble.sent:
             raise Unreachable(
                 Code.TRY_AGAIN,
@@ -248,10 +251,6 @@ class Client:
             f"{doing}: the request can't be sent ({reason(error)})",
             f"check the token and the endpoints of cloud {self._cloud} in clouds.yaml",
         )
-
-
-_KEYSTONES = re.compile(r"/(auth/)?tokens$|/OS-FEDERATION/|/OS-OAUTH")
-"""Paths of Keystone by which one logs in; Neutron has none such."""
 
 
 def _aliases(raw: object) -> frozenset[str]:

@@ -177,14 +177,16 @@ def test_a_token_that_ends_soon_is_not_used(keystone: FakeKeystone, folder: Path
     assert keystone.logins == before + 1
 
 
+@ENTRIES
+@pytest.mark.parametrize("call", [get, lambda client: put(client, "/ports/x")], ids=["get", "put"])
 def test_when_the_new_login_is_refused_nothing_is_kept(
-    neutron: FakeNeutron, keystone: FakeKeystone, folder: Path
+    neutron: FakeNeutron, keystone: FakeKeystone, folder: Path, entry: Entry, call: Any
 ) -> None:
-    """The application credential was deleted."""
-    get(process(folder, application_credential(keystone)))
+    """The credential was deleted; and Keystone may say so when it is asked for its versions."""
+    get(process(folder, entry(keystone)))
     neutron.token, keystone.status = "another", 401
-    with pytest.raises(Unauthorized):
-        get(process(folder, application_credential(keystone)))
+    with pytest.raises(Unauthorized, match="refused our credentials"):
+        call(process(folder, entry(keystone)))
     assert list(folder.iterdir()) == []
 
 
