@@ -67,6 +67,8 @@ class FakeIpam:
     fail: dict[str, BaseException] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What STATUS says besides."""
 
     def acquire(self, request: IpamRequest) -> Lease:
         self._maybe_fail("acquire")
@@ -87,8 +89,9 @@ class FakeIpam:
         self._maybe_fail("verify")
         return self.differences
 
-    def status(self, config: IpamConfig, deadline: Deadline) -> None:
+    def status(self, config: IpamConfig, deadline: Deadline) -> list[str]:
         self._maybe_fail("status")
+        return self.notes
 
     def collect(
         self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline

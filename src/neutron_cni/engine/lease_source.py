@@ -94,7 +94,8 @@ class OwnIpam:
 
     def status(self, request: Request, deadline: Deadline) -> None:
         """See `LeaseSource`."""
-        self._ipam.status(self._config, deadline)
+        for note in self._ipam.status(self._config, deadline):
+            self._note(note)
 
     def collect(self, request: Request, deadline: Deadline) -> None:
         """See `LeaseSource`."""

@@ -56,8 +56,11 @@ class Ipam(Protocol):
     def verify(self, request: IpamRequest) -> list[str]:
         """Sentences that name what differs between store and Neutron; none when all is well."""
 
-    def status(self, config: IpamConfig, deadline: Deadline) -> None:
-        """Returns when an ADD could succeed now; otherwise CniError 50 with the reason."""
+    def status(self, config: IpamConfig, deadline: Deadline) -> list[str]:
+        """Returns when an ADD could succeed now; otherwise CniError 50 with the reason.
+
+        What the operator should know although it is no error is returned, as sentences.
+        """
 
     def collect(
         self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline

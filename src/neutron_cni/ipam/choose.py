@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from neutron_cni.ipam.room import no_address
 from neutron_cni.openstack.types import FixedIp, Subnet
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
@@ -180,14 +181,7 @@ def _free_in(
 
 def exhausted(offer: Offer, resting: int = 0) -> CniError:
     """The error when none of these has a free address; `resting`: how many soon will be."""
-    names = ", ".join(map(named, offer.subnets))
-    return CniError(
-        Code.EXHAUSTED,
-        f"no free address in subnet {names}"
-        + (f"; {resting} of this node's rest and will be free soon" if resting else "")
-        + offer.but,
-        "free addresses, enlarge the allocation pool, or add a subnet to `subnets`",
-    )
+    return no_address(map(named, offer.subnets), resting, offer.but)
 
 
 def named(subnet: Subnet) -> str:

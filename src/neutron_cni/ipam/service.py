@@ -96,11 +96,11 @@ class NeutronIpam:
                 return ["the store has no lease for this attachment"]
             return settling.differences(store, record, request.deadline)
 
-    def status(self, config: IpamConfig, deadline: Deadline) -> None:
+    def status(self, config: IpamConfig, deadline: Deadline) -> list[str]:
         """See `Ipam.status`."""
         from neutron_cni.ipam.status import status
 
-        status(config, deadline)
+        return status(config, deadline)
 
     def collect(
         self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline

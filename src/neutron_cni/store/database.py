@@ -87,6 +87,25 @@ class Database:
                     (key, value, time.time()),
                 )
 
+    def forget_old(self, prefix: str, seconds: float) -> None:
+        """Forget facts whose keys begin with `prefix` and which were remembered so long ago."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM fact WHERE substr(key, 1, ?) = ? AND at < ?",
+                (len(prefix), prefix, time.time() - seconds),
+            )
+
+    def hurry(self, seconds: float) -> None:
+        """From now on wait no longer than this for another process that writes."""
+        with self._errors():
+            self._db.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
+
+    def has_given_addresses(self) -> bool:
+        """Whether there are leases that Neutron confirmed: this node has had pods."""
+        with self._errors():
+            query = "SELECT 1 FROM lease WHERE state IN ('held', 'cooling', 'released') LIMIT 1"
+            return self._db.execute(query).fetchone() is not None
+
     # For the store
 
     @contextmanager

@@ -59,9 +59,12 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     max_address_pairs: Annotated[int, msgspec.Meta(ge=1, le=100000)] | None = None
     """The value of Neutron's option max_allowed_address_pair, for STATUS: the API tells it only
     when it refuses a pair."""
-    capacity_in_status: bool = True
-    """Whether STATUS fails with 50 also when addresses, ports or pairs are used up, and not only
-    when Neutron can't be asked. Runtimes take a node whose STATUS fails for not ready."""
+    capacity_in_status: bool = False
+    """Whether STATUS fails with 50 also when addresses, ports or pairs are used up. Runtimes take a
+    node whose STATUS fails for not ready, and Kubernetes evicts the pods of such a node."""
+    status_patience: Annotated[float, msgspec.Meta(ge=0, le=604800)] = 600.0
+    """Seconds that the cloud may be away before STATUS fails with 50, on a node that has reached it
+    before. 0: at once."""
     cluster: Annotated[str, msgspec.Meta(max_length=40, pattern="^[A-Za-z0-9._-]*$")] = ""
     """Name of the Kubernetes cluster, for the tags of what neutron-cni makes in Neutron."""
     node: Annotated[str, msgspec.Meta(max_length=50, pattern="^[A-Za-z0-9._-]*$")] = ""

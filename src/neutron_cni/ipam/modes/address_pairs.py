@@ -12,16 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from msgspec.structs import replace
+
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import Offer
 from neutron_cni.ipam.modes import pair_limit, previous_port, reservations, reserving_port
-from neutron_cni.ipam.modes.capacity import require_room_for_a_port
+from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
 from neutron_cni.ipam.modes.fixed_ips_recording import live_addresses
 from neutron_cni.ipam.modes.pair_list import judge_pairs, own_pairs, single_addresses, why_no_pairs
 from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, read_pod_network
+from neutron_cni.ipam.room import Capacity, Limit
 from neutron_cni.openstack.errors import AnswerLost, ObjectInUse, PairLimit, StaleRevision
 from neutron_cni.openstack.types import AddressPair, Port
 from neutron_cni.store import Record, State
@@ -108,21 +111,17 @@ def remarks(strays: Strays) -> list[str]:
     return []
 
 
-def require_capacity(context: Context) -> None:
+def capacity(context: Context) -> Capacity:
     """See `ModePage`."""
     port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     network = read_pod_network(context.neutron, port.network_id)
     problem = why_no_pairs(port)
     if problem is not None:
         raise problem
-    require_room_for_a_port(context, network, _offer(context.config, port, network))
+    room = room_in(context, network, _offer(context.config, port, network))
     limit = context.config.max_address_pairs or pair_limit.known(context)
-    if limit is not None and len(port.address_pairs) >= limit:
-        raise CniError(
-            Code.EXHAUSTED,
-            f"port {port.id} has {len(port.address_pairs)} of {limit} allowed address pairs",
-            "raise max_allowed_address_pair in neutron.conf, or use mode fixed-ips",
-        )
+    pairs = Limit(len(port.address_pairs), limit)
+    return replace(room, ports=quota_of_ports(context), pairs=pairs)
 
 
 def _recover_lost(context: Context, port: Port, network: PodNetwork) -> None:

@@ -1,13 +1,11 @@
-"""Whether one more pod could get an address: what STATUS asks, in parts that the modes share."""
+"""What is left for further pods: what STATUS asks, in parts that the modes share."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from neutron_cni.ipam.choose import Offer, exhausted, free_count
+from neutron_cni.ipam.choose import Offer, free_count
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
-from neutron_cni.values.errors import CniError, Code
+from neutron_cni.ipam.room import MOST_COUNTED, Capacity, Limit, SubnetRoom
 
 TAGS_SECONDS = 3600.0
 """How long a cloud that was seen to have tags of ports is believed to have them."""
@@ -22,26 +20,30 @@ def require_tags(context: Context) -> None:
         context.store.remember(key, "yes")
 
 
-def require_free_address(context: Context, network: PodNetwork, offer: Offer) -> None:
-    """Return when the subnets on offer have a free address of each family; otherwise CniError."""
+def room_in(context: Context, network: PodNetwork, offer: Offer) -> Capacity:
+    """The subnets on offer, with their free addresses."""
     require_tags(context)
     used = context.neutron.addresses_in_use(network.id)
-    for version in {subnet.version for subnet in offer.subnets}:
-        family = tuple(subnet for subnet in offer.subnets if subnet.version == version)
-        if not any(subnet.automatic or free_count(subnet, used) > 0 for subnet in family):
-            raise exhausted(replace(offer, subnets=family))
+    subnets = tuple(
+        SubnetRoom(
+            subnet.name or subnet.id,
+            str(subnet.cidr),
+            MOST_COUNTED if subnet.automatic else min(MOST_COUNTED, free_count(subnet, used)),
+        )
+        for subnet in offer.subnets
+    )
+    return Capacity(subnets, but=offer.but)
 
 
-def require_room_for_a_port(context: Context, network: PodNetwork, offer: Offer) -> None:
-    """Return when one more reserving port could be made on the network; otherwise CniError."""
-    require_free_address(context, network, offer)
+def quota_of_ports(context: Context) -> Limit | None:
+    """What the project's quota leaves, None where the cloud does not tell.
+
+    Raises CniError where a security group that a reserving port is to have does not exist.
+    """
     for group in context.config.security_groups or ():
         context.neutron.security_group_id(group)
     project = context.neutron.project_id()
     quota = context.neutron.port_quota(project) if project else None
-    if quota is not None and quota.full:
-        raise CniError(
-            Code.EXHAUSTED,
-            f"the project's quota of {quota.limit} ports is used up ({quota.used} used)",
-            "ask for a larger quota, or delete unused ports",
-        )
+    if quota is None:
+        return None
+    return Limit(quota.used, quota.limit if quota.limit >= 0 else None)

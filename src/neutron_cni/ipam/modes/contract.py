@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.room import Capacity
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record
 from neutron_cni.values.address import IPAddress
@@ -132,5 +133,5 @@ class ModePage(Protocol):
     def remarks(self, strays: Strays) -> list[str]:
         """Sentences about what is right, and yet an operator should know. Pure."""
 
-    def require_capacity(self, context: Context) -> None:
-        """Return when one more pod could get an address now; otherwise CniError with the reason."""
+    def capacity(self, context: Context) -> Capacity:
+        """What is left for further pods. Raises CniError for what else would make an ADD fail."""

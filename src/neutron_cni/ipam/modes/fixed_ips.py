@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.claim import claims_in
 from neutron_cni.ipam.modes import previous_port
-from neutron_cni.ipam.modes.capacity import require_free_address
+from neutron_cni.ipam.modes.capacity import room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
 from neutron_cni.ipam.modes.fixed_ips_choice import offer_of
@@ -24,6 +24,7 @@ from neutron_cni.ipam.modes.fixed_ips_recording import (
 )
 from neutron_cni.ipam.modes.fixed_ips_update import make, next_change
 from neutron_cni.ipam.modes.subnets import read_pod_network
+from neutron_cni.ipam.room import Capacity
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.address import IPAddress
@@ -118,11 +119,11 @@ def remarks(strays: Strays) -> list[str]:
     ]
 
 
-def require_capacity(context: Context) -> None:
+def capacity(context: Context) -> Capacity:
     """See `ModePage`."""
     port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     network = read_pod_network(context.neutron, port.network_id)
-    require_free_address(context, network, offer_of(context.config, port, network))
+    return room_in(context, network, offer_of(context.config, port, network))
 
 
 def _absent(

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from neutron_cni.ipam.choose import Offer
 from neutron_cni.ipam.lock import FileLock
 from neutron_cni.ipam.modes import reservations, reserving_port
-from neutron_cni.ipam.modes.capacity import require_room_for_a_port
+from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
 from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, read_pod_network
+from neutron_cni.ipam.room import Capacity
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.errors import CniError, Code
@@ -83,10 +86,11 @@ def remarks(strays: Strays) -> list[str]:
     return []
 
 
-def require_capacity(context: Context) -> None:
+def capacity(context: Context) -> Capacity:
     """See `ModePage`."""
     network = _network_of(context, context.config)
-    require_room_for_a_port(context, network, _offer(context.config, network))
+    room = room_in(context, network, _offer(context.config, network))
+    return replace(room, ports=quota_of_ports(context))
 
 
 def _is_of_mode(port: Port) -> bool:
