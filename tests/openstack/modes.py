@@ -250,6 +250,12 @@ def end_rests(lab: Lab, node: Node) -> None:
     edit_store(lab, node, "UPDATE lease SET until = 0 WHERE state = 'cooling'")
 
 
+def forget_looks(lab: Lab, node: Node) -> None:
+    """The node's next STATUS asks the cloud, instead of answering what the last one saw."""
+    if (lab.places.node(node.name) / "root" / "var-lib" / "neutron-cni" / "store.db").exists():
+        edit_store(lab, node, "DELETE FROM fact WHERE key LIKE 'status|%'")
+
+
 def age(lab: Lab, node: Node, seconds: float = 120) -> None:
     """Make every lease of the node older."""
     edit_store(lab, node, "UPDATE lease SET changed = changed - ?", seconds)

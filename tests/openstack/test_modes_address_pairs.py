@@ -18,6 +18,7 @@ from tests.openstack.modes import (
     bound_to,
     containers,
     end_rests,
+    forget_looks,
     fresh_nodes,
     port_binding,
     reserving,
@@ -197,8 +198,11 @@ def operators_pairs(lab: Lab, lone: Node) -> Iterator[list[str]]:
     network.update_port(lone.port_id, allowed_address_pairs=[])
 
 
-def status(node: Node) -> Answer:
-    return call(node, "STATUS", document=PAIRS, IFNAME="")
+def status(lab: Lab, node: Node) -> Answer:
+    """Of what is there now."""
+    forget_looks(lab, node)
+    document = config("1.1.0", mode="address-pairs", capacityInStatus=True)
+    return call(node, "STATUS", document=document, IFNAME="")
 
 
 def test_the_limit_of_pairs_is_named_with_how_to_raise_it(
@@ -216,14 +220,14 @@ def test_the_limit_of_pairs_is_named_with_how_to_raise_it(
         (port,) = lab.connection().network.ports(tags="ncni-node=mlone")
         assert port.id == reserving(lab, last).id
 
-        unavailable = status(lone).json
+        unavailable = status(lab, lone).json
         assert unavailable["code"] == 50
         assert "10 of 10 allowed address pairs" in unavailable["msg"]
         assert "max_allowed_address_pair" in unavailable["details"]
 
         last.delete()
         wait_for(lambda: len(pairs(lab, lone)) == 9, "the pair to be taken off")
-        assert status(lone).status == 0
+        assert status(lab, lone).status == 0
         extra.add()
         address = extra.pod.address
         assert {pair["ip_address"] for pair in pairs(lab, lone)} == {*operators_pairs, address}
@@ -261,7 +265,7 @@ def test_without_port_security_the_refusal_says_what_to_do(lab: Lab, lone: Node)
     group = lab.facts["security_group_id"]
     network.update_port(lone.port_id, security_group_ids=[], port_security_enabled=False)
     try:
-        answers = [Container(lone, "open", PAIRS).call("ADD").json, status(lone).json]
+        answers = [Container(lone, "open", PAIRS).call("ADD").json, status(lab, lone).json]
         assert [answer["code"] for answer in answers] == [7, 50], answers
         for answer in answers:
             assert "port security is off" in answer["msg"]

@@ -16,10 +16,11 @@ from tests.openstack.modes import (
     addresses,
     containers,
     end_rests,
+    forget_looks,
     fresh_nodes,
     remove_network,
 )
-from tests.openstack.plugin import call, config
+from tests.openstack.plugin import Answer, call, config
 from tests.openstack.state import wait_for, wait_until_settled
 
 MODES = ["fixed-ips", "address-pairs", "port"]
@@ -70,6 +71,12 @@ def network(mode: str, **ipam: Any) -> dict[str, Any]:
     return config("1.1.0", mode=mode, **{"subnets": ["m-first", "m-second"], **where, **ipam})
 
 
+def status(lab: Lab, small: Small, document: dict[str, Any]) -> Answer:
+    """STATUS of what is there now."""
+    forget_looks(lab, small.node)
+    return call(small.node, "STATUS", document=document, IFNAME="")
+
+
 def fill(lab: Lab, small: Small, subnet: int, leave: int = 0) -> None:
     """Take all but `leave` addresses of a subnet; `empty` gives them back."""
     calls = lab.connection().network
@@ -107,12 +114,15 @@ def test_pods_get_the_next_subnet_when_one_is_full_and_a_clear_error_when_all_ar
         assert b.pod.address in ("10.60.0.10", "10.60.0.11")
         if mode != "port":  # whose address the port security of this node's VM knows nothing of
             assert traffic.ping(b.pod, lab.facts["far_address"]).answered == 3
-        assert call(small.node, "STATUS", document=document, IFNAME="").status == 0
+        assert status(lab, small, document).status == 0
 
         fill(lab, small, 1)
         refused = Container(small.node, "c", document).call("ADD").json
         assert refused["code"] == 102
-        unavailable = call(small.node, "STATUS", document=document, IFNAME="").json
+        noted = status(lab, small, document)
+        assert (noted.status, "no room for another pod" in noted.stderr) == (0, True)
+        strict = network(mode, capacityInStatus=True)
+        unavailable = status(lab, small, strict).json
         assert unavailable["code"] == 50
         for answer in (refused, unavailable):
             for subnet in ("m-first (10.60.0.0/29)", "m-second (10.60.0.8/29)"):

@@ -11,6 +11,7 @@ import pytest
 from neutron_cni_lab import Lab, LabError, Node
 from neutron_cni_lab.demo import Pod, traffic
 from tests.openstack.conftest import new_name
+from tests.openstack.modes import forget_looks
 from tests.openstack.plugin import BIN, NETWORK, Answer, call, config
 from tests.openstack.state import (
     fixed_ips,
@@ -267,8 +268,9 @@ def test_a_third_partys_ipam_is_executed(lab: Lab, node1: Node, netns: str) -> N
     assert (fixed_ips(lab, node1), leases(lab, node1)) == before
 
 
-def test_the_folder_that_the_runtime_was_in_may_be_deleted(node1: Node) -> None:
+def test_the_folder_that_the_runtime_was_in_may_be_deleted(lab: Lab, node1: Node) -> None:
     """STATUS asks Neutron, by libraries that look for files where they are."""
+    forget_looks(lab, node1)
     variables = {"CNI_COMMAND": "STATUS", "CNI_PATH": BIN}
     script = f"cd $(mktemp -d) && rmdir $PWD && exec {BIN}/veth-route"
     done = node1.exec(["sh", "-c", script], input=json.dumps(config("1.1.0")), env=variables)

@@ -20,6 +20,7 @@ from tests.openstack.modes import (
     configure,
     containers,
     edit_store,
+    forget_looks,
     fresh_nodes,
     reserving,
     take_off,
@@ -46,9 +47,10 @@ def node(lab: Lab) -> Iterator[Node]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(lab: Lab, node: Node) -> Iterator[None]:
-    """Each test begins with a store that waits for nothing."""
+    """Each test begins with a store that waits for nothing, and remembers no look at the cloud."""
     yield
     wait_until_settled(lab, node)
+    forget_looks(lab, node)
 
 
 def unavailable(answer: Answer) -> str:
@@ -84,13 +86,16 @@ def no_ports_left(lab: Lab) -> Iterator[None]:
 
 
 def test_status_names_a_quota_that_is_used_up_where_a_port_is_needed(
-    node: Node, no_ports_left: None
+    lab: Lab, node: Node, no_ports_left: None
 ) -> None:
-    assert status(node, FIXED).status == 0
-    for document in (PAIRS, PORT):
-        said = unavailable(status(node, document))
-        assert "quota" in said
-        assert "ports is used up" in said
+    assert status(node, FIXED) == Answer(0, "", "")
+    for mode in ({"mode": "address-pairs"}, {"mode": "port", "network": "tenant"}):
+        answer = status(node, config("1.1.0", **mode))
+        assert (answer.status, answer.stdout) == (0, "")
+        strict = unavailable(status(node, config("1.1.0", **mode, capacityInStatus=True)))
+        for said in (answer.stderr, strict):
+            assert "quota" in said
+            assert "ports is used up" in said
     refused = Container(node, "over", PORT).call("ADD").json
     assert (refused["code"], "uota" in refused["msg"]) == (102, True)
 
@@ -161,6 +166,55 @@ def test_status_names_a_process_that_does_not_let_go_of_the_lock(node: Node) -> 
         said = unavailable(status(node, FIXED))
         assert f"process {pid} has held the lock" in said
     assert status(node, FIXED).status == 0
+
+
+class TestWhileNeutronIsAway:
+    """Its API was stopped, after the node had reached it."""
+
+    @pytest.fixture
+    def outage(self, lab: Lab, node: Node) -> Iterator[None]:
+        assert status(node, FIXED) == Answer(0, "", "")
+        lab.stop_neutron()
+        try:
+            yield
+        finally:
+            lab.start_neutron()
+
+    def test_status_is_good_as_long_as_there_is_patience_and_mends_at_once(
+        self, lab: Lab, node: Node, outage: None
+    ) -> None:
+        # What was seen a moment ago holds; then each minute one process sees the trouble.
+        assert status(node, FIXED) == Answer(0, "", "")
+        for _ in range(3):
+            later(lab, node, 100)
+            for answer in (status(node, FIXED), status(node, FIXED, "veth-route")):
+                assert (answer.status, answer.stdout) == (0, ""), answer
+                assert "Neutron is unreachable" in answer.stderr
+        later(lab, node, 600)
+        said = unavailable(status(node, FIXED))
+        assert "Neutron is unreachable" in said
+        assert "`statusPatience` is 600" in said
+        lab.start_neutron()
+        wait_for(lambda: status(node, FIXED) == Answer(0, "", ""), "STATUS to be good", 30)
+
+    def test_a_new_node_is_not_ready(self, lab: Lab, node: Node, outage: None) -> None:
+        document = config("1.1.0", stateDir="/var/lib/neutron-cni-new")
+        try:
+            assert "never had an answer of its cloud" in unavailable(status(node, document))
+        finally:
+            node.exec(["rm", "-rf", "/var/lib/neutron-cni-new"])
+
+
+def later(lab: Lab, node: Node, seconds: float) -> None:
+    """So much time passes for what the node remembers of its cloud."""
+    for key in ("asked", "trouble_since"):
+        edit_store(
+            lab,
+            node,
+            f"UPDATE fact SET value = json_set(value, '$.{key}', value ->> '{key}' - ?)"
+            f" WHERE key LIKE 'status|%' AND value ->> '{key}' IS NOT NULL",
+            seconds,
+        )
 
 
 # CHECK

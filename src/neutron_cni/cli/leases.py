@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from neutron_cni.ipam.audit.capacity import Left
     from neutron_cni.ipam.audit.survey import Survey
     from neutron_cni.store import Record
 
@@ -42,19 +43,22 @@ def leases(
 
     Ends with status 1 when something differs.
     """
+    from neutron_cni.ipam.audit.capacity import left
     from neutron_cni.ipam.audit.survey import Survey, is_no_node, survey
     from neutron_cni.store import Store
 
     if is_no_node(state_dir, conf_dir):
-        nothing = json.dumps(_document(Survey([], [], [])), indent=2)
+        nothing = json.dumps(_document(Survey([], [], []), []), indent=2)
         typer.echo(nothing if as_json else NO_NODE % conf_dir)
         return
     with Store(str(state_dir)) as store:
         found = survey(store, conf_dir, offline)
+        room = left(store, conf_dir, offline)
     if as_json:
-        typer.echo(json.dumps(_document(found), indent=2))
+        typer.echo(json.dumps(_document(found, room), indent=2))
     else:
         _print(found, offline)
+        _print_room(room)
     if found.findings or found.problems:
         raise typer.Exit(1)
 
@@ -136,12 +140,22 @@ def _whose(record: Record) -> str:
     return str(record.pod) or record.attachment.container_id[:24] or f"token {record.token}"
 
 
+def _print_room(room: list[Left]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    for item in room:
+        full = "[yellow]full[/] " if item.is_full else ""
+        console.print(f"{full}{escape(item.network)}: {escape(item.in_words)}", soft_wrap=True)
+
+
 def _state(record: Record) -> str:
     left = record.until - time.time()
     return f"{record.state.value} ({left:.0f} s left)" if left > 0 else record.state.value
 
 
-def _document(found: Survey) -> dict[str, Any]:
+def _document(found: Survey, room: list[Left]) -> dict[str, Any]:
     return {
         "leases": [
             {
@@ -167,5 +181,6 @@ def _document(found: Survey) -> dict[str, Any]:
             for item in found.findings
         ],
         "problems": found.problems,
+        "capacity": [item.for_programs for item in room],
         "warnings": found.warnings,
     }

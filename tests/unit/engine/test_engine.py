@@ -285,6 +285,12 @@ def test_status_is_that_of_ipam(world: World) -> None:
     assert failure(world, "STATUS").code == Code.PLUGIN_NOT_AVAILABLE
 
 
+def test_what_status_of_ipam_notes_is_told_to_the_operator(world: World) -> None:
+    world.ipam.notes = ["no room for another pod"]
+    assert call(world, "STATUS") is None
+    assert world.notes == ["no room for another pod"]
+
+
 def test_gc_keeps_what_is_valid(world: World) -> None:
     call(world)
     call(world, env={"CNI_CONTAINERID": "stale", "CNI_IFNAME": "net1"})

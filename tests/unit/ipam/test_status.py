@@ -19,11 +19,14 @@ import pytest
 import yaml
 
 from neutron_cni.hosts.in_process import own_ipam
-from neutron_cni.ipam import node, readiness, sweeper
+from neutron_cni.ipam import node, readiness, settling, sweeper
 from neutron_cni.ipam import status as module
 from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.ipam.audit import capacity
+from neutron_cni.ipam.audit.capacity import Left, left
 from neutron_cni.ipam.lock import FileLock, anchor_lock
 from neutron_cni.ipam.modes import fixed_ips
+from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.room import Capacity
 from neutron_cni.ipam.status import last_look, status
 from neutron_cni.netlink.facts import Uplink
@@ -66,9 +69,12 @@ class Place:
     keystone: FakeKeystone
     clock: Clock = field(default_factory=Clock)
 
-    def config(self, mode: Mode = Mode.FIXED_IPS, **more: Any) -> IpamConfig:
+    def section(self, mode: Mode = Mode.FIXED_IPS, **more: Any) -> dict[str, Any]:
         clouds = {"cloud": "c", "cloudsFile": str(self.host.folder / "clouds.yaml")}
-        return msgspec.convert(self.host.config(mode, **clouds, **more), IpamConfig)
+        return self.host.config(mode, **clouds, **more)
+
+    def config(self, mode: Mode = Mode.FIXED_IPS, **more: Any) -> IpamConfig:
+        return msgspec.convert(self.section(mode, **more), IpamConfig)
 
     def write_clouds(self, secret: str = SECRET) -> None:
         names = ("project_name", "user_domain_name", "project_domain_name")
@@ -102,7 +108,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         scene.neutron.token = keystone.token
         made = Place(scene, Host(scene, "node"), keystone)
         made.write_clouds()
-        monkeypatch.setattr(module, "time", made.clock.as_module())
+        for reader in (module, capacity):
+            monkeypatch.setattr(reader, "time", made.clock.as_module())
         monkeypatch.setattr(module, "random", lambda: 0.5)
         yield made
 
@@ -158,14 +165,11 @@ def test_a_status_that_asks_no_cloud_imports_nothing_that_could(place: Place) ->
             capacity=Capacity(()),
         )
         store.remember(module._key(config), readiness.encode(look))
-    section = place.host.config(
-        Mode.FIXED_IPS, cloud="c", cloudsFile=str(place.host.folder / "clouds.yaml")
-    )
     document = {
         "cniVersion": "1.1.0",
         "name": "net",
         "type": "cni-ipam-neutron",
-        "ipam": section,
+        "ipam": place.section(),
     }
     program = (
         "import sys\n"
@@ -428,6 +432,61 @@ def test_free_addresses_are_counted_and_recorded(place: Place) -> None:
     assert subnet.free == len(place.scene.free())
 
 
+def room(place: Place, offline: bool = False) -> list[Left]:
+    """What `neutron-cni leases` shows."""
+    with Store(place.config().state_dir) as store:
+        return left(store, place.host.conf_dir, offline)
+
+
+def test_leases_shows_what_status_counted_lately(place: Place) -> None:
+    place.host.install(place.section(), "pods")
+    place.ask()
+    before = place.calls()
+    place.clock.now += 60
+    (shown,) = room(place)
+    free = len(place.scene.free())
+    assert shown.in_words == f"{free} free in 10.9.0.0/26 (10.9.0.0/26) (60 s ago)"
+    assert (shown.network, shown.is_full) == ("pods", False)
+    assert place.calls() == before
+
+
+def test_leases_counts_anew_where_nobody_did_lately(place: Place) -> None:
+    """Runtimes before CNI 1.1 never ask for STATUS."""
+    place.host.install(place.section(), "pods")
+    assert room(place, offline=True) == []
+    (shown,) = room(place)
+    assert "(0 s ago)" in shown.in_words
+    for address in place.scene.free():
+        place.scene.new_port(fixed_ips=[{"ip_address": str(address)}])
+    place.clock.now += 121
+    (old,) = room(place, offline=True)
+    assert not old.is_full
+    (shown,) = room(place)
+    assert shown.is_full
+    assert shown.for_programs["subnets"][0]["free"] == 0
+    # Status is spared this look.
+    before = place.calls()
+    place.ask()
+    assert place.calls() == before
+
+
+def test_leases_shows_the_last_count_while_the_cloud_is_away(place: Place) -> None:
+    place.host.install(place.section(), "pods")
+    place.ask()
+    place.clock.now += 500
+    away(place)
+    (shown,) = room(place)
+    assert "(500 s ago)" in shown.in_words
+
+
+def test_leases_shows_pairs_and_ports_where_they_matter(place: Place) -> None:
+    place.host.install(place.section(Mode.ADDRESS_PAIRS, maxAddressPairs=10), "pods")
+    (shown,) = room(place)
+    assert "0 of 10 address pairs of the VM's port" in shown.in_words
+    assert "ports of the project" in shown.in_words
+    assert shown.for_programs["addressPairs"] == {"used": 0, "limit": 10}
+
+
 # One asks, others answer
 
 
@@ -473,6 +532,42 @@ def test_who_waits_for_the_first_answer_does_not_wait_for_ever(place: Place) -> 
             status(place.config(), Deadline.after(0.3))
     assert caught.value.code == Code.PLUGIN_NOT_AVAILABLE
     assert "another process asks the cloud" in caught.value.message
+
+
+def test_who_comes_late_takes_the_answer_that_another_just_got(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look into the store and the lock: the other has recorded, and let go."""
+    place.ask()
+    place.clock.now += 61
+    try_acquire = FileLock.try_acquire
+
+    def late(lock: FileLock) -> bool:
+        if lock.path == asking(place).path and not first:
+            first.append(True)
+            place.ask()
+        return try_acquire(lock)
+
+    first: list[bool] = []
+    monkeypatch.setattr(FileLock, "try_acquire", late)
+    before = place.calls()[0]
+    assert place.ask() == []
+    assert place.calls()[0] == before + 4
+
+
+def test_a_look_leaves_time_to_answer_before_the_runtime_gives_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def connect(*words: Any) -> Context:
+        given.append(words[-1].left)
+        return real(*words)
+
+    real = settling.connect
+    monkeypatch.setattr(module, "connect", connect)
+    assert place.ask() == []
+    assert 0 < given[0] <= module.LOOK_SECONDS < 10
 
 
 def test_a_lock_that_nobody_lets_go_is_a_note_and_then_an_error(place: Place) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -127,6 +129,34 @@ def test_a_rest_is_not_cut_short_by_a_clock_that_is_a_little_slow(
     with Store(str(tmp_path)) as store:
         (after,) = store.all()
     assert after.until == before.until
+
+
+def test_facts_of_long_ago_are_forgotten_where_they_begin_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    with Store(str(tmp_path)) as store:
+        for key in ("status|a", "status_b", "other|status|"):
+            store.remember(key, "old")
+        monkeypatch.setattr(time, "time", lambda: now + 100)
+        store.remember("status|c", "new")
+        store.forget_old("status|", 50)
+        facts = {key: store.fact(key) for key in ("status|a", "status_b", "status|c")}
+        assert facts == {"status|a": None, "status_b": "old", "status|c": "new"}
+
+
+def test_who_is_in_a_hurry_does_not_wait_long_for_another_writer(tmp_path: Path) -> None:
+    """The other is no process of ours: one of this process would be waited for by a lock."""
+    with (
+        Store(str(tmp_path)) as store,
+        closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        store.hurry(0.0)
+        with pytest.raises(CniError, match="locked"):
+            store.remember("key", "value")
+        other.execute("ROLLBACK")
+        store.remember("key", "value")
 
 
 def test_the_owner_of_a_row_is_alive_as_long_as_its_process() -> None:

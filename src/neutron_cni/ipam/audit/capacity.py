@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from neutron_cni.ipam.audit.configured import configured
 from neutron_cni.ipam.readiness import Look
@@ -12,7 +14,8 @@ from neutron_cni.ipam.room import MOST_COUNTED, Capacity, Limit, lack
 from neutron_cni.ipam.status import last_look, look_again
 from neutron_cni.store import Store
 from neutron_cni.values.deadline import Deadline
-from neutron_cni.values.ipam_config import IpamConfig, Mode
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import Mode
 
 RECENT = 120.0
 """Seconds: a count that is not older is shown instead of counting anew, as STATUS has just done."""
@@ -38,23 +41,40 @@ class Left:
         return f"{', '.join(parts) or 'no subnet on offer'} ({age:.0f} s ago)"
 
     @property
+    def for_programs(self) -> dict[str, Any]:
+        """The same as JSON: `ports` and `addressPairs` are null where they do not matter."""
+        seen = self.capacity
+        return {
+            "network": self.network,
+            "mode": self.mode.value,
+            "counted": self.counted,
+            "full": self.is_full,
+            "subnets": [
+                {"name": item.name, "cidr": item.cidr, "free": item.free} for item in seen.subnets
+            ],
+            "ports": _used(seen.ports),
+            "addressPairs": _used(seen.pairs),
+        }
+
+    @property
     def is_full(self) -> bool:
         """Whether one more pod would get no address."""
         return lack(self.capacity) is not None
 
 
 def left(store: Store, conf_dir: Path, offline: bool = False) -> list[Left]:
-    """Every configured network of which it is known. Raises CniError (store, configuration).
+    """Every configured network of which it is known. Raises CniError STORE.
 
     `offline`: only what was counted before, whenever that was.
     """
     found = []
-    for network, config in configured(conf_dir).items():
+    for network, config in configured(conf_dir).networks.items():
         if Path(config.state_dir) != store.path.parent:  # with another store, which STATUS uses
             continue
         look = last_look(store, config)
         if not offline and not _is_recent(look):
-            look = look_again(store, config, _deadline(config))
+            with suppress(CniError):  # of the lock's file: what was counted before is shown
+                look = look_again(store, config, Deadline.after(config.timeout))
         if look is not None and look.capacity is not None:
             found.append(Left(network, config.mode, look.capacity, look.counted))
     return found
@@ -64,8 +84,8 @@ def _is_recent(look: Look | None) -> bool:
     return look is not None and 0 <= time.time() - look.counted <= RECENT
 
 
-def _deadline(config: IpamConfig) -> Deadline:
-    return Deadline.after(config.timeout)
+def _used(limit: Limit | None) -> dict[str, int | None] | None:
+    return None if limit is None else {"used": limit.used, "limit": limit.limit}
 
 
 def _limit(of: str, limit: Limit | None) -> list[str]:
