@@ -11,6 +11,7 @@ from source import cell, constant, described
 from neutron_cni.engine.lease_source import ROLLBACK_SECONDS
 from neutron_cni.ipam.audit.compare import YOUNG_SECONDS, Kind
 from neutron_cni.ipam.audit.leavings import MIN_AGE_SECONDS
+from neutron_cni.ipam.readiness import INTERVAL, RETRY
 from neutron_cni.ipam.sweeper import FIRST_RETRY, LAST_RETRY
 from neutron_cni.openstack.patience import CALL_TIMEOUT
 from neutron_cni.store import State, record
@@ -57,6 +58,9 @@ The diagram is in [ARCHITECTURE.md](../../ARCHITECTURE.md#the-life-of-a-lease).
 | {ABSENCE_SECONDS:g} | {cell(_lower(constant("store/store.py", "ABSENCE_SECONDS")))} |
 | {BUSY_SECONDS:g} | {cell(_lower(constant("store/schema.py", "BUSY_SECONDS")))} |
 | {FIRST_RETRY:g} to {LAST_RETRY:g} | the sweeper's pause between tries while Neutron refuses or is down |
+| {INTERVAL:g} | {cell(_lower(constant("ipam/readiness.py", "INTERVAL")))} |
+| {RETRY:g} | {cell(_lower(constant("ipam/readiness.py", "RETRY")))} |
+| {config.status_patience:g} | default of `statusPatience`: how long the cloud may be away before STATUS fails |
 | {YOUNG_SECONDS:g} | {cell(_lower(constant("ipam/audit/compare.py", "YOUNG_SECONDS")))} |
 | {MIN_AGE_SECONDS:g} | `gc --node`: {cell(_lower(constant("ipam/audit/leavings.py", "MIN_AGE_SECONDS")))} |
 

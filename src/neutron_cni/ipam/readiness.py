@@ -20,9 +20,10 @@ from neutron_cni.values.typed import convert
 
 VERSION = 1
 INTERVAL = 60.0
-"""Seconds between two looks while the answer is yes; each look's own differ by a quarter."""
+"""How long STATUS answers from the store before it looks at the cloud again, while it succeeds; a
+quarter more or less."""
 RETRY = 6.0
-"""Seconds between two looks while the answer is no."""
+"""The same while STATUS fails."""
 LONGEST_LOOK = 20.0
 """Seconds after which a process that asks the cloud is not merely slow: STATUS has ten."""
 LONGEST_GAP = 900.0
