@@ -11,7 +11,7 @@ from source import cell, constant, described
 from neutron_cni.engine.lease_source import ROLLBACK_SECONDS
 from neutron_cni.ipam.audit.compare import YOUNG_SECONDS, Kind
 from neutron_cni.ipam.audit.leavings import MIN_AGE_SECONDS
-from neutron_cni.ipam.readiness import INTERVAL, RETRY
+from neutron_cni.ipam.readiness import INTERVAL, LONGEST_RETRY, RETRY
 from neutron_cni.ipam.sweeper import FIRST_RETRY, LAST_RETRY
 from neutron_cni.openstack.patience import CALL_TIMEOUT
 from neutron_cni.store import State, record
@@ -59,7 +59,7 @@ The diagram is in [ARCHITECTURE.md](../../ARCHITECTURE.md#the-life-of-a-lease).
 | {BUSY_SECONDS:g} | {cell(_lower(constant("store/schema.py", "BUSY_SECONDS")))} |
 | {FIRST_RETRY:g} to {LAST_RETRY:g} | the sweeper's pause between tries while Neutron refuses or is down |
 | {INTERVAL:g} | {cell(_lower(constant("ipam/readiness.py", "INTERVAL")))} |
-| {RETRY:g} | {cell(_lower(constant("ipam/readiness.py", "RETRY")))} |
+| {RETRY:g} to {LONGEST_RETRY:g} | the same while STATUS fails: the longer the cloud is away, the longer |
 | {config.status_patience:g} | default of `statusPatience`: how long the cloud may be away before STATUS fails |
 | {YOUNG_SECONDS:g} | {cell(_lower(constant("ipam/audit/compare.py", "YOUNG_SECONDS")))} |
 | {MIN_AGE_SECONDS:g} | `gc --node`: {cell(_lower(constant("ipam/audit/leavings.py", "MIN_AGE_SECONDS")))} |

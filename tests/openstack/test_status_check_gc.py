@@ -195,7 +195,7 @@ class TestWhileNeutronIsAway:
         assert "Neutron is unreachable" in said
         assert "`statusPatience` is 600" in said
         lab.start_neutron()
-        wait_for(lambda: status(node, FIXED) == Answer(0, "", ""), "STATUS to be good", 30)
+        wait_for(lambda: status(node, FIXED) == Answer(0, "", ""), "STATUS to be good", 60)
 
     def test_a_new_node_is_not_ready(self, lab: Lab, node: Node, outage: None) -> None:
         document = config("1.1.0", stateDir="/var/lib/neutron-cni-new")

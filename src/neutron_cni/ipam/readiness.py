@@ -23,7 +23,11 @@ INTERVAL = 60.0
 """How long STATUS answers from the store before it looks at the cloud again, while it succeeds; a
 quarter more or less."""
 RETRY = 6.0
-"""The same while STATUS fails."""
+"""The same while STATUS fails: who mends what is wrong sees it at once."""
+LONGEST_RETRY = 30.0
+"""The same while Keystone refuses the credentials, or after half an hour of trouble: a thousand
+nodes must not keep down what comes back, nor have the account locked. A clouds.yaml that changed is
+tried at once all the same."""
 LONGEST_LOOK = 20.0
 """Seconds after which a process that asks the cloud is not merely slow: STATUS has ten."""
 LONGEST_GAP = 900.0
@@ -97,7 +101,7 @@ def judge(look: Look | None, situation: Situation) -> Verdict:
         return Verdict(ask=True, problem=_unavailable("the cloud was not asked yet", ""))
     problem, notes = _answer(look, situation)
     now = situation.now
-    interval = (RETRY if problem else INTERVAL) * (0.75 + look.jitter / 2)
+    interval = (_retry(look, now) if problem else INTERVAL) * (0.75 + look.jitter / 2)
     of_now = look.boot == now.boot and look.files == situation.files and look.asked <= now.seconds
     return Verdict(not (of_now and now.seconds < look.asked + interval), problem, notes)
 
@@ -159,6 +163,19 @@ def _since(look: Look, before: Look | None) -> float:
     return look.asked if began is None else began
 
 
+def _retry(look: Look, now: Moment) -> float:
+    if look.code == Code.CREDENTIALS:
+        return LONGEST_RETRY
+    return min(LONGEST_RETRY, max(RETRY, _lasts(look, now) / 60))
+
+
+def _lasts(look: Look, now: Moment) -> float:
+    """Seconds since trouble began, as far as this boot knows."""
+    if look.trouble_since is None or look.boot != now.boot:
+        return 0.0
+    return max(0.0, now.seconds - look.trouble_since)
+
+
 def _answer(look: Look, situation: Situation) -> tuple[CniError | None, tuple[str, ...]]:
     """The error and the notes that the look is for."""
     if look.code in _PASSING:
@@ -174,10 +191,7 @@ def _answer(look: Look, situation: Situation) -> tuple[CniError | None, tuple[st
 
 
 def _trouble(look: Look, situation: Situation) -> tuple[CniError | None, tuple[str, ...]]:
-    now = situation.now
-    lasts = 0.0
-    if look.boot == now.boot and look.trouble_since is not None:
-        lasts = max(0.0, now.seconds - look.trouble_since)
+    lasts = _lasts(look, situation.now)
     if not situation.has_worked:
         why = "this node has never had an answer of its cloud"
     elif lasts >= situation.patience:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from neutron_cni.ipam import readiness
 from neutron_cni.ipam.readiness import (
     INTERVAL,
     LONGEST_GAP,
+    LONGEST_RETRY,
     RETRY,
     Look,
     Moment,
@@ -108,8 +110,14 @@ def test_a_good_look_says_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "interval"),
-    [(ROOM, INTERVAL), (FULL, INTERVAL), (AWAY, INTERVAL), (CniError(Code.CREDENTIALS, ""), RETRY)],
-    ids=["room", "full", "away", "refused"],
+    [
+        (ROOM, INTERVAL),
+        (FULL, INTERVAL),
+        (AWAY, INTERVAL),
+        (CniError(Code.NOT_FOUND, ""), RETRY),
+        (CniError(Code.CREDENTIALS, ""), LONGEST_RETRY),
+    ],
+    ids=["room", "full", "away", "wrong", "refused"],
 )
 @pytest.mark.parametrize(("jitter", "factor"), [(0.0, 0.75), (0.5, 1.0), (1.0, 1.25)])
 def test_the_cloud_is_asked_rarely_while_it_is_well_and_soon_while_the_answer_is_no(
@@ -119,6 +127,17 @@ def test_the_cloud_is_asked_rarely_while_it_is_well_and_soon_while_the_answer_is
     due = BEGAN + interval * factor
     assert not judge(look, situation(due - 0.1)).ask
     assert judge(look, situation(due)).ask
+
+
+@pytest.mark.parametrize(
+    ("lasts", "interval"), [(0, RETRY), (300, RETRY), (600, 10), (1800, 30), (90000, LONGEST_RETRY)]
+)
+def test_the_longer_a_cloud_is_away_the_less_it_is_asked(lasts: float, interval: float) -> None:
+    look = looked(AWAY, boot=BOOT, asked=BEGAN + lasts)
+    look = msgspec.structs.replace(look, trouble_since=BEGAN)
+    for waits, is_due in ((interval * 0.97, False), (interval * 1.07, True)):
+        now = situation(BEGAN + lasts + waits, patience=0)
+        assert judge(look, now).ask == is_due, waits
 
 
 def test_when_patience_ends_the_cloud_is_asked_before_the_answer_becomes_no() -> None:

@@ -295,10 +295,10 @@ def test_a_cloud_that_is_back_is_seen_within_seconds(place: Place) -> None:
     place.refused()
     place.scene.neutron.resume()
     before = place.calls()
-    place.clock.now += 5
+    place.clock.now += 9
     place.refused()  # not asked again yet: others wait for this cloud, too
     assert place.calls() == before
-    place.clock.now += 1
+    place.clock.now += 2
     assert place.ask() == []
 
 
@@ -353,7 +353,7 @@ def test_credentials_that_are_refused_are_an_error_at_once(place: Place) -> None
     place.scene.neutron.token, place.keystone.status = "another", 401
     assert "refused our credentials" in place.refused()
     place.scene.neutron.token, place.keystone.status = place.keystone.token, None
-    place.clock.now += 7
+    place.clock.now += 31
     assert place.ask() == []
 
 
