@@ -152,6 +152,8 @@ def test_a_lease_that_waits_for_the_cloud_says_so(scene: Scene, host: Host) -> N
         sweeper._settle(store, record.anchor, str(host.state_dir))
         (why,) = survey(store, host.conf_dir, offline=True).waits.values()
     assert str(scene.clouds_file) in why
+
+
 def test_a_dns_name_that_pods_share_is_a_warning_and_no_difference(
     scene: Scene, host: Host
 ) -> None:
