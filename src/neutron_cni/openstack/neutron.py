@@ -6,14 +6,14 @@ ARCHITECTURE.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
-from uuid import UUID
 
-from neutron_cni.openstack.calls import expect_tags, page, path, understand
+from neutron_cni.openstack.calls import expect_tags, path, understand
 from neutron_cni.openstack.client import Client
-from neutron_cni.openstack.errors import AnswerLost, Forbidden, NoTags, NotFound, Refused, foreign
+from neutron_cni.openstack.errors import AnswerLost, Forbidden, NoTags, NotFound, Refused
+from neutron_cni.openstack.resources import Resources, filters_in_words
 from neutron_cni.openstack.shapes import an_id, member, text
 from neutron_cni.openstack.types import AddressPair, FixedIp, Network, Port, Quota, Subnet
 from neutron_cni.values.address import IPAddress
@@ -38,12 +38,8 @@ MAX_TAGS_AT_ONCE = 50
 """Neutron refuses a request with more; by several a port may come to have more."""
 
 
-class Neutron:
+class Neutron(Resources):
     """One cloud's Networking API, within one deadline."""
-
-    def __init__(self, client: Client, deadline: Deadline) -> None:
-        self._client = client
-        self._deadline = deadline
 
     @classmethod
     def connect(
@@ -58,11 +54,6 @@ class Neutron:
         `keep_in`: the folder of this node in which the login is kept for other calls.
         """
         return cls(Client.from_clouds_yaml(cloud, file, deadline, keep_in), deadline)
-
-    @property
-    def deadline(self) -> Deadline:
-        """When the calls have to be answered."""
-        return self._deadline
 
     def within(self, deadline: Deadline) -> Neutron:
         """The same session under another deadline."""
@@ -85,7 +76,9 @@ class Neutron:
 
     def ports(self, **query: Any) -> list[Port]:
         """Ports that fit the filters of the API (`network_id=`, `mac_address=`, `tags=` ...)."""
-        return self._list("ports", f"listing ports by {_words(query)}", Port.from_json, **query)
+        return self._list(
+            "ports", f"listing ports by {filters_in_words(query)}", Port.from_json, **query
+        )
 
     def ports_with_address(self, address: IPAddress) -> list[Port]:
         """Ports that have the address; several where networks overlap."""
@@ -225,33 +218,6 @@ class Neutron:
 
     # Inside
 
-    def _get(self, path: str, doing: str, **query: Any) -> Any:
-        return self._client.get(path, doing, self._deadline, **query)
-
-    def _list(
-        self, collection: str, doing: str, read: Callable[[Mapping[str, Any]], T], **query: Any
-    ) -> list[T]:
-        """All items, from as many pages as the cloud makes of them (`pagination_max_limit`)."""
-        key = collection.replace("-", "_")
-        items: list[T] = []
-        markers: list[str] = []
-        while True:
-            more = {"marker": markers[-1]} if markers else {}
-            try:
-                raw = self._get(f"/{collection}", doing, **query, **more)
-            except NotFound:
-                if not markers:
-                    raise
-                items, markers = [], []  # the last item of a page is gone: from the beginning
-                continue
-            found, following = understand(doing, partial(page, raw, key, read))
-            items += found
-            if not following:
-                return items
-            if following in markers:
-                raise foreign(doing, "a page that leads back to one before it")
-            markers.append(following)
-
     def _add_tags(self, port_id: str, tags: Sequence[str], doing: str) -> None:
         if "tag-creation" not in self._extensions():
             for tag in tags:
@@ -269,56 +235,14 @@ class Neutron:
         except NotFound:
             return False
 
-    def _change(self, method: str, path: str, doing: str, body: Any = None, **more: Any) -> Any:
-        return self._client.change(method, path, doing, self._deadline, body, **more)
-
-    def _delete(self, where: str, doing: str) -> None:
-        """Neutron answers without a body; what comes with one is from somebody else."""
-        if self._change("DELETE", where, doing) is not None:
-            raise foreign(doing, "a good status and a body")
-
     def _update(self, port: Port, attributes: dict[str, Any], doing: str) -> Port:
         raw = self._change(
             "PUT", path("ports", port.id), doing, {"port": attributes}, revision=port.revision
         )
         return understand(doing, lambda: Port.from_json(member(raw, "port")))
 
-    def _extensions(self) -> frozenset[str]:
-        return self._client.extensions(self._deadline)
-
     def _tags_at_create(self) -> bool:
         return "tag-ports-during-bulk-creation" in self._extensions()
-
-    def _one(
-        self,
-        collection: str,
-        name_or_id: str,
-        read: Callable[[Mapping[str, Any]], T],
-        **query: str,
-    ) -> T:
-        kind = collection.removesuffix("s").replace("-", " ")
-        by = "id" if _is_uuid(name_or_id) else "name"
-        found = self._list(
-            collection,
-            f"looking up {kind} {name_or_id}",
-            lambda raw: (an_id(raw, "id"), read(raw)),
-            **{by: name_or_id},
-            **query,
-        )
-        if len(found) == 1:
-            return found[0][1]
-        if not found:
-            raise NotFound(
-                Code.NOT_FOUND,
-                f"{kind} {name_or_id} does not exist, or this project can't see it",
-                "check the name in the ipam section",
-            )
-        ids = ", ".join(sorted(item_id for item_id, _ in found))
-        raise Refused(
-            Code.INVALID_CONFIG,
-            f"{len(found)} {collection} are named {name_or_id}",
-            f"use an id: {ids}",
-        )
 
 
 class _ByList(Neutron):
@@ -330,15 +254,3 @@ class _ByList(Neutron):
         if not found:
             raise NotFound(Code.NOT_FOUND, f"no port in the list has the id {port_id}", "")
         return found[0]
-
-
-def _is_uuid(text: str) -> bool:
-    """Whether it is an id as Neutron writes it; 32 digits without dashes are somebody's name."""
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
-
-
-def _words(query: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in query.items()) or "nothing"
