@@ -58,7 +58,28 @@ def test_a_slaac_subnet_that_is_asked_for_serves_a_port_of_its_own_only(automati
     found = network(FOUR, automatic)
     named = config("v4", automatic.name or automatic.id)
     assert found.offered(named, (), RESERVING).subnets == (FOUR, automatic)
-    assert found.offered(named, (), NOVAS).subnets == (FOUR,)
+    with pytest.raises(CniError, match="makes addresses of MACs") as caught:
+        found.offered(named, (), NOVAS)
+    assert caught.value.code == Code.INVALID_CONFIG
+    assert "v4" not in caught.value.message
+
+
+def test_no_pod_lacks_an_ip_version_that_the_configuration_names(new_life: LifeMaker) -> None:
+    """Rather than start pods without IPv6 it says which subnet can't serve; another of it can."""
+    theirs = subnet("fips6", "fd03::/64", **FLOATING)
+    found = network(FOUR, theirs, SIX)
+    with pytest.raises(CniError, match=r"fips6 .* serves network:floatingip only"):
+        found.offered(config("v4", "fips6"), (), NOVAS)
+    assert found.offered(config("v4", "fips6", "v6"), (), NOVAS).subnets == (FOUR, SIX)
+    # One that Neutron refuses for a reason that it does not show.
+    life = new_life(Mode.FIXED_IPS, "10.9.0.0/26")
+    six = {"network_id": life.scene.network_id, "cidr": "fd09::/64", "ip_version": 6, "name": "six"}
+    life.scene.call("POST", "/subnets", {"subnet": {**six, **FLOATING}})
+    life.scene.neutron.cloud.unshown.add("service_types")
+    life.config["subnets"] = ["10.9.0.0/26", "six"]
+    outcome = life.add()
+    assert (outcome.code, "six (fd09::/64)" in outcome.error) == (Code.INVALID_CONFIG, True)
+    assert life.end() == []
 
 
 @pytest.mark.parametrize("services", [["network:floatingip"], ["network:router_gateway", "x:y"]])

@@ -75,10 +75,13 @@ def offer_of(config: IpamConfig, port: Port, network: PodNetwork) -> Offer:
 
 
 def _fitting(offer: Offer, progress: Progress, network: PodNetwork) -> Offer:
-    """Without the subnets that Neutron has just refused. Raises CniError where none is left."""
+    """Without the subnets that Neutron has just refused.
+
+    Raises CniError where none of an IP version is left.
+    """
     fit = tuple(item for item in offer.subnets if item.id not in progress.unfit)
     refused = [s for s in offer.subnets if s.id in progress.unfit]
     left_out = (*offer.left_out, *(f"{named(s)}: {progress.unfit[s.id]}" for s in refused))
-    if not fit:
+    if {s.version for s in fit} != {s.version for s in offer.subnets}:
         raise none_fits(network.network.name or network.id, left_out)
     return Offer(fit, left_out)

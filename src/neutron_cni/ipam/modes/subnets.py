@@ -57,21 +57,22 @@ class PodNetwork:
     def offered(self, config: IpamConfig, home: Iterable[str], holder: Holder) -> Offer:
         """The subnets to try, in order: the configured ones, else those in `home` (ids).
 
-        Those that can't serve `holder` are left out. Raises CniError where none is left.
+        Those that can't serve `holder` are left out. Raises CniError where none is left; of the
+        configured ones, where none of an IP version is: pods would lack addresses of it, unsaid.
         """
         if config.subnets:
             candidates = [self._named(name) for name in config.subnets]
         else:
             ids = set(home)
             candidates = [item for item in self.subnets if item.id in ids]
-        reasons = {item.id: _unfit(item, holder, bool(config.subnets)) for item in candidates}
-        fit = tuple(item for item in candidates if not reasons[item.id])
-        left_out = tuple(
-            f"{named(item)} {reasons[item.id]}" for item in candidates if reasons[item.id]
-        )
-        if not fit:
-            raise none_fits(self.network.name or self.id, left_out)
-        return Offer(fit, left_out)
+        reasons = {item: _unfit(item, holder, bool(config.subnets)) for item in candidates}
+        fit = tuple(item for item, why in reasons.items() if not why)
+        left_out = {item: f"{named(item)} {why}" for item, why in reasons.items() if why}
+        lacking = {s.version for s in candidates} - {s.version for s in fit}
+        if not fit or (config.subnets and lacking):
+            why_none = [why for item, why in left_out.items() if item.version in lacking]
+            raise none_fits(self.network.name or self.id, why_none)
+        return Offer(fit, tuple(left_out.values()))
 
     def segments_of(self, fixed_ips: Iterable[FixedIp]) -> frozenset[str]:
         """The segments of a routed provider network that these addresses are on."""
