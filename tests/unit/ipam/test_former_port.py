@@ -16,6 +16,7 @@ import pytest
 from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import locate, node, service, sweeper
 from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.ipam.audit.survey import survey
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
@@ -145,6 +146,18 @@ def test_what_a_dead_pod_had_is_taken_off_a_port_that_lives_on(vm: Vm, scene: Sc
     assert vm.on(first) == own
     assert vm.tags(first) == []
     assert vm.states() == []
+
+
+def test_what_can_not_be_taken_off_the_old_port_says_why(vm: Vm, scene: Scene) -> None:
+    address = vm.add("c1")
+    first, vm.port_id = vm.port_id, scene.new_port()
+    pointing = {"port_id": first, "fixed_ip_address": str(address), "router_id": None}
+    scene.neutron.cloud.add("floatingips", pointing)
+    vm.delete("c1")
+    vm.settle_once()
+    with Store(vm.config.state_dir) as store:
+        (why,) = survey(store, vm.host.conf_dir, offline=True).waits.values()
+    assert "floating" in why.lower()
 
 
 def test_live_pods_follow_to_the_new_port_with_claims(vm: Vm, scene: Scene) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from neutron_cni.ipam import absence
+from neutron_cni.ipam.anchors import blocked_fact
 from neutron_cni.ipam.modes import claim_tags, reserving_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.fixed_ips_recording import (
@@ -156,8 +157,10 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
             previous = context.neutron.set_fixed_ips(previous, left)
         except (StaleRevision, AnswerLost):
             previous = context.neutron.port(previous.id)
-        except (ObjectInUse, Refused, Forbidden, NotFound):
+        except (ObjectInUse, Refused, Forbidden, NotFound) as error:
             # A floating IP points at the address, or we may not change the port: tried again later.
+            for address in leaving:
+                context.store.remember(blocked_fact(context.anchor, address), str(error))
             break
     there = _addresses_put_on(context, previous, records)
     kept = {r.id for r in records if any(item.address in there for item in r.addresses)}
