@@ -22,6 +22,8 @@ from typing import Any
 
 from keystoneauth1 import plugin as ks_plugin
 
+from neutron_cni import files
+
 VERSION = 1
 RECENT = 300.0
 """Seconds: a login that is not older is not doubted when calls with it fail."""
@@ -101,19 +103,19 @@ class KeptLogin:
 
     def _read(self) -> tuple[Any, float]:
         """The file's JSON, and when it was written. Raises OSError, ValueError."""
-        _require_private(self._folder.stat(), 0o022)
+        files.require_private_folder(str(self._folder))
         # O_NONBLOCK: not to wait for a writer where somebody put a FIFO there.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         with open(os.open(self.path, flags), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise ValueError
-            _require_private(found, 0o077)
+            _require_private(found)
             return json.loads(file.read(_LARGEST)), found.st_mtime
 
     def _write(self, state: str) -> None:
         """Replace the file whole. Raises OSError; whoever writes at the same time may be first."""
-        _require_private(self._folder.stat(), 0o022)
+        files.require_private_folder(str(self._folder))
         salt = os.urandom(16)
         content = {
             "version": VERSION,
@@ -131,9 +133,9 @@ class KeptLogin:
         new.replace(self.path)
 
 
-def _require_private(found: os.stat_result, forbidden: int) -> None:
-    """Raise PermissionError if others than root and we could have written it, or may use it."""
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & forbidden:
+def _require_private(found: os.stat_result) -> None:
+    """Raise PermissionError if others than root and we have written it, or may use it."""
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o077:
         raise PermissionError
 
 
