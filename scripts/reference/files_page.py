@@ -50,7 +50,7 @@ def text() -> str:
 and neither it nor a folder above it may be writable by other users (a sticky one above, such as `/tmp`,
 may): a call ends with code 105 and the `chmod` to do. Nothing in it is opened through a symbolic link.
 
-Configuration (clouds.yaml, secure.yaml, networks, a kubeconfig) is a regular file of at most {LIMIT >> 20} MiB:
+Configuration (clouds.yaml with its certificates, secure.yaml, networks, a kubeconfig) is a regular file of at most {LIMIT >> 20} MiB:
 a FIFO or a device in its place is an error at once.
 
 Read only: `{MACHINE_ID}` and `{PRODUCT_UUID}` (part of this installation's id in Neutron's tags; the

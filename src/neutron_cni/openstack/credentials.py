@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -50,7 +52,7 @@ def session_for(
     Unreachable where the entry's profile is a URL that can't be fetched by the deadline.
     """
     learn_environment(os.environ)
-    _require_readable()
+    _require_readable(_usual_places())
     if file:
         learn(_require_clouds(file))
     known = False
@@ -64,6 +66,7 @@ def session_for(
         known = True
         with profiles.fetched_by(deadline):
             region = config.get_one(cloud=cloud)
+        _require_readable(_certificates(region.config))
         adapter = ks_adapter.Adapter(
             region.get_session(),
             service_type="network",
@@ -82,6 +85,8 @@ def session_for(
             f"the profile of cloud {cloud or '(default)'} can't be fetched ({trouble})",
             "is the URL under `profile` in clouds.yaml right, and can this node reach it?",
         ) from trouble
+    except Unauthorized:
+        raise
     except Exception as error:  # the file's shape decides what; there is no closed set
         # Before the secrets are known, a library's words can't be cleared of them.
         why = first_line(error) if known else type(error).__name__
@@ -166,11 +171,22 @@ def first_line(error: BaseException) -> str:
     return (presentable(str(error)) or type(error).__name__)[:300]
 
 
-def _require_readable() -> None:
-    """Raise Unauthorized where openstacksdk, which looks in these places, would wait for ever."""
+def _usual_places() -> list[str]:
+    """Where openstacksdk looks."""
     named = (os.environ.get(f"OS_CLIENT_{kind}_FILE", "") for kind in ("CONFIG", "SECURE"))
     usual = (*loader.CONFIG_FILES, *loader.SECURE_FILES, *loader.VENDOR_FILES)
-    for path in (*filter(None, named), *usual):
+    return [*filter(None, named), *usual]
+
+
+def _certificates(entry: dict[str, Any]) -> list[str]:
+    """The files that TLS reads for a cloud; `cacert` may be a folder, which is no danger."""
+    named = (entry.get(key) for key in ("cacert", "cert", "key"))
+    return [path for path in named if isinstance(path, str) and not Path(path).is_dir()]
+
+
+def _require_readable(paths: Iterable[str]) -> None:
+    """Raise Unauthorized where a library that opens one of these files would wait for ever."""
+    for path in paths:
         try:
             files.require_readable(path)
         except OSError as error:

@@ -138,6 +138,18 @@ def test_a_fifo_in_the_place_of_a_file_is_an_error_at_once(
     assert f"{fifo}: is a FIFO" in refused(str(good)).message
 
 
+@pytest.mark.parametrize("key", ["cacert", "cert", "key"])
+def test_a_fifo_in_the_place_of_a_certificate_is_an_error_at_once(tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "clouds.yaml").write_text(f"{GOOD}    {key}: {tmp_path / 'pipe'}\n")
+    assert "is a FIFO" in refused(str(tmp_path / "clouds.yaml")).message
+
+
+def test_a_folder_of_certificates_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "clouds.yaml").write_text(f"{GOOD}    cacert: {tmp_path}\n")
+    Client.from_clouds_yaml("c", str(tmp_path / "clouds.yaml"))
+
+
 def test_a_fifo_that_the_environment_names_is_an_error_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
