@@ -130,6 +130,40 @@ def test_pods_get_the_next_subnet_when_one_is_full_and_a_clear_error_when_all_ar
             assert "add a subnet" in answer["details"]
 
 
+@pytest.fixture
+def for_floating_ips(lab: Lab, small: Small) -> Iterator[str]:
+    """The name of a subnet of the network, for nobody but floating IPs."""
+    name = "m-floating"
+    made = lab.connection().network.create_subnet(
+        name=name,
+        network_id=small.id,
+        ip_version=4,
+        cidr="10.60.1.0/24",
+        is_dhcp_enabled=False,
+        service_types=["network:floatingip"],
+    )
+    yield name
+    lab.connection().network.delete_subnet(made)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_subnet_for_floating_ips_only_is_left_out(
+    lab: Lab, small: Small, mode: str, for_floating_ips: str
+) -> None:
+    named = network(mode, subnets=[for_floating_ips, "m-first"])
+    with containers(small.node, "named", named) as (pod,):
+        assert pod.pod.address.startswith("10.60.0.")
+    if mode == "port":
+        with containers(small.node, "unnamed", network(mode, subnets=[])) as (pod,):
+            assert pod.pod.address.startswith("10.60.0.")
+    only = network(mode, subnets=[for_floating_ips])
+    refused = Container(small.node, "only", only).call("ADD").json
+    unavailable = call(small.node, "STATUS", document=only, IFNAME="").json
+    assert (refused["code"], unavailable["code"]) == (7, 50)
+    for answer in (refused, unavailable):
+        assert "m-floating (10.60.1.0/24) serves network:floatingip only" in answer["msg"]
+
+
 def test_without_subnets_pods_are_on_the_subnet_of_the_vm(lab: Lab, small: Small) -> None:
     document = network("fixed-ips", subnets=[])
     fill(lab, small, 0, leave=1)
@@ -196,6 +230,10 @@ def test_an_address_that_is_taken_or_of_no_subnet_is_refused_by_name(
     taken = container.call("ADD", **by_cni_args("10.60.0.11")).json
     assert taken["code"] == 103
     assert "10.60.0.11" in taken["msg"]
+    gateway = container.call("ADD", **by_cni_args("10.60.0.1")).json
+    assert (gateway["code"], "is the gateway of subnet m-first" in gateway["msg"]) == (103, True)
+    broadcast = container.call("ADD", **by_cni_args("10.60.0.7")).json
+    assert (broadcast["code"], "is the broadcast address" in broadcast["msg"]) == (7, True)
     nowhere = container.call("ADD", **by_cni_args("10.61.0.1")).json
     assert nowhere["code"] == 7
     assert "10.61.0.1" in nowhere["msg"]

@@ -15,7 +15,7 @@ from neutron_cni.openstack.types import Port
 from neutron_cni.store import Store
 from neutron_cni.store import store as store_module
 
-COUNTS_FOR = 3600.0
+COUNTS_FOR = 86400.0
 """Seconds: a first look that is older says nothing, as nobody knows what was between."""
 
 
