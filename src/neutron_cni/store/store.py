@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from neutron_cni.store import machine
+from neutron_cni.store import clock, machine
 from neutron_cni.store.boot import release_all
 from neutron_cni.store.database import Database, address_in
 from neutron_cni.store.lease_json import lease_to_json
@@ -29,9 +29,6 @@ LATE_ANSWER_SECONDS = 120.0
 ABSENCE_SECONDS = 5.0
 """So long after the first one a second look has to find nothing, before anything is forgotten: a
 gateway's or a database's one bad answer is no proof."""
-
-CLOCK_TOLERANCE = 60.0
-"""Seconds that the clock may go back unnoticed, as it does when time is kept by NTP."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LIVE = "('wanted', 'intended', 'held', 'failed')"
@@ -327,22 +324,12 @@ class Store(Database):
 
     def _note_clock(self) -> None:
         """Begin quarantines anew which a clock that was set back would make last for hours."""
-        latest = time.time() + CLOCK_TOLERANCE
-        with self._errors():
-            ahead = self._db.execute("SELECT 1 FROM lease WHERE changed > ?", (latest,)).fetchone()
-        if ahead is None:
-            return
         now = time.time()
+        with self._errors():
+            if not clock.was_set_back(self._db, now):
+                return
         with self._transaction():
-            self._db.execute(
-                "UPDATE lease SET until = MAX(0, until - changed) + ?, changed = ?"
-                " WHERE changed > ? AND until > 0",
-                (now, now, latest),
-            )
-            self._db.execute(
-                "UPDATE lease SET changed = ?, absent = MIN(absent, ?) WHERE changed > ?",
-                (now, now, latest),
-            )
+            clock.begin_waits_anew(self._db, now, LATE_ANSWER_SECONDS)
 
     def _note_boot(self) -> None:
         """After a reboot no sandbox of before exists: what was held goes into quarantine."""

@@ -14,6 +14,7 @@ import pytest
 
 from neutron_cni.store import PortAddress, Record, State, Store, Wish
 from neutron_cni.store.record import process_identity
+from neutron_cni.store.store import ABSENCE_SECONDS, LATE_ANSWER_SECONDS
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -116,6 +117,43 @@ def test_a_rest_does_not_last_for_years_when_the_clock_was_wrong(
         (row,) = store.all()
     assert row.state is State.COOLING
     assert row.until - now == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("wrong_since", ["the release", "the first look"])
+def test_a_second_look_is_not_put_off_for_hours_by_a_clock_that_was_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong_since: str
+) -> None:
+    now = time.time()
+    wrong = now + 7200
+    monkeypatch.setattr(time, "time", lambda: wrong if wrong_since == "the release" else now)
+    with Store(str(tmp_path)) as store:
+        row = hold(store, wish("one"))
+        store.release(row, 0.0)
+        store.end_quarantine([row])
+        monkeypatch.setattr(time, "time", lambda: wrong)
+        assert store.note_absent([row]) == set()
+    monkeypatch.setattr(time, "time", lambda: now)
+    Store(str(tmp_path)).__exit__(None, None, None)
+    monkeypatch.setattr(time, "time", lambda: now + LATE_ANSWER_SECONDS + 1)
+    with Store(str(tmp_path)) as store:
+        assert store.note_absent([row]) == {row}
+
+
+def test_what_was_seen_again_needs_two_looks_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    with Store(str(tmp_path)) as store:
+        row = hold(store, wish("one"))
+        assert store.note_absent([row]) == set(), "a pod has it: no look counts"
+        store.release(row, 0.0)
+        store.end_quarantine([row])
+        moments = [0, ABSENCE_SECONDS / 2, ABSENCE_SECONDS + 1]
+        for moment, certain in zip(moments, (set(), set(), {row}), strict=True):
+            monkeypatch.setattr(time, "time", lambda moment=moment: now + moment)
+            assert store.note_absent([row]) == certain
+        store.note_present([row])
+        assert store.note_absent([row]) == set()
 
 
 def test_a_rest_is_not_cut_short_by_a_clock_that_is_a_little_slow(
