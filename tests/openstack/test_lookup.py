@@ -11,7 +11,14 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
 from neutron_cni_lab.metadata import ADDRESS as METADATA
-from tests.openstack.modes import MARK, Container, facts, fresh_nodes, remove_network
+from tests.openstack.modes import (
+    MARK,
+    Container,
+    facts,
+    forget_looks,
+    fresh_nodes,
+    remove_network,
+)
 from tests.openstack.plugin import BIN, Answer, call, config
 from tests.openstack.state import wait_for
 
@@ -46,7 +53,9 @@ def network(**ipam: Any) -> dict[str, Any]:
     return config("1.1.0", **ipam)
 
 
-def status(node: Node, document: dict[str, Any]) -> Answer:
+def status(lab: Lab, node: Node, document: dict[str, Any]) -> Answer:
+    """Of what is there now."""
+    forget_looks(lab, node)
     return call(node, "STATUS", document=document, IFNAME="")
 
 
@@ -59,7 +68,7 @@ def error(answer: Answer) -> str:
 
 def chosen(lab: Lab, node: Node, document: dict[str, Any]) -> str:
     """The port that a call took for the node's, as its store remembers it."""
-    answer = status(node, document)
+    answer = status(lab, node, document)
     assert answer.status == 0, answer
     ((key, value),) = facts(lab, node, "port|").items()
     assert json.loads(value)["mac"] == node.facts["mac"], key
@@ -88,9 +97,9 @@ def test_auto_takes_the_configured_port_if_a_nic_has_its_mac_and_else_looks_furt
         assert chosen(lab, node, network(portId=configured)) == node.port_id
 
 
-def test_a_configured_port_that_is_gone_is_named(node: Node) -> None:
+def test_a_configured_port_that_is_gone_is_named(lab: Lab, node: Node) -> None:
     gone = "00000000-0000-4000-8000-000000000000"
-    said = error(status(node, network(portLookup="id", portId=gone)))
+    said = error(status(lab, node, network(portLookup="id", portId=gone)))
     assert gone in said
     assert "openstack port list --server" in said
 
@@ -144,7 +153,7 @@ def test_with_address_and_mac_the_same_the_metadata_decide_and_alone_the_address
     lab: Lab, node: Node, twin: str
 ) -> None:
     other = twin_port(lab, twin, node, node.facts["mac"])
-    said = error(status(node, network(portLookup="address")))
+    said = error(status(lab, node, network(portLookup="address")))
     assert node.port_id in said
     assert other in said
     assert "portId" in said
