@@ -52,7 +52,7 @@ def status(config: IpamConfig, deadline: Deadline) -> list[str]:
     try:
         notes = _require_usable_lock(config)
         with Store(config.state_dir) as store:
-            store.hurry(1.0)
+            store.hurry(2.0)
             verdict = _verdict(store, config, deadline)
     except CniError as error:
         raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
