@@ -10,13 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from msgspec.structs import replace
 
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import Offer
-from neutron_cni.ipam.modes import pair_limit, previous_port, reservations, reserving_port
+from neutron_cni.ipam.modes import (
+    pair_limit,
+    pair_recovery,
+    previous_port,
+    reservations,
+    reserving_port,
+)
 from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
@@ -60,7 +65,7 @@ def settle(context: Context) -> None:
             _remove_reservations(context, None, _Progress())
         raise
     network = read_pod_network(context.neutron, port.network_id)
-    _recover_lost(context, port, network)
+    pair_recovery.make_whole(context, port, network)
     reservations.read_interrupted(context)
     progress = _Progress()
     for _ in range(MAX_ROUNDS):
@@ -122,25 +127,6 @@ def capacity(context: Context) -> Capacity:
     limit = context.config.max_address_pairs or pair_limit.known(context)
     pairs = Limit(len(port.address_pairs), limit)
     return replace(room, ports=quota_of_ports(context), pairs=pairs)
-
-
-def _recover_lost(context: Context, port: Port, network: PodNetwork) -> None:
-    """Give leases to reserving ports of this VM that have none; have live pods' pairs follow it."""
-    marked = reserving_port.marked_ports(context)
-    mine = [item for item in marked if reserving_port.is_of_node(context, item)]
-    nonces = {record.nonce for record in context.store.all()}
-    for lost in reservations.lost(mine, nonces):
-        parents = reserving_port.parents(lost)
-        if any(previous_port.is_or_was_vm_port(context, item, port) for item in parents):
-            reservations.recover(context, lost, network, port.id)
-    held = {record.nonce: record for record in context.records() if record.state is State.HELD}
-    for reserving in marked:
-        if reserving.device_id in held:
-            previous_port.move_pair(context, reserving, port)
-    intact = {(reserving.device_id, item) for reserving in marked for item in reserving.addresses}
-    for record in held.values():
-        if not {(record.nonce, item.address) for item in record.addresses} <= intact:
-            reservations.put_back(context, record, partial(PortWanted, network, Offer(()), port.id))
 
 
 def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
