@@ -106,8 +106,8 @@ def test_a_store_of_version_0_1_is_upgraded(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", MIGRATIONS_OF_0_1)
-        row = {name: value for name, value in to_row(wish("wanted")).items() if name != "absent"}
-        Store(str(tmp_path)).__exit__(None, None, None)
+        schema.open_database(tmp_path / "store.db").close()
+    row = {name: value for name, value in to_row(wish("wanted")).items() if name != "absent"}
     with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
         marks = ", ".join(f":{name}" for name in row)
         database.execute(f"INSERT INTO lease ({', '.join(row)}) VALUES ({marks})", row)
