@@ -79,6 +79,10 @@ def test_leases_shows_what_is_held_and_ends_with_0_if_neutron_agrees(lab: Lab, n
     assert (lease["state"], lease["pod"], lease["podUid"]) == ("held", "shop/cart", "1234")
     assert (lease["containerId"], lease["ifname"]) == (container.name, "eth0")
     assert (lease["mode"], lease["ports"]) == ("fixed-ips", [node.port_id])
+    room = {item["network"]: item for item in document["capacity"]}
+    (subnet,) = room["fixed"]["subnets"]
+    assert (room["fixed"]["full"], subnet["cidr"]) == (False, "10.10.0.0/20")
+    assert f"fixed: {subnet['free']} free in {subnet['name']} (10.10.0.0/20)" in shown.stdout
 
     container.delete()
     rests = cli(node, "leases")
