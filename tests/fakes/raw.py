@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,8 +21,33 @@ Conversation = Callable[[socket.socket, Event], None]
 """What happens on a connection; the event is set when the server is to stop."""
 
 
+def whole_request(connection: socket.socket) -> bytes:
+    """An HTTP request, body and all; what came until the client closed, if that was earlier.
+
+    Whoever answers and closes with a part unread resets the connection, and the client may then not
+    get the answer: headers and body come in two pieces.
+    """
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = connection.recv(65536)
+        if not more:
+            return data
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?im)^content-length:\s*(\d+)", head)
+    missing = int(length[1]) - len(body) if length else 0
+    while missing > 0 and (more := connection.recv(missing)):
+        data += more
+        missing -= len(more)
+    return data
+
+
 class RawServer:
-    """Accepts connections one after another and leaves each to `conversation`."""
+    """Accepts connections one after another and leaves each to `conversation`.
+
+    A conversation whose answer is whole says "Connection: close": else the client may send its next
+    request on the same connection just as it is closed.
+    """
 
     def __init__(self, conversation: Conversation, tls: Path | None = None) -> None:
         self.connections = 0

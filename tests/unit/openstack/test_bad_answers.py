@@ -24,7 +24,7 @@ from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.faults import FOREVER
-from tests.fakes.raw import RawServer
+from tests.fakes.raw import RawServer, whole_request
 from tests.support.openstack_doubles import Waits, no_auth
 
 ID = "00000000-0000-4000-8000-000000000001"
@@ -302,7 +302,7 @@ class TestTimeAndSize:
         """Each byte in time, and the whole never."""
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
             connection.sendall(begin)
             while not stopping.wait(0.05):
                 connection.sendall(b" ")
@@ -334,7 +334,7 @@ class TestTimeAndSize:
         sent = [0]
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
             connection.sendall(begin)
             while not stopping.is_set():
                 sent[0] += connection.send(b"1," * 50_000)
@@ -356,8 +356,9 @@ class TestTimeAndSize:
         packed = gzip.compress(b" " * (50 << 20))
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
-            head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}"
+            whole_request(connection)
+            head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\n"
+            head += f"Content-Length: {len(packed)}"
             connection.sendall(f"{head}\r\n\r\n".encode() + packed)
 
         with RawServer(talk) as server:
@@ -374,15 +375,18 @@ class TestRedirects:
         elsewhere: list[bytes] = []
 
         def listen(connection: socket.socket, stopping: Event) -> None:
-            elsewhere.append(connection.recv(65536))
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            elsewhere.append(whole_request(connection))
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+            )
 
         with RawServer(listen) as other:
             to = other.url.replace("//", "//user:hunter2@") + "/there?token=abcdef#x"
-            head = f"HTTP/1.1 {status} Over there\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+            head = f"HTTP/1.1 {status} Over there\r\nConnection: close\r\n"
+            head += f"Location: {to}\r\nContent-Length: 0\r\n\r\n"
 
             def talk(connection: socket.socket, stopping: Event) -> None:
-                connection.recv(65536)
+                whole_request(connection)
                 connection.sendall(head.encode())
 
             with RawServer(talk) as server:
@@ -407,8 +411,9 @@ class TestRedirects:
     @pytest.mark.parametrize("to", ["", "http://[::1", "/relative", "javascript:x", "\x7f\x01é"])
     def test_to_odd_places(self, tmp_path: Path, to: str, waits: Waits) -> None:
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
-            head = f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+            whole_request(connection)
+            head = "HTTP/1.1 302 Found\r\nConnection: close\r\n"
+            head += f"Location: {to}\r\nContent-Length: 0\r\n\r\n"
             connection.sendall(head.encode("latin-1"))
 
         with RawServer(talk) as server:
@@ -466,9 +471,9 @@ class TestGateways:
         """Text instead of JSON, but with the header that keystonemiddleware always sends."""
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
             connection.sendall(
-                b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Keystone uri='http://k'\r\n"
+                b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nWWW-Authenticate: Keystone uri='http://k'\r\n"
                 b"Content-Type: text/html\r\nContent-Length: 23\r\n\r\nAuthentication required"
             )
 
@@ -505,8 +510,8 @@ class TestProxies:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
     ) -> None:
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+            whole_request(connection)
+            connection.sendall(b"HTTP/1.1 407 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
         with RawServer(talk) as server:
             monkeypatch.setenv("http_proxy", server.url)
@@ -564,7 +569,7 @@ class TestLostAnswers:
         requests: list[bytes] = []
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            requests.append(connection.recv(65536))
+            requests.append(whole_request(connection))
 
         with RawServer(talk) as server:
             file = no_auth(tmp_path, server.url.replace("127.0.0.1", host))
@@ -580,7 +585,7 @@ class TestLostAnswers:
         monkeypatch.setattr(transport._Wire, hook, getattr(HTTPAdapter, hook))
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
 
         with RawServer(talk) as server:
             file = no_auth(tmp_path, server.url)

@@ -23,7 +23,7 @@ from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeKeystone, FakeNeutron
 from tests.fakes.keystone import SECRET
-from tests.fakes.raw import RawServer
+from tests.fakes.raw import RawServer, whole_request
 from tests.support.openstack_doubles import Waits, clouds_yaml, get, put
 
 ENTRIES: dict[str, dict[str, Any]] = {
@@ -224,7 +224,7 @@ class TestAnswers:
 
     def test_that_drips(self, tmp_path: Path, entry: dict[str, Any]) -> None:
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
             while not stopping.wait(0.05):
                 connection.sendall(b" ")
@@ -244,7 +244,7 @@ class TestAnswers:
         monkeypatch.setattr(transport, "LARGEST_ANSWER", 1 << 20)
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n{")
             while not stopping.is_set():
                 connection.send(b" " * 100_000)
@@ -261,13 +261,15 @@ class TestAnswers:
         elsewhere: list[bytes] = []
 
         def listen(connection: socket.socket, stopping: Event) -> None:
-            elsewhere.append(connection.recv(65536))
+            elsewhere.append(whole_request(connection))
 
         with RawServer(listen) as other:
 
             def talk(connection: socket.socket, stopping: Event) -> None:
-                connection.recv(65536)
-                head = f"HTTP/1.1 {status} There\r\nLocation: {other.url}/v3\r\n"
+                whole_request(connection)
+                head = (
+                    f"HTTP/1.1 {status} There\r\nConnection: close\r\nLocation: {other.url}/v3\r\n"
+                )
                 connection.sendall(f"{head}Content-Length: 0\r\n\r\n".encode())
 
             with RawServer(talk) as server:
@@ -279,8 +281,10 @@ class TestAnswers:
 
 def serving(status: int, body: bytes, head: str = "") -> Callable[[socket.socket, Event], None]:
     def talk(connection: socket.socket, stopping: Event) -> None:
-        connection.recv(65536)
-        start = f"HTTP/1.1 {status} X\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+        whole_request(connection)
+        start = (
+            f"HTTP/1.1 {status} X\r\nConnection: close\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+        )
         connection.sendall(start.encode() + body)
 
     return talk
@@ -333,7 +337,7 @@ class TestProfiles:
 
     def test_that_drips(self, tmp_path: Path) -> None:
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n{")
             while not stopping.wait(0.05):
                 connection.sendall(b" ")

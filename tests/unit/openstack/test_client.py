@@ -29,7 +29,7 @@ from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.faults import FOREVER, Drop
-from tests.fakes.raw import RawServer, make_certificate
+from tests.fakes.raw import RawServer, make_certificate, whole_request
 from tests.support.openstack_doubles import Waits, client_of, get, put
 
 BUSY = [429, 500, 502, 503, 504]
@@ -388,7 +388,7 @@ class TestConnections:
     )
     def test_a_broken_answer_to_a_change_is_lost(self, tmp_path: Path, answer: bytes) -> None:
         def talk(connection: socket.socket, stopping: Event) -> None:
-            connection.recv(65536)
+            whole_request(connection)
             connection.sendall(answer)
 
         with RawServer(talk) as server, pytest.raises(AnswerLost):
@@ -406,7 +406,7 @@ class TestConnections:
         seen = []
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            seen.append(connection.recv(65536))
+            seen.append(whole_request(connection))
 
         server = RawServer(talk, tls=make_certificate(tmp_path))
         with server, pytest.raises(Unreachable, match="certificate"):
@@ -422,7 +422,7 @@ class TestConnections:
         seen = []
 
         def talk(connection: socket.socket, stopping: Event) -> None:
-            seen.append(connection.recv(65536))
+            seen.append(whole_request(connection))
             with socket.socket(fileno=os.dup(connection.fileno())) as beneath:
                 beneath.sendall(garbage)
                 beneath.shutdown(socket.SHUT_RDWR)  # without TLS's goodbye

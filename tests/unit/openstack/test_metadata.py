@@ -14,7 +14,7 @@ from neutron_cni.openstack import transport
 from neutron_cni.openstack.metadata import MetadataLink, NoMetadata, links_of_this_vm
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
-from tests.fakes.raw import RawServer
+from tests.fakes.raw import RawServer, whole_request
 
 
 class Service(HTTPServer):
@@ -169,7 +169,7 @@ def test_no_proxy_of_the_environment_is_asked(
 
 def answering(status: bytes, body: bytes) -> Callable[[socket.socket, Event], None]:
     def answer(connection: socket.socket, stopping: Event) -> None:
-        connection.recv(65536)
+        whole_request(connection)
         connection.sendall(b"HTTP/1.1 " + status + b"\r\n\r\n" + body)
 
     return answer

@@ -19,7 +19,7 @@ import yaml
 
 from neutron_cni.hosts.trace import record
 from tests.fakes import FakeKeystone, FakeNeutron
-from tests.fakes.raw import RawServer, make_certificate
+from tests.fakes.raw import RawServer, make_certificate, whole_request
 from tests.support.openstack_doubles import clouds_yaml
 
 CANARY = "cAnArY"
@@ -154,9 +154,10 @@ def answering(status: int, body: bytes, folder: Path, tls: bool = False) -> Iter
     """A server that answers so, with all that it was sent after it: a proxy that complains."""
 
     def talk(connection: socket.socket, stopping: Event) -> None:
-        got = connection.recv(65536)
+        got = whole_request(connection)
         page = body or b"<html>" + got + b"</html>"
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: text/html\r\nContent-Length: {len(page)}"
+        head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: text/html\r\n"
+        head += f"Content-Length: {len(page)}"
         connection.sendall(f"{head}\r\nX-Subject-Token: {CANARY}tok\r\n\r\n".encode() + page)
 
     with RawServer(talk, tls=make_certificate(folder) if tls else None) as server:
