@@ -15,8 +15,8 @@ from neutron_cni.ipam.readiness import INTERVAL, LONGEST_RETRY, RETRY
 from neutron_cni.ipam.sweeper import FIRST_RETRY, LAST_RETRY
 from neutron_cni.openstack.patience import CALL_TIMEOUT
 from neutron_cni.store import State, record
+from neutron_cni.store.giving_back import ABSENCE_SECONDS, LATE_ANSWER_SECONDS
 from neutron_cni.store.schema import BUSY_SECONDS, MIGRATIONS
-from neutron_cni.store.store import ABSENCE_SECONDS, LATE_ANSWER_SECONDS
 from neutron_cni.values.ipam_config import IpamConfig
 
 
@@ -54,8 +54,8 @@ The diagram is in [ARCHITECTURE.md](../../ARCHITECTURE.md#the-life-of-a-lease).
 | {config.timeout:g} | default of `timeout`: what a call may take in all |
 | {ROLLBACK_SECONDS:g} | beyond it, to undo an ADD that failed |
 | {CALL_TIMEOUT:g} | one request to Neutron |
-| {LATE_ANSWER_SECONDS:g} | {cell(_lower(constant("store/store.py", "LATE_ANSWER_SECONDS")))} |
-| {ABSENCE_SECONDS:g} | {cell(_lower(constant("store/store.py", "ABSENCE_SECONDS")))} |
+| {LATE_ANSWER_SECONDS:g} | {cell(_lower(constant("store/giving_back.py", "LATE_ANSWER_SECONDS")))} |
+| {ABSENCE_SECONDS:g} | {cell(_lower(constant("store/giving_back.py", "ABSENCE_SECONDS")))} |
 | {BUSY_SECONDS:g} | {cell(_lower(constant("store/schema.py", "BUSY_SECONDS")))} |
 | {FIRST_RETRY:g} to {LAST_RETRY:g} | the sweeper's pause between tries while Neutron refuses or is down |
 | {INTERVAL:g} | {cell(_lower(constant("ipam/readiness.py", "INTERVAL")))} |

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import Code
 from neutron_cni.values.ipam_config import Mode

@@ -16,7 +16,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from neutron_cni.ipam.claim import claims_in
-from neutron_cni.store import Record, Store
+from neutron_cni.store import Record, Store, giving_back
 from neutron_cni.store import boot as boot_module
 from neutron_cni.store import database as database_module
 from neutron_cni.store import store as store_module
@@ -30,7 +30,7 @@ from tests.reliability.under_way import UnderWay
 
 REAL_BOOT_ID = store_module.BOOT_ID
 _one_at_a_time = Lock()
-_READ_THE_CLOCK = (store_module, database_module, boot_module)
+_READ_THE_CLOCK = (store_module, giving_back, database_module, boot_module)
 
 RESERVES = "neutron-cni:pod"
 """`device_owner` of the ports that reserve addresses."""

@@ -12,8 +12,7 @@ import time
 from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
-from neutron_cni.store import Store
-from neutron_cni.store import store as store_module
+from neutron_cni.store import Store, giving_back
 
 COUNTS_FOR = 86400.0
 """Seconds: a first look that is older says nothing, as nobody knows what was between."""
@@ -21,7 +20,7 @@ COUNTS_FOR = 86400.0
 
 def pause() -> None:
     """The time between two looks of one call."""
-    time.sleep(store_module.ABSENCE_SECONDS)
+    time.sleep(giving_back.ABSENCE_SECONDS)
 
 
 def read(neutron: Neutron, port_id: str) -> Port | None:
@@ -46,7 +45,7 @@ def look(
     seen_before = store.fact(key, COUNTS_FOR) is not None
     if port is None and not seen_before:
         store.remember(key, "yes")
-    sure = seen_before and store.fact(key, store_module.ABSENCE_SECONDS) is None
+    sure = seen_before and store.fact(key, giving_back.ABSENCE_SECONDS) is None
     if port is None and patiently and not sure:
         pause()
         port, sure = read(neutron, port_id), True

@@ -15,66 +15,18 @@ from uuid import uuid4
 
 from neutron_cni.store import clock, machine
 from neutron_cni.store.boot import release_all
-from neutron_cni.store.database import Database, address_in
+from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS, GivingBack
 from neutron_cni.store.lease_json import lease_to_json
-from neutron_cni.store.record import Entry, PortAddress, Record, State, to_row
+from neutron_cni.store.record import PortAddress, Record, State, to_row
 from neutron_cni.store.sandbox import inode_of
-from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 
-LATE_ANSWER_SECONDS = 120.0
-"""How long a change whose answer was lost may still arrive at Neutron's database."""
-
-ABSENCE_SECONDS = 5.0
-"""So long after the first one a second look has to find nothing, before anything is forgotten: a
-gateway's or a database's one bad answer is no proof."""
-
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_LIVE = "('wanted', 'intended', 'held', 'failed')"
 
 
-class Store(Database):
+class Store(GivingBack):
     """One node's leases in `<state_dir>/store.db`. Use as a context manager."""
-
-    # Reading
-
-    def live(self, network: str, attachment: Attachment) -> Record | None:
-        """The lease that an attachment asks for or has, None where DEL came last."""
-        found = self._live(attachment.token(network))
-        return found if found is not None and found.may_be_of(network, attachment) else None
-
-    def get(self, record_id: int) -> Record | None:
-        """One lease by its row; None when it is gone."""
-        return self._one("id = ?", record_id)
-
-    def all(self) -> list[Record]:
-        """Every lease, oldest first."""
-        return self._records("1")
-
-    def queue(self, anchor: str) -> list[Record]:
-        """Every lease served under an anchor's lock, oldest first."""
-        return self._records("anchor = ?", anchor)
-
-    def entries(self) -> list[Entry]:
-        """Every address of every lease; takes a small part of the time that `all` takes."""
-        with self._errors():
-            rows = self._db.execute(
-                "SELECT lease.id, token, state, subnet_id, address FROM address"
-                " JOIN lease ON lease.id = lease_id ORDER BY lease.id"
-            ).fetchall()
-            return [Entry(i, token, State(s), net, address_in(a)) for i, token, s, net, a in rows]
-
-    def due(self, now: float) -> dict[str, float]:
-        """Anchors with something to give back, and when (Unix seconds; past: now)."""
-        with self._errors():
-            rows = self._db.execute(
-                "SELECT anchor, MIN(until) FROM lease"
-                " WHERE state IN ('cooling', 'released') GROUP BY anchor"
-            ).fetchall()
-        return {anchor: max(now, until) for anchor, until in rows}
-
-    # Changing a lease
 
     def want(self, record: Record) -> Record:
         """The attachment's live lease, or else its request, written before anything is done for it.
@@ -209,105 +161,10 @@ class Store(Database):
                 self._write_addresses(record_id, ())
                 self._insert(left)
 
-    def release(self, record_id: int, quarantine: float, owner: str = "") -> None:
-        """DEL: whatever the state of the lease, from now on the attachment has none.
-
-        With `owner` only if that process is the one whose call waits (`Record.owner`).
-        """
-        now = time.time()
-        with self._transaction():
-            record = self.get(record_id)
-            if record is None or (owner and record.owner != owner):
-                return
-            if record.state in (State.WANTED, State.FAILED):
-                self._forget([record_id])
-            elif record.state is State.INTENDED:
-                # Whether the change was made is not known yet: watch for one that comes late.
-                self._move(
-                    record_id, (State.INTENDED,), State.RELEASED, until=now + LATE_ANSWER_SECONDS
-                )
-            elif record.state is State.HELD:
-                until = max(now + quarantine, record.until)
-                self._move(record_id, (State.HELD,), State.COOLING, until=until)
-
-    def hold_again(self, record_id: int, netns: str, inode: int) -> None:
-        """A namespace has a recovered lease's address after all: cooling -> held.
-
-        Where the attachment has another lease by now, this one's quarantine begins anew.
-        """
-        with self._transaction():
-            record = self.get(record_id)
-            if record is None or record.state is not State.COOLING:
-                return
-            if self._live(record.token) is None:
-                self._move(record_id, (State.COOLING,), State.HELD, until=0.0)
-                self._db.execute(
-                    "UPDATE lease SET netns = ?, netns_inode = ? WHERE id = ?",
-                    (netns, inode, record_id),
-                )
-            else:
-                until = time.time() + max(1.0, record.config.quarantine)
-                self._move(record_id, (State.COOLING,), State.COOLING, until=until)
-
-    def end_quarantine(self, record_ids: Iterable[int]) -> None:
-        """The quarantine is over: cooling -> released, written before Neutron is asked."""
-        with self._transaction():
-            for record_id in record_ids:
-                self._move(record_id, (State.COOLING,), State.RELEASED, until=0.0)
-
-    def note_absent(self, record_ids: Iterable[int]) -> set[int]:
-        """Neutron was seen without these released leases. Returns those whose row may go.
-
-        That is who was seen so before, long enough ago; the others become due for a second look.
-        """
-        ids = list(record_ids)
-        if not ids:
-            return set()
-        now, certain = time.time(), set()
-        with self._transaction():
-            for record_id in ids:
-                row = self._db.execute(
-                    "SELECT absent, until FROM lease WHERE id = ? AND state = 'released'",
-                    (record_id,),
-                ).fetchone()
-                if row is not None and not row["absent"]:
-                    self._db.execute(
-                        "UPDATE lease SET absent = ?, until = MAX(until, ?) WHERE id = ?",
-                        (now, now + ABSENCE_SECONDS, record_id),
-                    )
-                elif row is not None and max(row["until"], row["absent"] + ABSENCE_SECONDS) <= now:
-                    certain.add(record_id)
-        return certain
-
-    def note_present(self, record_ids: Iterable[int]) -> None:
-        """Neutron has again, or still, what these released leases stand for."""
-        rows = [(record_id,) for record_id in record_ids]
-        if rows:
-            with self._transaction():
-                self._db.executemany("UPDATE lease SET absent = 0 WHERE id = ?", rows)
-
-    def forget(self, record_ids: Iterable[int]) -> None:
-        """Remove the rows: Neutron has nothing of these leases any more."""
-        with self._transaction():
-            self._forget(record_ids)
-
-    def drop(self, records: Iterable[Record]) -> None:
-        """Remove requests for which nothing was done, except where a new call waits for one."""
-        with self._transaction():
-            self._db.executemany(
-                "DELETE FROM lease WHERE id = ? AND owner = ? AND state IN ('wanted', 'failed')",
-                [(record.id, record.owner) for record in records],
-            )
-
     def add_recovered(self, record: Record) -> None:
         """A new row for what was found in Neutron with our mark, and no lease: it was lost."""
         with self._transaction():
             self._insert(record)
-
-    # Inside
-
-    def _live(self, token: str) -> Record | None:
-        return self._one(f"token = ? AND state IN {_LIVE}", token)
 
     def _opened(self) -> None:
         self._note_machine()

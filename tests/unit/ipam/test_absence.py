@@ -19,7 +19,7 @@ from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.store import Record, State, Store
-from neutron_cni.store.store import ABSENCE_SECONDS
+from neutron_cni.store.giving_back import ABSENCE_SECONDS
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.ipam_config import IpamConfig, Mode

@@ -16,7 +16,7 @@ from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.store import Store
-from neutron_cni.store.store import ABSENCE_SECONDS
+from neutron_cni.store.giving_back import ABSENCE_SECONDS
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from neutron_cni.store import PortAddress, Record, State, Store, Wish
+from neutron_cni.store.giving_back import ABSENCE_SECONDS, LATE_ANSWER_SECONDS
 from neutron_cni.store.record import process_identity
-from neutron_cni.store.store import ABSENCE_SECONDS, LATE_ANSWER_SECONDS
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig

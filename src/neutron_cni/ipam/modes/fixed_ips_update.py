@@ -36,7 +36,7 @@ from neutron_cni.openstack.errors import (
 )
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import PortAddress, Record, State
-from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
 

@@ -33,7 +33,7 @@ from neutron_cni.openstack.errors import (
 )
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
-from neutron_cni.store.store import LATE_ANSWER_SECONDS
+from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 
 MAX_TRIES = 10

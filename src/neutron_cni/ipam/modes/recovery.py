@@ -17,8 +17,8 @@ from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import PortAddress, Record, State, Wish
+from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.store.sandbox import inode_of
-from neutron_cni.store.store import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.ipam_config import IpamConfig
