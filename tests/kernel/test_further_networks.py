@@ -109,13 +109,36 @@ def test_a_default_route_can_be_moved_to_it_as_multus_does(world: World, first: 
     assert world.pings("pod1", OUTSIDE)
 
 
+@pytest.mark.parametrize("target", ["10.10.10.19", "fd00:10::19", "10.10.10.29", "fd00:10::29"])
+def test_each_address_answers_by_its_own_link(world: World, first: Pod, target: str) -> None:
+    """Both networks have the router's subnet, and the configured one has all beyond it."""
+    second(first, replace_routes(f"{OUTSIDE}/32", f"{OUTSIDE_6}/128", "10.0.0.0/8")).apply()
+    beyond = OUTSIDE if "." in target else OUTSIDE_6
+    assert world.pings("router", target)
+    assert world.pings("router", target, "-I", beyond)
+    assert world.pings("node", target)
+
+
+@pytest.mark.parametrize("target", ["10.10.10.19", "10.10.10.29"])
+def test_each_address_answers_when_the_default_route_was_moved(
+    world: World, first: Pod, target: str
+) -> None:
+    second(first).apply()
+    run("ip", "-n", world.full("pod1"), "route", "del", "default", "dev", "eth0")
+    world.do("pod1", "ip", "route", "add", "default", "via", "169.254.1.1", "dev", "net1")
+    assert world.pings("router", target, "-I", OUTSIDE)
+    assert world.pings("node", target)
+
+
 def test_a_third_network_stands_beside_the_second(world: World, first: Pod) -> None:
     net1 = second(first)
     net1.apply()
     found = inside(world.path("node"), lambda: observe.pod_facts(first.netns, "net1"))
-    assert found == PodFacts(
-        defaults=frozenset({4, 6}),
-        hosts=frozenset({ip_address("169.254.1.1"), ip_address("fe80::1")}),
-    )
+    assert found.defaults == {4, 6}
+    assert found.hosts == {ip_address("169.254.1.1"), ip_address("fe80::1")}
+    assert [(item.name, str(item.gateway)) for item in found.others] == [
+        ("eth0", "169.254.1.1"),
+        ("eth0", "fe80::1"),
+    ]
     assert inside(world.path("node"), lambda: observe.pod_facts(first.netns, "eth0")) == PodFacts()
     assert world.pings("pod1", NODE_ADDRESS)

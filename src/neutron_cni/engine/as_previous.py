@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from neutron_cni.netlink.facts import PodFacts
 from neutron_cni.netlink.plan import Dummy, Plan, Side, WantedLink
 from neutron_cni.values.result import Interface, Result
 
@@ -32,6 +33,16 @@ def as_previous(plan: Plan, previous: Result | None) -> Plan:
             item for item in plan.neighbours if item.side is Side.HOST or item.link not in changed
         ),
     )
+
+
+def as_answered(previous: Result | None) -> PodFacts:
+    """The facts about the pod that made ADD answer `previous`: whether it had default routes.
+
+    What it has now does not tell: Multus moves default routes, and programs of the pod make some.
+    """
+    routes = previous.routes if previous else ()
+    brought = {item.destination.version for item in routes if not item.destination.prefixlen}
+    return PodFacts(defaults=frozenset({4, 6} - brought))
 
 
 def _as_stated(link: WantedLink, stated: Interface | None) -> WantedLink:

@@ -98,13 +98,11 @@ class Engine:
         try:
             deadline.require("getting an address")
             result = plane.attach(lease, deadline)
-            if source.repeatable and source.held(request, deadline) != lease:
-                raise CniError(
-                    Code.TRY_AGAIN,
-                    "the container was deleted while it was being attached",
-                    "a DEL or GC for it came while ADD was running",
-                )
+            if source.repeatable:
+                _require_current(lease, source.held(request, deadline))
             return result
+        except _Overtaken:
+            raise
         except BaseException:
             self._roll_back(request, lease, plane, source)
             raise
@@ -129,6 +127,21 @@ class Engine:
         except CniError as error:
             self.parts.note(f"taking the interface down without its lease: {error}")
             return None
+
+
+class _Overtaken(CniError):
+    """A later ADD of the same container has got other addresses: what there is is that one's."""
+
+
+def _require_current(lease: Lease, held: Lease | None) -> None:
+    """Raise CniError TRY_AGAIN if the lease that ADD has attached is no longer the container's."""
+    if held != lease:
+        kind = CniError if held is None else _Overtaken
+        raise kind(
+            Code.TRY_AGAIN,
+            "the container was deleted while it was being attached",
+            "a DEL or GC for it came while ADD was running",
+        )
 
 
 def _serve_ipam(request: Request, source: LeaseSource, deadline: Deadline) -> Result | None:

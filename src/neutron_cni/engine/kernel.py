@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 
+from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import Request
-from neutron_cni.engine.as_previous import as_previous
+from neutron_cni.engine.as_previous import as_answered, as_previous
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.apply import apply
 from neutron_cni.netlink.combine import combined
@@ -165,8 +166,10 @@ class Kernel:
 
     @cached_property
     def _inside(self) -> PodFacts:
-        attachment = self._request.attachment
-        return observe.pod_facts(attachment.netns, attachment.ifname)
+        request = self._request
+        if request.command is Command.CHECK:
+            return as_answered(request.prev_result)
+        return observe.pod_facts(request.attachment.netns, request.attachment.ifname)
 
     def _calls(self, lease: Lease) -> Iterator[tuple[Page, Call[object]]]:
         """Each page, and the `Call` that it is given."""

@@ -186,6 +186,8 @@ class _Application:
             take_out = None if route.shared else partial(routes.delete, route, index)
             steps.append(_Step(routes.add(route, index), take_out, route))
         for rule in (item for item in plan.rules if item.side is side):
+            # One of an earlier ADD may lead to a table of then, and of two the older one counts.
+            steps.append(_Step(rules.delete_any(rule)))
             steps.append(_Step(rules.add(rule), partial(rules.delete, rule)))
         outcomes = self._rtnl(side).attempt([step.request for step in steps])
         results = list(zip(steps, outcomes, strict=True))

@@ -45,6 +45,7 @@ def _both(first: Plan, second: Plan) -> Plan:
         proxies=_once(first.proxies + second.proxies, lambda item: [item]),
         sysctls=_once(first.sysctls + second.sysctls, _setting),
         announcements=_once(first.announcements + second.announcements, lambda item: [item]),
+        paths=_once(first.paths + second.paths, lambda item: [item]),
         notes=_once(first.notes + second.notes, lambda item: [item]),
         troubles=_once(first.troubles + second.troubles, lambda item: [item]),
     )

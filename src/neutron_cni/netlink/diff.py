@@ -15,7 +15,7 @@ from neutron_cni.netlink import addresses, links, neighbours, routes, rules, sys
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import LinkAddress, LinkRoute, Plan, Rule, Side
+from neutron_cni.netlink.plan import LinkAddress, LinkRoute, Path, Plan, Rule, Side
 from neutron_cni.netlink.routes import Route
 from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.address import IPAddress, IPInterface
@@ -27,7 +27,8 @@ class View:
     """What one namespace has of all that a plan names; what it lacks is not in the maps.
 
     `links` and `addresses` are by the name of the link. `holders` are the names, by index, of the
-    links that the routes go by. `routes` are those that were found for the plan's. `neighbours`
+    links that the routes go by. `routes` are those that were found for the plan's, `paths` the
+    indexes of the links by which what the plan's paths speak of really leaves. `neighbours`
     are by link and address; a neighbour is (MAC, whether permanent). `sysctls` are values by key.
     """
 
@@ -35,6 +36,7 @@ class View:
     holders: Mapping[int, str] = field(default_factory=dict)
     addresses: Mapping[str, frozenset[IPInterface]] = field(default_factory=dict)
     routes: Mapping[LinkRoute, Route] = field(default_factory=dict)
+    paths: Mapping[Path, int] = field(default_factory=dict)
     rules: frozenset[Rule] = frozenset()
     neighbours: Mapping[tuple[str, IPAddress], tuple[str, bool]] = field(default_factory=dict)
     proxies: frozenset[tuple[str, IPAddress]] = frozenset()
@@ -85,8 +87,17 @@ def _view(plan: Plan, side: Side) -> View:
     with Rtnl.here() as rtnl:
         named = {name: links.get(rtnl, name) for name in sorted(plan.names(side))}
         there = {name: link for name, link in named.items() if link is not None}
-        found = {item: _found(rtnl, item, there) for item in plan.routes if item.side is side}
-        by = {route.index for route in found.values() if route is not None}
+        found = {
+            item: _found(rtnl, item, there)
+            for item in plan.routes
+            if item.side is side and not item.shared
+        }
+        ways = {
+            item: routes.way_out(rtnl, item.source, there[item.incoming].index)
+            for item in plan.paths
+            if side is Side.HOST and item.incoming in there
+        }
+        by = {route.index for route in found.values() if route is not None} | {*ways.values()}
         holders = [links.by_index(rtnl, index) for index in by if index is not None]
         neighbour = {
             (item.link, item.address): neighbours.find(rtnl, item.address, there[item.link].index)
@@ -101,6 +112,7 @@ def _view(plan: Plan, side: Side) -> View:
                 for name, link in there.items()
             },
             routes={item: route for item, route in found.items() if route is not None},
+            paths={item: index for item, index in ways.items() if index is not None},
             rules=frozenset(
                 rule
                 for version in {item.version for item in plan.rules if item.side is side}
@@ -127,14 +139,14 @@ def _view(plan: Plan, side: Side) -> View:
 def _found(rtnl: Rtnl, wanted: LinkRoute, there: Mapping[str, Link]) -> Route | None:
     """The route that is in the place of `wanted`.
 
-    A later plugin of the chain may have moved a pod's route to another table.
+    A later plugin may have moved a pod's route to another table, or given it another metric.
     """
     found = routes.find(rtnl, wanted.destination, wanted.table, wanted.metric)
     link = there.get(wanted.link)
     right = found is not None and link is not None and found.index == link.index
     if right or link is None or wanted.side is Side.HOST:
         return found
-    return routes.moved(rtnl, wanted, link.index) or found
+    return routes.in_use(rtnl, wanted, link.index) or found
 
 
 def _differences(
@@ -142,9 +154,16 @@ def _differences(
 ) -> Iterator[str]:
     yield from _links(plan, side, view)
     yield from _addresses(plan, side, view, further)
-    for route in (item for item in plan.routes if item.side is side):
+    for route in (item for item in plan.routes if item.side is side and not item.shared):
         yield from _route(route, view)
-    for rule in (item for item in plan.rules if item.side is side):
+    for path in plan.paths if side is Side.HOST else ():
+        by = view.holders.get(view.paths.get(path, 0))
+        if by is not None and by != path.link:
+            yield (
+                f"{side}: what comes from {path.source} leaves by {by} and not by {path.link}, "
+                "whose port lets it pass"
+            )
+    for rule in (item for item in plan.rules if item.side is side and item.checked):
         if rule not in view.rules:
             yield f"{side}: {rules.describe(rule)} is missing"
     yield from _neighbours(plan, side, view)

@@ -15,7 +15,8 @@ class Uplink:
     `mtu` is in bytes. `onlink` are the subnets that the node's routes reach on the link, without
     a gateway. The addresses alone do not tell: with DHCPv6 the address is a /128, and the subnet
     comes from a router advertisement. `accept_ra` is the sysctl of that name, None without IPv6.
-    `defaults` are the IP versions (4, 6) whose default route goes by the link.
+    `defaults` are the IP versions (4, 6) whose default route goes by the link. `ipv6`: IPv6 is not
+    switched off for the link.
     """
 
     name: str
@@ -25,6 +26,12 @@ class Uplink:
     onlink: tuple[IPNetwork, ...] = ()
     accept_ra: int | None = None
     defaults: frozenset[int] = frozenset((4, 6))
+    ipv6: bool = True
+
+    def speaks(self, version: int) -> bool:
+        """Whether packets of that IP version can leave by the link: it has an IPv4 address to ask
+        for neighbours from; for IPv6 the kernel gives it one."""
+        return self.ipv6 if version == 6 else any(x.version == 4 for x in self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,24 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherLink:
+    """A link of the pod with a default route: of one IP version, by `gateway` if it has one."""
+
+    name: str
+    index: int
+    gateway: IPAddress | None
+    addresses: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """What a pod's namespace has besides the attachment's own link: its other networks.
 
     `defaults` are the IP versions (4, 6) whose default route goes by another link. `hosts` are the
-    single addresses that another link has a route to, with the kernel's default metric.
+    single addresses that another link has a route to, with the kernel's default metric. `others`
+    are the links of the default routes.
     """
 
     defaults: frozenset[int] = frozenset()
     hosts: frozenset[IPAddress] = frozenset()
+    others: tuple[OtherLink, ...] = ()

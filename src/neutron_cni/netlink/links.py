@@ -18,7 +18,8 @@ _IFF_UP = 0x1
 class Link:
     """A link as the kernel shows it. `mtu` is in bytes, `peer` the index of a veth's other end.
 
-    `alias` and `kind` are empty if the link has none.
+    `alias` and `kind` are empty if the link has none. `master`: the index of the bridge or bond
+    that it is in.
     """
 
     index: int
@@ -29,6 +30,7 @@ class Link:
     alias: str
     kind: str
     peer: int | None
+    master: int | None = None
 
 
 def probe(kind: str) -> Request:
@@ -94,4 +96,5 @@ def _link(message: Message) -> Link:
         alias=message.get_attr("IFLA_IFALIAS") or "",
         kind=(info.get_attr("IFLA_INFO_KIND") or "") if info is not None else "",
         peer=message.get_attr("IFLA_LINK"),
+        master=message.get_attr("IFLA_MASTER"),
     )

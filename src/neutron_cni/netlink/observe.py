@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from neutron_cni.netlink import addresses, links, routes, sysctl
-from neutron_cni.netlink.facts import HostFacts, PodFacts, Uplink
+from neutron_cni.netlink.facts import HostFacts, OtherLink, PodFacts, Uplink
 from neutron_cni.netlink.firewall import forward_drops
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
@@ -110,17 +110,27 @@ def pod_facts(netns: str, ifname: str) -> PodFacts:
             for route in routes.list_all(rtnl, version=version)
             if own is None or route.index != own.index
         ]
-    return PodFacts(
-        defaults=frozenset(
-            route.destination.version for route in others if not route.destination.prefixlen
-        ),
-        hosts=frozenset(
-            route.destination.network_address
-            for route in others
-            if route.destination.num_addresses == 1
-            and route.metric == routes.standard_metric(route)
-        ),
-    )
+        defaults = [route for route in others if not route.destination.prefixlen]
+        return PodFacts(
+            defaults=frozenset(route.destination.version for route in defaults),
+            hosts=frozenset(
+                route.destination.network_address
+                for route in others
+                if route.destination.num_addresses == 1
+                and route.metric == routes.standard_metric(route)
+            ),
+            others=tuple(item for route in defaults if (item := _other_link(rtnl, route))),
+        )
+
+
+def _other_link(rtnl: Rtnl, default: routes.Route) -> OtherLink | None:
+    link = links.by_index(rtnl, default.index) if default.index is not None else None
+    if link is None:
+        return None
+    version = default.destination.version
+    found = [address for _, address in addresses.list_all(rtnl, link.index)]
+    own = [item.ip for item in found if item.version == version and not item.is_link_local]
+    return OtherLink(link.name, link.index, default.gateway, tuple(own))
 
 
 def inspect(plan: Plan, netns: str) -> bool:
@@ -161,25 +171,39 @@ def _uplink(rtnl: Rtnl, name: str | None, mac: str = "") -> Uplink | None:
             link = _nic(rtnl, mac) or link
     if link is None:
         return None
-    here = {version for version, by in defaults.items() if by and by.index == link.index}
+    here = {version for version in defaults if _leave_by(rtnl, version) == {link.index}}
     return _describe(rtnl, link, frozenset(here))
 
 
 def _nic(rtnl: Rtnl, mac: str) -> Link | None:
-    """The node's NIC with that MAC. What is made upon a NIC (a VLAN, a bridge) has a kind, and may
-    have the NIC's MAC: the port is the NIC's."""
-    return next((x for x in links.list_all(rtnl) if x.mac == mac and x.kind in ("", "veth")), None)
+    """The node's NIC with that MAC, or the bridge or bond that it is in and that has the MAC too.
+
+    What else is made upon a NIC (a VLAN) may have its MAC as well: the port is the NIC's.
+    """
+    found = {link.index: link for link in links.list_all(rtnl) if link.mac == mac}
+    nic = next((link for link in found.values() if link.kind in ("", "veth")), None)
+    return found.get(nic.master or 0, nic) if nic is not None else None
+
+
+def _default_routes(rtnl: Rtnl, version: int) -> list[routes.Route]:
+    """The default routes of an IP version, that of the lowest metric first."""
+    default = next(item for item in routes.DEFAULTS if item.version == version)
+    return sorted(routes.list_all(rtnl, default), key=lambda route: route.metric)
 
 
 def _default_link(rtnl: Rtnl, version: int) -> Link | None:
-    """The link of the default route of an IP version, that of the lowest metric."""
-    default = next(item for item in routes.DEFAULTS if item.version == version)
-    candidates = sorted(routes.list_all(rtnl, default), key=lambda route: route.metric)
-    for route in candidates:
+    """The link of the default route of an IP version, that of its first next hop."""
+    for route in _default_routes(rtnl, version):
         link = None if route.index is None else links.by_index(rtnl, route.index)
         if link is not None:
             return link
     return None
+
+
+def _leave_by(rtnl: Rtnl, version: int) -> frozenset[int]:
+    """The indexes of all links by which the default route of an IP version leaves."""
+    best = next((item for item in _default_routes(rtnl, version) if item.index is not None), None)
+    return (best.hops or frozenset({best.index or 0})) if best else frozenset()
 
 
 def _describe(rtnl: Rtnl, link: Link, defaults: frozenset[int]) -> Uplink:
@@ -196,6 +220,7 @@ def _describe(rtnl: Rtnl, link: Link, defaults: frozenset[int]) -> Uplink:
         onlink=_onlink(rtnl, link.index),
         accept_ra=int(accept_ra) if accept_ra is not None else None,
         defaults=defaults,
+        ipv6=sysctl.read(f"net/ipv6/conf/{link.name}/disable_ipv6") == "0",
     )
 
 

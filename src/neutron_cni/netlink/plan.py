@@ -6,7 +6,7 @@ root. This module must stay free of pyroute2 (160 ms to import) and of I/O.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -93,7 +93,8 @@ class LinkRoute:
     `table` is the number of a routing table. `scope` counts for IPv4 only. `onlink`: the kernel
     shall take the gateway to be on the link, although no route says so. `metric`: of several routes
     to one destination the lowest counts (0: the kernel's default, 0 for IPv4, 1024 for IPv6).
-    `shared`: other attachments want the same route, so it is never taken back.
+    `shared`: others want the same route, so it is never taken back, and `netlink.diff` does not ask
+    for it: it looks at what comes of it (`Path`).
     """
 
     side: Side
@@ -118,7 +119,8 @@ class Rule:
     tries rules from the lowest `priority` up; its own are at 0, 32766 and 32767. A
     `source` of all addresses, or a `mark` of 0, is None. `suppress_prefixlength`: what the table
     says counts only where the route's prefix is longer. In a plan for `undo` the `table` may be
-    ANY_TABLE: the rule is removed whichever table it names.
+    ANY_TABLE: the rule is removed whichever table it names. Not `checked`: `netlink.diff` does not
+    ask for it.
     """
 
     side: Side
@@ -129,6 +131,7 @@ class Rule:
     mark: int | None = None
     incoming: str = ""
     suppress_prefixlength: int | None = None
+    checked: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,19 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
+class Path:
+    """What `source` sends to somewhere far, in by the node's link `incoming`, leaves by `link`.
+
+    Nothing that `apply` makes: `netlink.diff` asks the kernel whether it is so, whatever routes and
+    rules, ours or an operator's, make it so.
+    """
+
+    source: IPAddress
+    incoming: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that one attachment needs of the kernel.
 
@@ -204,6 +220,7 @@ class Plan:
     proxies: tuple[ProxyNeighbour, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     announcements: tuple[Announcement, ...] = ()
+    paths: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from neutron_cni.netlink import rules
 from neutron_cni.netlink.messages import EXCL_CREATE, FAMILY, GONE, new
 from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, LinkRoute
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
@@ -26,12 +27,19 @@ _RTN_UNICAST = 1
 _RTM_F_FIB_MATCH = 0x2000
 _IP6_RT_PRIO_USER = 1024
 _RTNH_F_ONLINK = 4
+_FAR = {4: "192.0.2.1", 6: "2001:db8::1"}
+"""Addresses for documents (RFC 5737, RFC 3849): no host on the node's links has one."""
+_NOT_FORWARDED = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EXDEV}
+)
+"""No route, a prohibiting one, or a source that rp_filter does not let in by that link."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route as the kernel shows it. `index` is that of its link, `mtu` is in bytes.
 
+    `hops` are the links of all next hops, if it has several; `index` is then that of the first.
     `local`: the destination is an address of the namespace itself (or the route is of another
     type than unicast).
     """
@@ -44,6 +52,8 @@ class Route:
     mtu: int | None
     metric: int
     local: bool = False
+    hops: frozenset[int] = frozenset()
+    table: int = MAIN_TABLE
 
 
 def _route(kind: int, flags: int, wanted: LinkRoute, index: int) -> Message:
@@ -137,15 +147,36 @@ def find(
     return route if route is not None and route.destination == destination else None
 
 
-def moved(rtnl: Rtnl, wanted: LinkRoute, index: int) -> Route | None:
-    """The route that equals `wanted` but for its table; None if no table has it.
+def in_use(rtnl: Rtnl, wanted: LinkRoute, index: int) -> Route | None:
+    """The route that equals `wanted` but for its table and metric, in a table that a rule leads to.
 
-    Upstream's `sbr`, a plugin for pods with several networks, moves the routes of an interface to a
-    table of its own. `index` is that of the link of `wanted`. Raises CniError KERNEL.
+    None if there is none. Upstream's `sbr`, a plugin for pods with several networks, moves the
+    routes of an interface to a table of its own; Multus moves default routes. `index` is that of
+    the link of `wanted`. Raises CniError KERNEL.
     """
     listed = list_all(rtnl, wanted.destination, index=index, table=ANY_TABLE)
-    same = (wanted.destination, wanted.gateway)
-    return next((item for item in listed if (item.destination, item.gateway) == same), None)
+    same = [x for x in listed if (x.destination, x.gateway) == (wanted.destination, wanted.gateway)]
+    tables = rules.tables(rtnl, wanted.destination.version) if same else frozenset()
+    return next((item for item in same if item.table in tables), None)
+
+
+def way_out(rtnl: Rtnl, source: IPAddress, incoming: int) -> int | None:
+    """The index of the link by which a packet leaves that comes from `source`, in by the link
+    `incoming`, and is for somewhere far; None where it is not forwarded. Raises CniError KERNEL."""
+    message = new(
+        rtmsg,
+        _GETROUTE,
+        family=FAMILY[source.version],
+        dst_len=source.max_prefixlen,
+        src_len=source.max_prefixlen,
+        attrs=[
+            ("RTA_DST", _FAR[source.version]),
+            ("RTA_SRC", str(source)),
+            ("RTA_IIF", incoming),
+        ],
+    )
+    answer = rtnl.get(message, f"look up the way of what {source} sends", _NOT_FORWARDED)
+    return None if answer is None else answer.get_attr("RTA_OIF")
 
 
 def list_all(
@@ -178,12 +209,6 @@ def list_all(
     return [_read_route(item) for item in rtnl.dump(message, "list the routes", wanted)]
 
 
-def _first_hop(message: Message) -> int | None:
-    """The link index of the first next hop of a route that has several."""
-    hops = message.get_attr("RTA_MULTIPATH") or ()
-    return hops[0]["oif"] if hops else None
-
-
 def _read_route(message: Message) -> Route:
     version = 4 if message["family"] == FAMILY[4] else 6
     text = message.get_attr("RTA_DST") or ("0.0.0.0" if version == 4 else "::")
@@ -191,13 +216,16 @@ def _read_route(message: Message) -> Route:
     gateway = message.get_attr("RTA_GATEWAY")
     source = message.get_attr("RTA_PREFSRC")
     metrics = message.get_attr("RTA_METRICS")
+    hops = [hop["oif"] for hop in message.get_attr("RTA_MULTIPATH") or ()]
     return Route(
         destination=destination,
-        index=message.get_attr("RTA_OIF") or _first_hop(message),
+        index=message.get_attr("RTA_OIF") or next(iter(hops), None),
         gateway=ip_address(gateway) if gateway else None,
         source=ip_address(source) if source else None,
         scope="link" if message["scope"] == _RT_SCOPE["link"] else "global",
         mtu=metrics.get_attr("RTAX_MTU") if metrics is not None else None,
         metric=message.get_attr("RTA_PRIORITY") or 0,
         local=message["type"] != _RTN_UNICAST,
+        hops=frozenset(hops),
+        table=message.get_attr("RTA_TABLE") or message["table"],
     )

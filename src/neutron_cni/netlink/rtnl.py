@@ -154,22 +154,30 @@ class Rtnl:
                 raise Outcome(Request(message, doing), number, text).error()
 
     def dump(
-        self, message: Message, doing: str, wanted: Callable[[bytes], bool] | None = None
+        self,
+        message: Message,
+        doing: str,
+        wanted: Callable[[bytes], bool] | None = None,
+        absent: frozenset[int] = frozenset(),
     ) -> list[Message]:
-        """All objects that `message` asks for.
+        """All objects that `message` asks for; none if the kernel's errno is one of `absent`.
 
         `wanted` says from the raw payload whether an object is to be decoded and returned. A dump
         that a change disturbed, as the kernel says by NLM_F_DUMP_INTR, is taken again (three
         times). Raises CniError KERNEL.
         """
         for _ in range(3):
-            found, whole = self._dump_once(message, doing, wanted)
+            found, whole = self._dump_once(message, doing, wanted, absent)
             if whole:
                 return found
         return found
 
     def _dump_once(
-        self, message: Message, doing: str, wanted: Callable[[bytes], bool] | None
+        self,
+        message: Message,
+        doing: str,
+        wanted: Callable[[bytes], bool] | None,
+        absent: frozenset[int],
     ) -> tuple[list[Message], bool]:
         self._send(self._encode(message, NLM_F_DUMP))
         found: list[Message] = []
@@ -183,7 +191,7 @@ class Rtnl:
                     number, text = _error(payload, flags) if len(payload) >= 4 else (0, "")
                     # ENOENT: a routing table that has never had a route. ENODEV: the link whose
                     # objects were asked for is gone by now, and its objects with it.
-                    if number not in (0, errno.ENOENT, errno.ENODEV):
+                    if number not in (0, errno.ENOENT, errno.ENODEV) and number not in absent:
                         raise Outcome(Request(message, doing), number, text).error()
                     return found, whole
                 if wanted is None or wanted(payload):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
 from ipaddress import ip_network
 
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
@@ -12,6 +14,9 @@ from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 from neutron_cni.values.address import IPAddress
 
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
+_NO_RULES = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
+"""What a kernel answers that has no rules of an IP version: it was built without IPv6, or that was
+switched off at boot."""
 _FR_ACT_TO_TBL = 1
 _NOT_SUPPRESSED = 0xFFFFFFFF
 PROTOCOL = 110
@@ -63,7 +68,14 @@ def delete(wanted: Rule) -> Request:
 
     With ANY_TABLE the first rule of ours that equals it in the other fields is deleted.
     """
-    return Request(_rule(_DELRULE, 0, wanted), f"delete {describe(wanted)}", GONE)
+    accept = GONE | _NO_RULES
+    return Request(_rule(_DELRULE, 0, wanted), f"delete {describe(wanted)}", accept)
+
+
+def delete_any(wanted: Rule) -> Request:
+    """The request to delete a rule of ours for the same packets at the same place, whatever it says
+    of them; a missing one is fine."""
+    return delete(replace(wanted, table=ANY_TABLE, suppress_prefixlength=None))
 
 
 def describe(wanted: Rule) -> str:
@@ -79,6 +91,13 @@ def describe(wanted: Rule) -> str:
     return f"{rule} ({wanted.side})"
 
 
+def tables(rtnl: Rtnl, version: int) -> frozenset[int]:
+    """The numbers of the tables that any rule of an IP version leads to, whoever made the rule."""
+    message = new(fibmsg, _GETRULE, family=FAMILY[version])
+    found = rtnl.dump(message, "list the policy rules", absent=_NO_RULES)
+    return frozenset(item.get_attr("FRA_TABLE") or item["table"] for item in found)
+
+
 def single_source(rule: Rule) -> IPAddress | None:
     """The one address whose packets the rule is for; None if it is for those of several or all."""
     source = rule.source
@@ -91,7 +110,7 @@ def own(rtnl: Rtnl, side: Side, version: int) -> list[Rule]:
     `side` is that of the namespace that `rtnl` serves.
     """
     message = new(fibmsg, _GETRULE, family=FAMILY[version])
-    found = rtnl.dump(message, "list the policy rules")
+    found = rtnl.dump(message, "list the policy rules", absent=_NO_RULES)
     return [
         _read(item, side, version) for item in found if item.get_attr("FRA_PROTOCOL") == PROTOCOL
     ]

@@ -57,11 +57,20 @@ def remove_stale_entries() -> list[IPAddress]:
             for rule in rules.own(host, Side.HOST, version)
             if (source := rules.single_source(rule)) is not None
         ]
-        stale = [
-            entry for entry in entries if routes.find(host, routes.host_network(entry[0])) is None
-        ]
+        stale = [entry for entry in entries if not _is_routed(host, entry[0])]
         host.run([request for _, request in stale])
-    return [address for address, _ in stale]
+    return list(dict.fromkeys(address for address, _ in stale))
+
+
+def _is_routed(host: Rtnl, address: IPAddress) -> bool:
+    """Whether a link has a route to just that address, be the link up or down.
+
+    A lookup passes over links without a carrier where ignore_routes_with_linkdown is set.
+    """
+    wanted = routes.host_network(address)
+    if routes.find(host, wanted) is not None:
+        return True
+    return any(route.destination == wanted for route in routes.list_all(host, wanted))
 
 
 def _proxies(plan: Plan, host: Rtnl, own: set[int]) -> list[Request]:

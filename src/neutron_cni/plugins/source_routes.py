@@ -15,7 +15,7 @@ from hashlib import sha256
 from ipaddress import ip_network
 
 from neutron_cni.netlink.facts import Uplink
-from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, LinkRoute, Rule, Side
+from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, LinkRoute, Path, Rule, Side
 from neutron_cni.values.address import IPAddress, IPNetwork
 from neutron_cni.values.lease import Lease, LeasedAddress
 
@@ -27,7 +27,18 @@ _FIRST_TABLE, _TABLES = 100_000, 900_000
 
 def concerned(lease: Lease, uplink: Uplink | None) -> list[LeasedAddress]:
     """The addresses that need rules: they are a Neutron port's, and the default route of their IP
-    version goes by another NIC than `uplink`, or there is none."""
+    version goes by another NIC than `uplink`, or there is none.
+
+    Not those of a version that the NIC does not speak: see `notes`.
+    """
+    return [
+        item
+        for item in _elsewhere(lease, uplink)
+        if uplink is not None and uplink.speaks(item.address.version)
+    ]
+
+
+def _elsewhere(lease: Lease, uplink: Uplink | None) -> list[LeasedAddress]:
     if uplink is None or not lease.port_id:
         return []
     return [item for item in lease.addresses if item.address.version not in uplink.defaults]
@@ -58,6 +69,21 @@ def routes(lease: Lease, uplink: Uplink | None) -> list[LinkRoute]:
     return list(found)
 
 
+def paths(lease: Lease, uplink: Uplink | None, veth: str) -> list[Path]:
+    """What CHECK asks the kernel: whether the pod's packets leave by the NIC of their port.
+
+    CHECK does not ask for the rules. Whether there are any was decided at ADD, and the node's
+    default route and subnets may be others since; or an operator's own rules do the same.
+    """
+    if uplink is None or not lease.port_id:
+        return []
+    return [
+        Path(item.address.ip, veth, uplink.name)
+        for item in lease.addresses
+        if uplink.speaks(item.address.version)
+    ]
+
+
 def leftovers(lease: Lease) -> list[Rule]:
     """Rules for `undo`: for every address, whether it has any, and whichever table they name.
 
@@ -67,13 +93,23 @@ def leftovers(lease: Lease) -> list[Rule]:
 
 
 def notes(lease: Lease, uplink: Uplink | None) -> list[str]:
-    """Sentences for the operator: which addresses reach hosts of the NIC's own subnets only."""
-    return [
-        f"the default route does not go by {uplink.name}, and the subnet of {item.address} has no "
-        "gateway: the pod reaches the subnets on that NIC only"
-        for item in concerned(lease, uplink)
-        if uplink is not None and item.gateway is None
-    ]
+    """Sentences for the operator: which addresses do not get far, and why."""
+    found = []
+    for item in _elsewhere(lease, uplink):
+        assert uplink is not None, "an address is elsewhere only where there is an uplink"
+        version, ip = item.address.version, item.address.ip
+        if not uplink.speaks(version):
+            found.append(
+                f"{uplink.name} has no IPv{version} address, and the default route does not go by "
+                f"it: give it that of its port, or the pod's {ip} reaches this node only"
+            )
+        elif item.gateway is None:
+            found.append(
+                f"the default route does not go by {uplink.name}, and the subnet of the pod's {ip} "
+                "has no gateway: what is not for a subnet on that NIC leaves by another one, where "
+                "port security drops it"
+            )
+    return found
 
 
 def _rules_of(address: IPAddress, table: int) -> list[Rule]:
@@ -88,8 +124,10 @@ def _rules_of(address: IPAddress, table: int) -> list[Rule]:
         main,
         source=source,
         suppress_prefixlength=suppress,
+        checked=False,
     )
-    return [first, Rule(Side.HOST, address.version, NIC_NEXT, table, source=source)]
+    then = Rule(Side.HOST, address.version, NIC_NEXT, table, source=source, checked=False)
+    return [first, then]
 
 
 def _routes(item: LeasedAddress, lease: Lease, uplink: Uplink) -> list[LinkRoute]:

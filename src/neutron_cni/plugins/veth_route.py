@@ -26,7 +26,7 @@ from neutron_cni.plugins import forwarding, source_routes
 from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.plugins.veth_pair import GATEWAY_MAC, metric_of, pair
 from neutron_cni.plugins.veth_route_config import GATEWAY_V6, Config
-from neutron_cni.plugins.ways import Way, Wish, ways
+from neutron_cni.plugins.ways import Way, Wish, by_source_in_pod, ways
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
@@ -67,7 +67,11 @@ def plan(call: Call[Config]) -> Plan:
     veth = pair(call.network, attachment, PART, _mtu(call), call.mac)
     versions = {item.address.version for item in lease.addresses}
     _refuse_unusable(veth, lease, facts)
-    routes, neighbours = _pod_side(attachment, _ways(call))
+    if 4 in versions:
+        _refuse_real_gateway(config.gateway(4), lease, facts)
+    found = _ways(call)
+    routes, neighbours = _pod_side(attachment, found)
+    by_source = by_source_in_pod(attachment.ifname, found, lease, call.inside)
     has_gateway_link = facts.dummy and 4 in versions
     node_addresses = _gateway_addresses(veth, config, versions, has_gateway_link)
     proxies = forwarding.proxies(lease, facts.uplink)
@@ -78,8 +82,10 @@ def plan(call: Call[Config]) -> Plan:
             *(_host_route(veth, ip) for ip in _ips(lease)),
             *source_routes.routes(lease, facts.uplink),
             *routes,
+            *by_source.routes,
         ),
-        rules=tuple(source_routes.rules(lease, facts.uplink)),
+        rules=(*source_routes.rules(lease, facts.uplink), *by_source.rules),
+        paths=tuple(source_routes.paths(lease, facts.uplink, veth.host_name)),
         neighbours=(
             *(_pod_as_neighbour(veth, ip) for ip in _ips(lease)),
             *neighbours,
@@ -174,6 +180,18 @@ def _refuse_unusable(veth: VethPair, lease: Lease, facts: HostFacts) -> None:
                 f"an MTU of {veth.mtu} bytes can't carry the pod's IPv6 address {ip}",
                 f"IPv6 needs {_MIN_IPV6_MTU} bytes (RFC 8200)",
             )
+
+
+def _refuse_real_gateway(gateway: IPAddress, lease: Lease, facts: HostFacts) -> None:
+    """The pods' gateway becomes an address of the node: it must be nobody's on the network."""
+    on_nic = facts.uplink.onlink if facts.uplink else ()
+    subnets = [*on_nic, *(item.address.network for item in lease.addresses)]
+    if any(gateway in subnet for subnet in subnets):
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"gatewayAddress {gateway} is in a subnet of the Neutron network",
+            "leave it out, or take a link-local address that nothing else uses",
+        )
 
 
 def _ways(call: Call[Config]) -> list[Way]:

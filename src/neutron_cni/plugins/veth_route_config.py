@@ -19,10 +19,14 @@ class Destination(msgspec.Struct, frozen=True):
     dst: str
 
     def __post_init__(self) -> None:
+        if "%" in self.dst:
+            raise ValueError(f"dst must be a network without a scope, not {self.dst!r:.80}")
         try:
-            ip_network(self.dst)
+            network = ip_network(self.dst)
         except ValueError as error:
             raise ValueError(f"dst must be a network such as 10.8.0.0/16: {error}") from None
+        if not network.prefixlen:
+            raise ValueError("dst must not be everything: that is what defaultRoute is for")
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):

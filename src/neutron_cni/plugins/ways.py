@@ -11,10 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from neutron_cni.netlink.facts import PodFacts
+from neutron_cni.netlink.facts import OtherLink, PodFacts
+from neutron_cni.netlink.plan import LinkRoute, Plan, Rule, Side
+from neutron_cni.plugins.source_routes import NIC_NEXT
 from neutron_cni.values.address import IPAddress, IPNetwork
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
+
+_FIRST_OTHER_TABLE = 100_000
+"""In the pod, with the index of a link added: the table of what another link's addresses send.
+Higher than all metrics, which are the numbers of our own links' tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +94,64 @@ def _networks(version: int, wish: Wish, lease: Lease) -> tuple[IPNetwork, ...]:
     found += [route.destination for route in lease.routes]
     found += wish.networks
     return tuple(dict.fromkeys(x for x in found if x.version == version and x.prefixlen))
+
+
+def by_source_in_pod(link: str, found: list[Way], lease: Lease, inside: PodFacts) -> Plan:
+    """Rules in the pod of a further network: what an address sends leaves by the link that has it.
+
+    Else what one network's address answers could leave by the other link, to which the node does
+    not let it in (rp_filter). The kernel would choose so whenever the other link has a route to who
+    asked. The links that had the default routes get rules, too; these stay for as long as the pod.
+    """
+    tables = [
+        (
+            _own_table(link, way),
+            [x.address.ip for x in lease.addresses if x.address.version == way.version],
+        )
+        for way in found
+        if way.metric
+    ]
+    if tables:
+        tables += [(_table_of(item), list(item.addresses)) for item in inside.others]
+    return Plan(
+        routes=tuple(route for routes, _ in tables for route in routes),
+        rules=tuple(
+            Rule(
+                Side.POD,
+                address.version,
+                NIC_NEXT,
+                routes[0].table,
+                source=ip_network(address),
+                checked=False,
+            )
+            for routes, addresses in tables
+            for address in addresses
+        ),
+    )
+
+
+def _own_table(link: str, way: Way) -> list[LinkRoute]:
+    gateway = way.gateway
+    return [
+        LinkRoute(Side.POD, link, ip_network(gateway), scope="link", table=way.metric, shared=True),
+        LinkRoute(
+            Side.POD, link, anywhere(way.version), gateway=gateway, table=way.metric, shared=True
+        ),
+    ]
+
+
+def _table_of(other: OtherLink) -> list[LinkRoute]:
+    version = other.addresses[0].version if other.addresses else 4
+    return [
+        LinkRoute(
+            Side.POD,
+            other.name,
+            anywhere(version),
+            gateway=other.gateway,
+            scope="link" if other.gateway is None else "global",
+            # IPv6 gateways are link-local, or in a subnet of the link.
+            onlink=version == 4 and other.gateway is not None,
+            table=_FIRST_OTHER_TABLE + other.index,
+            shared=True,
+        )
+    ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
-from neutron_cni.engine.as_previous import as_previous
+from neutron_cni.engine.as_previous import as_answered, as_previous
 from neutron_cni.netlink.plan import Dummy, Neighbour, Plan, Side, VethPair
-from neutron_cni.values.result import Interface, Result
+from neutron_cni.values.result import Interface, Result, Route
 
 OURS, THEIRS = "02:00:00:00:00:01", "02:00:00:00:00:99"
 PAIR = VethPair("veth1", "eth0", "ee:ee:ee:ee:ee:ee", OURS, "an alias", 1442)
@@ -42,3 +42,10 @@ def test_a_result_without_mtu_allows_any() -> None:
 def test_an_interface_of_the_node_of_the_same_name_says_nothing() -> None:
     of_node = Result(interfaces=(Interface("eth0", THEIRS, 9000),))
     assert pair(as_previous(PLAN, of_node)).pod_mac == OURS
+
+
+def test_whether_add_brought_a_default_route_is_in_its_answer() -> None:
+    """Not what the pod has now: Multus may have moved the route to another link."""
+    v4 = Result(routes=(Route(ip_network("0.0.0.0/0")), Route(ip_network("10.0.0.0/8"))))
+    assert as_answered(v4).defaults == {6}
+    assert as_answered(None).defaults == {4, 6}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_interface
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from neutron_cni.cni.request import parse
 from neutron_cni.plugins import RECIPES
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
-from neutron_cni.values.lease import Lease
+from neutron_cni.values.lease import Lease, LeasedAddress
 from neutron_cni.values.result import Result
 from tests.support.cni_doubles import LEASE, FakeDataPlane, World, environment, stdin
 
@@ -251,6 +252,18 @@ def test_an_add_whose_container_is_deleted_meanwhile_leaves_no_interface(
     monkeypatch.setattr(FakeDataPlane, "attach", released_first)
     assert failure(world).code == Code.TRY_AGAIN
     assert world.kernel.links == {}
+
+
+def test_an_add_that_was_given_up_leaves_its_successor_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime sent DEL and another ADD for the container while the first was attaching."""
+    other = Lease((LeasedAddress(ip_interface("10.0.0.99/24")),))
+    held = world.ipam.lookup
+    monkeypatch.setattr(world.ipam, "lookup", lambda request: held(request) and other)
+    error = failure(world)
+    assert error.code == Code.TRY_AGAIN
+    assert world.changes == ["acquire", "attach"]
 
 
 def test_a_del_takes_down_what_an_add_attached_meanwhile(

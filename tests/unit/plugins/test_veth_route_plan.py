@@ -336,7 +336,7 @@ FURTHER = PodFacts(defaults=frozenset({4, 6}), hosts=frozenset({GATEWAY, GATEWAY
 def ways_of(lease: Lease, config: Config, inside: PodFacts) -> list[str]:
     """The pod's routes as text."""
     made = veth_route.plan(Call("net1", POD, config, lease, FACTS, inside=inside))
-    found = [item for item in made.routes if item.side is Side.POD]
+    found = [item for item in made.routes if item.side is Side.POD and not item.shared]
     metric = str(metric_of(POD))
     return [
         f"{item.destination} via {item.gateway}"
@@ -462,3 +462,16 @@ def test_forwarding_settings_name_the_link_in_the_right_place() -> None:
     made = forwarding.veth_sysctls("vethX", {4, 6}, FACTS)
 
     assert {item.link for item in made} == {"vethX"}
+
+
+@pytest.mark.parametrize("address", ["10.10.10.1", "10.10.10.77"])
+def test_an_address_of_the_network_is_refused_as_the_pods_gateway(address: str) -> None:
+    with pytest.raises(CniError, match="in a subnet of the Neutron network") as caught:
+        plan(POD, LEASE, FACTS, Config(gateway_address=address))
+    assert caught.value.code == Code.INVALID_CONFIG
+
+
+@pytest.mark.parametrize("network", ["fe80::1%eth0/128", "0.0.0.0/0", "::/0", "10.0.0.1/8", "x"])
+def test_a_destination_that_is_none_is_refused(network: str) -> None:
+    with pytest.raises(ValueError, match="dst must"):
+        Destination(network)

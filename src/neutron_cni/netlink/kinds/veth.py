@@ -58,7 +58,7 @@ def made_before(wanted: VethPair, host: Rtnl, pod: Rtnl, netns: str) -> bool:
             f" (MAC {theirs.mac})",
             "DEL the attachment that made it first, or use another CNI_IFNAME",
         )
-    if ours is None or theirs is None or not _are_ends(ours, theirs, wanted):
+    if ours is None or theirs is None or not _are_ends(ours, theirs):
         raise CniError(
             Code.CONFLICT,
             f"the link {wanted.host_name} of this container leads to another namespace"
@@ -111,6 +111,9 @@ def is_host_end(link: Link, wanted: VethPair) -> bool:
     return link.kind == "veth" and link.mac == wanted.host_mac
 
 
-def _are_ends(ours: Link, theirs: Link, wanted: VethPair) -> bool:
-    """Whether these are ends of one pair: each is the other's peer, and the pod's MAC is right."""
-    return theirs.peer == ours.index and ours.peer == theirs.index and theirs.mac == wanted.pod_mac
+def _are_ends(ours: Link, theirs: Link) -> bool:
+    """Whether these are ends of one pair: each is the other's peer.
+
+    The pod's MAC does not tell: a plugin after ours may have given it another.
+    """
+    return theirs.peer == ours.index and ours.peer == theirs.index
