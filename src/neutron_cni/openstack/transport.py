@@ -28,6 +28,9 @@ LARGEST_ANSWER = 64 << 20
 """Bytes. Ten thousand ports with two hundred addresses each are half of it."""
 _REDIRECTS = (301, 302, 303, 305, 307, 308)
 _CHUNK = 1 << 16
+_ENOUGH = 3.0
+"""Seconds after which an address that has not answered is not waited for if there is another one:
+the kernel has asked it twice by then."""
 _SECONDS = 30.0
 """For a request that nobody gave an end."""
 
@@ -157,13 +160,15 @@ class _Kept:
     def _new_conn(self) -> Any:
         """A connection to the first address that takes one. Raises what urllib3 and names do.
 
-        With an address for a name urllib3 has nothing to look up, and as it gives each of them its
-        whole time, it gets one by one.
+        urllib3 gets one address after another in the name's place: so it has nothing to look up,
+        and a dead address takes only its share of the time, not all that is left.
         """
         name, trouble = self._dns_host, None
         try:
-            for address in addresses_of(name, self.port, self.transport.left):
-                self._dns_host, self.timeout = address, max(0.001, self.transport.left)
+            addresses = addresses_of(name, self.port, self.transport.left)
+            for number, address in enumerate(addresses, 1):
+                self._dns_host = address
+                self.timeout = _share(self.transport.left, len(addresses) - number)
                 try:
                     return super()._new_conn()  # type: ignore[misc]
                 except urllib3.exceptions.HTTPError as error:
@@ -176,6 +181,8 @@ class _Kept:
         """The first part of a request that is sent; before it the connection has to be there."""
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
+        if self.transport.left <= 0:
+            raise TimeoutError("timed out")  # Unsent: nobody will wait for the answer.
         self.transport.sent = True
         super().endheaders(*args, **more)  # type: ignore[misc]
 
@@ -186,6 +193,13 @@ class _Kept:
         end = time.monotonic() + max(0.0, self.transport.left)
         answer.fp = io.BufferedReader(_UntilEnd(sock, end))
         return answer
+
+
+def _share(left: float, further: int) -> float:
+    """Seconds for one address of a name that has `further` ones to try after it."""
+    if further:
+        left = min(_ENOUGH, left / (further + 1))
+    return max(0.001, left)
 
 
 class _UntilEnd(io.RawIOBase):

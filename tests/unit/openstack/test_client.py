@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -374,6 +375,26 @@ class TestConnections:
         monkeypatch.setattr(socket, "getaddrinfo", both)
         port = neutron.url.rpartition(":")[2]
         assert get(client_of(tmp_path, f"http://neutron.invalid:{port}")) == {"ports": []}
+
+    def test_a_dead_address_takes_its_share_of_the_time_only(
+        self, neutron: FakeNeutron, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Such as IPv6 that a router swallows, or one of three controllers that is off."""
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        port = int(neutron.url.rpartition(":")[2])
+        addresses = [(*kind, ("127.0.0.2", port)), (*kind, ("127.0.0.1", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **more: addresses)
+        with ExitStack() as stack:
+            # A listener whose queue is full: the kernel drops what comes, as a dead host would.
+            dead = stack.enter_context(socket.socket())
+            dead.bind(("127.0.0.2", port))
+            dead.listen(0)
+            for _ in range(4):
+                filling = stack.enter_context(socket.socket())
+                filling.setblocking(False)
+                filling.connect_ex(("127.0.0.2", port))
+            asked = client_of(tmp_path, f"http://neutron.invalid:{port}")
+            assert get(asked, seconds=30) == {"ports": []}
 
     @pytest.mark.parametrize(
         "answer",
