@@ -172,6 +172,13 @@ def groups(lab: Lab, nodes: Nodes) -> Iterator[str]:
         calls.update_port(nodes.vm.port_id, security_group_ids=[made["m-guarded"].id])
         stack.callback(calls.update_port, nodes.vm.port_id, security_group_ids=normal)
         yield "m-pods"
+        wait_for(lambda: not members(lab, made["m-pods"].id), "the pods' ports to go")
+
+
+def members(lab: Lab, group: str) -> list[str]:
+    """The reserving ports of a security group: it can't go before them."""
+    ports = lab.connection().network.ports(device_owner="neutron-cni:pod")
+    return [port.id for port in ports if group in port.security_group_ids]
 
 
 def test_security_groups_of_the_pods_port_let_it_past_others_port_security(

@@ -150,6 +150,8 @@ class Neutron:
             *(python, "-I", _API / "listen.py", API_ADDRESS, str(API_PORT), str(host_socket)),
             *(python, "-m", "gunicorn", "--workers=1", "--threads=8", f"--pid={self._pid_file}"),
             *("--no-control-socket", "--timeout=300", "--graceful-timeout=3"),
+            # With two seconds, the default, it closed connections just as clients used them again.
+            "--keep-alive=75",
             *("--worker-tmp-dir=/dev/shm", f"--access-logfile={self.requests_log}"),
             # Method, path, status and microseconds: what was asked of Neutron, and what it took.
             *("--access-logformat", "%(t)s %(m)s %(U)s %(s)s %(D)s"),
