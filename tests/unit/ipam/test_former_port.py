@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,10 @@ class Vm:
                 settle_anchor(store, anchor, Deadline.after(20))
 
     def pass_time(self) -> None:
-        """A minute, for what was seen to be absent."""
+        """So long that no late update is awaited any more, and a second look may follow."""
         path = Path(self.config.state_dir, "store.db")
         with closing(sqlite3.connect(path)) as database, database:
-            database.execute("UPDATE lease SET until = 0, absent = absent - 60 WHERE absent > 0")
+            database.execute("UPDATE lease SET until = 0, absent = MAX(0, absent - 60)")
             database.execute("UPDATE fact SET at = at - 60 WHERE key LIKE 'absent|%'")
 
     def states(self) -> list[State]:
@@ -202,7 +202,75 @@ def test_an_add_that_was_killed_on_the_old_port_leaves_nothing_there(
     address = vm.add("c1")
     assert vm.on(first) == vm.host.own
     assert address in vm.on(vm.port_id)
+    vm.settle()
     assert vm.tags(first) == []
+    assert vm.states() == [State.HELD]
+
+
+def killed_before_its_update_arrives(
+    vm: Vm, monkeypatch: pytest.MonkeyPatch, method: str = "set_fixed_ips"
+) -> list[dict[str, str]]:
+    """An ADD of c1 dies while its update of the VM's port is on its way; what that update says."""
+    late: list[list[dict[str, str]]] = []
+
+    def sent(self: Neutron, port: Port, items: Iterable[Any]) -> Port:
+        late.append([item.to_json() for item in items])
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Neutron, method, sent)
+        patch.setattr(service, "_give_up", lambda store, record, call: None)
+        with pytest.raises(MemoryError):
+            vm.add("c1")
+    (update,) = late
+    return update
+
+
+@pytest.mark.parametrize("now", ["another port", "no port", "the same port"])
+def test_an_update_that_comes_late_leaves_nothing_on_the_port_it_was_for(
+    vm: Vm, scene: Scene, monkeypatch: pytest.MonkeyPatch, now: str
+) -> None:
+    late = killed_before_its_update_arrives(vm, monkeypatch)
+    first = vm.port_id
+    if now == "another port":
+        vm.port_id = scene.new_port()
+        vm.add("c1")
+    elif now == "no port":
+        vm.port_id = ""
+        vm.delete("c1")
+    with suppress(CniError):
+        vm.settle_once()
+    assert len(vm.tags(first)) == 1, "the claim says whose the address is that comes late"
+    vm.change(first, fixed_ips=late)
+    assert len(vm.on(first)) == 2
+    vm.delete("c1")
+    with suppress(CniError):
+        vm.settle()
+    assert vm.on(first) == vm.host.own
+    assert vm.tags(first) == []
+    assert vm.states() == []
+
+
+def test_an_address_that_a_former_port_shows_at_the_second_look_only_is_taken_off(
+    vm: Vm, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came after the first look, which then counts for nothing: the claim stays so long."""
+    late = killed_before_its_update_arrives(vm, monkeypatch)
+    first, vm.port_id = vm.port_id, ""
+    vm.delete("c1")
+    vm.pass_time()
+    with pytest.raises(CniError, match="no port"):
+        vm.settle_once()
+    vm.change(first, fixed_ips=late)
+    vm.pass_time()
+    with pytest.raises(CniError, match="no port"):
+        vm.settle_once()
+    assert vm.on(first) == vm.host.own
+    assert vm.states() == [State.RELEASED], "this was a first look again"
+    with pytest.raises(CniError, match="no port"):
+        vm.settle()
+    assert vm.tags(first) == []
+    assert vm.states() == []
 
 
 def test_without_any_port_what_is_due_is_given_back_all_the_same(vm: Vm, scene: Scene) -> None:

@@ -40,7 +40,7 @@ class Progress:
     lost: set[IPAddress] = field(default_factory=set)
     """Addresses of live pods that somebody took off the port and that can't be put back."""
     elsewhere: set[int] = field(default_factory=set)
-    """Released leases whose addresses are still on a port that the VM had before."""
+    """Released leases whose addresses are on a port that the VM had before, or may come there."""
     limit: int | None = None
     """How many parts the next update may have, as Neutron refused a larger one; None: any."""
     races: int = 0

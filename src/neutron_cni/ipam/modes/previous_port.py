@@ -54,7 +54,7 @@ def empty_previous_ports(context: Context, port: Port, progress: Progress) -> No
                 progress.elsewhere |= {record.id for record in _leases_on(context, port_id)}
             continue
         # An update that a dead process sent may still arrive at the old port: its addresses are
-        # watched there, in a released lease.
+        # watched there, in a released lease, which keeps its claims on that port until then.
         interrupted = [r.id for r in _leases_on(context, port_id) if r.state is State.INTENDED]
         context.store.return_to_wanted_and_watch(interrupted, time.time() + LATE_ANSWER_SECONDS)
         records = _leases_on(context, port_id)
@@ -143,11 +143,17 @@ def _leases_on(context: Context, port_id: str) -> list[Record]:
 
 
 def _take_off(context: Context, previous: Port, records: list[Record]) -> set[int]:
-    """Take the addresses of released and held leases off a port, then their claims.
+    """Take the addresses of released and held leases off a port, and the claims of those that go.
 
-    Returns the rows of the leases whose addresses it still has.
+    Returns the rows of the leases that must not be forgotten now: the port still has their
+    addresses, or may get them by an update that comes late. Without its claim nobody would know
+    that such an address is ours, so the claim goes when the row may go.
     """
+    now = time.time()
     records = [r for r in records if r.state in (State.RELEASED, State.HELD)]
+    put_on = _addresses_put_on(context, previous, records)
+    found = {r.id for r in records if any(item.address in put_on for item in r.addresses)}
+    context.store.note_present(r.id for r in records if r.absent and r.id in found)
     for _ in range(MAX_TRIES):
         leaving = _addresses_put_on(context, previous, records)
         if not leaving:
@@ -163,11 +169,16 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
                 context.store.remember(blocked_fact(context.anchor, address), str(error))
             break
     there = _addresses_put_on(context, previous, records)
-    kept = {r.id for r in records if any(item.address in there for item in r.addresses)}
-    gone = [record for record in records if record.id not in kept]
+    released = [record for record in records if record.state is State.RELEASED]
+    watched = {record.id for record in released if record.until > now}
+    kept = {r.id for r in records if any(item.address in there for item in r.addresses)} | watched
+    first_look = {r.id for r in released if not r.absent or r.id in found}
+    gone = [record for record in records if record.id not in kept | first_look]
     claims = set().union(*(claims_for(record, context) for record in gone))
-    with suppress(TagLimit):
+    try:
         claim_tags.withdraw(context, previous, claims)
+    except TagLimit:
+        return kept | {record.id for record in gone if record.state is State.RELEASED}
     return kept
 
 
