@@ -140,7 +140,7 @@ class Store(GivingBack):
         """Have others chosen, though Neutron may have the present addresses: intended -> wanted.
 
         These move to a lease of their own, which is released, and watched until `until` (Unix
-        seconds).
+        seconds). It takes the nonce along, and with it whatever carries that in Neutron.
         """
         with self._transaction():
             for record_id in record_ids:
@@ -150,7 +150,6 @@ class Store(GivingBack):
                 now = time.time()
                 left = replace(
                     record,
-                    nonce=uuid4().hex,
                     state=State.RELEASED,
                     owner="",
                     changed=now,
@@ -159,6 +158,9 @@ class Store(GivingBack):
                 )
                 self._move(record_id, (State.INTENDED,), State.WANTED)
                 self._write_addresses(record_id, ())
+                self._db.execute(
+                    "UPDATE lease SET nonce = ? WHERE id = ?", (uuid4().hex, record_id)
+                )
                 self._insert(left)
 
     def add_recovered(self, record: Record) -> None:

@@ -26,7 +26,7 @@ from neutron_cni.values.ipam_config import IpamConfig, Mode
 from tests.fakes import Fault
 from tests.fakes.faults import FOREVER
 from tests.reliability.life import QUARANTINE
-from tests.reliability.scene import Host, Scene, addresses_on
+from tests.reliability.scene import Host, Scene, addresses_on, pairs_on
 from tests.unit.conftest import LifeMaker
 
 ALL_MODES = pytest.mark.parametrize("mode", list(Mode))
@@ -229,4 +229,27 @@ def test_ports_that_came_late_are_found_within_the_hour(new_life: LifeMaker) -> 
     assert life.add().ok
     assert len(life.host.records()) == 4
     life.pass_time(QUARANTINE + 1)
+    assert life.end() == []
+
+
+@pytest.mark.parametrize("port_is", ["there, but one list lacks it", "gone"])
+def test_a_pair_of_an_add_that_was_killed_is_never_forgotten_with_its_port(
+    new_life: LifeMaker, port_is: str
+) -> None:
+    """The repeated ADD does not see the port that the first one made."""
+    life = new_life(Mode.ADDRESS_PAIRS)
+    killed = life.add_killed_at(f"PUT /ports/{life.host.port_id}$")
+    killed.arrive()
+    (pair,) = pairs_on(life.scene.port(life.host.port_id))
+    if port_is == "gone":
+        for port in life.scene.reserves():
+            life.scene.call("DELETE", f"/ports/{port['id']}")
+    else:
+        empty = Fault("GET", "/ports$", status=200, body=NO_PORTS, skip=1, times=1)
+        life.scene.neutron.faults.add(empty)
+    outcome = life.add("c1")
+    assert outcome.ok, outcome.error
+    left = [record for record in life.host.records() if record.state is State.RELEASED]
+    assert [str(item.address) for record in left for item in record.addresses] == [pair]
+    assert pairs_on(life.scene.port(life.host.port_id)) == list(map(str, outcome.addresses))
     assert life.end() == []

@@ -100,7 +100,8 @@ def test_parting_with_an_address_keeps_an_eye_on_it(tmp_path: Path) -> None:
         wanted, left = store.all()
     assert (wanted.state, wanted.addresses) == (State.WANTED, ())
     assert (left.state, left.addresses, left.token) == (State.RELEASED, HELD, row.token)
-    assert left.nonce != row.nonce
+    assert left.nonce == row.nonce, "a port that carries it is to be found by it, and to go"
+    assert wanted.nonce != row.nonce
 
 
 @pytest.mark.parametrize("hours", [2, 24 * 365])

@@ -66,7 +66,7 @@ def settle(context: Context) -> None:
         raise
     network = read_pod_network(context.neutron, port.network_id)
     pair_recovery.make_whole(context, port, network)
-    reservations.read_interrupted(context)
+    reservations.read_interrupted(context, port.id)
     progress = _Progress()
     for _ in range(MAX_ROUNDS):
         _confirm(context, port, network)

@@ -29,6 +29,7 @@ from neutron_cni.openstack.errors import (
 )
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import PortAddress, Record, State, Store
+from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
 
@@ -183,17 +184,27 @@ def _there(context: Context, record: Record) -> Port | None:
 # A crash, or the loss of the store
 
 
-def read_interrupted(context: Context) -> None:
-    """Write down which addresses the leases have that a dead process left `intended`.
+def read_interrupted(context: Context, parent: str) -> None:
+    """Have leases that a dead process left `intended` go on with the ports that they have.
 
-    Somebody may have deleted a port since: Neutron could give its address to another port while
-    our pod uses it.
+    `parent`: the VM's port (id). Where a lease's port is not to be seen, or was made for another
+    port of the VM, the lease begins anew. Its former port, if there is one, the addresses, and what
+    may come late stay behind in a released lease: somebody may have deleted the port, or one answer
+    may be wrong.
     """
     for record in context.records():
-        if record.state is State.INTENDED and record.addresses:
-            port = reserving_port.find(context, record)
-            addresses = () if port is None else reserving_port.addresses_of(port)
-            context.store.intend({record.id: addresses})
+        if record.state is not State.INTENDED or not record.addresses:
+            continue
+        port = reserving_port.find(context, record)
+        recorded = {item.address for item in record.addresses}
+        if (
+            port is not None
+            and port.addresses == recorded
+            and reserving_port.parents(port) == [parent]
+        ):
+            continue
+        until = time.time() + LATE_ANSWER_SECONDS
+        context.store.return_to_wanted_and_watch([record.id], until)
 
 
 def lost(ports: Iterable[Port], nonces: Collection[str]) -> list[Port]:
