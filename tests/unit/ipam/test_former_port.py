@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
-from neutron_cni.ipam import locate, node, service, sweeper
+from neutron_cni.ipam import absence, locate, node, service, sweeper
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.audit.survey import survey
 from neutron_cni.ipam.settling import settle_anchor
@@ -26,7 +27,10 @@ from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig, Mode
+from tests.fakes import Fault
 from tests.reliability.scene import Host, Scene, addresses_on, pairs_on
+
+NO_PORTS = json.dumps({"ports": []})
 
 
 class Vm:
@@ -348,3 +352,73 @@ def test_a_lost_store_finds_the_reserving_ports_of_the_port_that_the_vm_had(
     assert [addresses_on(port) for port in scene.reserves()] == [[other]]
     assert str(address) not in pairs_on(scene.port(first))
     assert ip_address(pairs_on(scene.port(vm.port_id))[0]) == other
+
+
+@pytest.mark.parametrize("now", ["another port", "no port", "the same port"])
+def test_a_pair_that_comes_late_does_not_stay_on_the_port_it_was_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, now: str
+) -> None:
+    vm = make(scene, Mode.ADDRESS_PAIRS, monkeypatch)
+    late = killed_before_its_update_arrives(vm, monkeypatch, "set_address_pairs")
+    first = vm.port_id
+    if now == "another port":
+        vm.port_id = scene.new_port()
+        vm.add("c1")
+    elif now == "no port":
+        vm.port_id = ""
+        vm.delete("c1")
+    with suppress(CniError):
+        vm.settle_once()
+    vm.change(first, allowed_address_pairs=late)
+    vm.delete("c1")
+    with suppress(CniError):
+        vm.settle()
+    assert pairs_on(scene.port(first)) == []
+    assert scene.reserves() == []
+    assert vm.states() == []
+
+
+def test_a_former_port_that_one_look_does_not_show_loses_its_pair_at_the_next(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = make(scene, Mode.ADDRESS_PAIRS, monkeypatch)
+    vm.add("c1")
+    first, vm.port_id = vm.port_id, ""
+    vm.delete("c1")
+    faults = scene.neutron.faults
+    faults.add(Fault("GET", f"/ports/{first}", status=404, times=1))
+    faults.add(Fault("GET", "/ports$", status=200, body=NO_PORTS, skip=1, times=1))
+    with pytest.raises(CniError, match="no port"):
+        vm.settle_once()
+    assert len(scene.reserves()) == 1, "its tag names the former port"
+    with pytest.raises(CniError, match="no port"):
+        vm.settle()
+    assert pairs_on(scene.port(first)) == []
+    assert scene.reserves() == []
+    assert vm.states() == []
+
+
+def test_a_live_pods_pair_is_taken_off_a_former_port_that_one_look_does_not_show(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = make(scene, Mode.ADDRESS_PAIRS, monkeypatch)
+    address = vm.add("c1")
+    first, vm.port_id = vm.port_id, scene.new_port()
+    with Store(vm.config.state_dir) as store:
+        store.remember(f"absent|{first}", "yes")
+    vm.pass_time()
+    real, seen = absence.read, list[str]()
+
+    def read(neutron: Neutron, port_id: str) -> Port | None:
+        """`move_pair` sees the port, `remove_pairs_elsewhere` does not."""
+        seen.append(port_id)
+        return None if seen.count(first) == 2 else real(neutron, port_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(absence, "read", read)
+        vm.settle_once()
+    vm.settle_once()
+    assert pairs_on(scene.port(first)) == []
+    assert pairs_on(scene.port(vm.port_id)) == [str(address)]
+    (reserved,) = scene.reserves()
+    assert [tag for tag in reserved["tags"] if "parent" in tag] == [f"ncni-parent={vm.port_id}"]

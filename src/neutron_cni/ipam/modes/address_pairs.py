@@ -278,15 +278,25 @@ def _remove_reservations(context: Context, port: Port | None, progress: _Progres
             continue
         if present & _leaving(context, [record]):
             continue
-        pairs_first = _pairs_go_first(context, port)
+        pairs_first = _pairs_go_first(context, record, port)
         later = (ObjectInUse, StaleRevision, AnswerLost)
         if not reservations.remove(context, record, pairs_first, later):
             progress.blocked.add(record.id)
 
 
-def _pairs_go_first(context: Context, port: Port | None) -> Callable[[Port], None]:
-    """What to do before a reserving port is deleted: remove its pairs from the VM's other ports."""
-    return lambda reserving: previous_port.remove_pairs_elsewhere(context, reserving, port)
+def _pairs_go_first(context: Context, record: Record, port: Port | None) -> Callable[[Port], bool]:
+    """What to do before a reserving port is deleted: remove its pairs from the VM's other ports.
+
+    Only the reserving port's tags say which these are. So it stays as long as an update of one of
+    them may still come; the lease alone watches the VM's present port.
+    """
+
+    def removed(reserving: Port) -> bool:
+        certain = previous_port.remove_pairs_elsewhere(context, reserving, port)
+        watched = record.until > time.time() and previous_port.other_parents(reserving, port)
+        return certain and not watched
+
+    return removed
 
 
 def _leaving(context: Context, records: list[Record]) -> set[IPAddress]:

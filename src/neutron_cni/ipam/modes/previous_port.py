@@ -87,21 +87,32 @@ def release_on_previous_ports(context: Context) -> None:
         context.store.forget(context.store.note_absent(absent))
 
 
-def remove_pairs_elsewhere(context: Context, reserving: Port, port: Port | None) -> None:
-    """Remove a reserving port's pairs from ports that the VM had before, where these still exist.
+def other_parents(reserving: Port, port: Port | None) -> list[str]:
+    """Ports (ids) that the reserving port's pairs are or were on, but for the VM's present one.
 
     `port`: the one that it has now, None where it can't be found.
     """
-    for parent in reserving_port.parents(reserving):
-        if port is not None and parent == port.id:
-            continue
+    now = "" if port is None else port.id
+    return [parent for parent in reserving_port.parents(reserving) if parent != now]
+
+
+def remove_pairs_elsewhere(context: Context, reserving: Port, port: Port | None) -> bool:
+    """Remove a reserving port's pairs from ports that the VM had before, where these still exist.
+
+    `port`: the one that it has now, None where it can't be found. False where such a port was not
+    to be seen for the first time: whether it is gone, the next look tells.
+    """
+    certain = True
+    for parent in other_parents(reserving, port):
         with suppress(Forbidden):
-            previous = absence.read(context.neutron, parent)
+            previous, gone = absence.look(context.store, context.neutron, parent)
             if previous is None:
+                certain = certain and gone
                 continue
             pairs = [p for p in previous.address_pairs if p.single not in reserving.addresses]
             if len(pairs) < len(previous.address_pairs):
                 context.neutron.set_address_pairs(previous, pairs)
+    return certain
 
 
 def move_pair(context: Context, reserving: Port, port: Port) -> None:
@@ -114,9 +125,8 @@ def move_pair(context: Context, reserving: Port, port: Port) -> None:
         return
     context.neutron.add_tags(reserving.id, [f"ncni-parent={port.id}"])
     with suppress(ObjectInUse, Refused, StaleRevision, AnswerLost):  # then at the next call
-        remove_pairs_elsewhere(context, reserving, port)
-        for parent in parents:
-            if parent != port.id:
+        if remove_pairs_elsewhere(context, reserving, port):
+            for parent in other_parents(reserving, port):
                 context.neutron.remove_tag(reserving.id, f"ncni-parent={parent}")
 
 

@@ -144,14 +144,14 @@ def refuse(
 def remove(
     context: Context,
     record: Record,
-    before: Callable[[Port], None] = lambda port: None,
+    before: Callable[[Port], bool] = lambda port: True,
     may_fail: tuple[type[CloudError], ...] = (ObjectInUse,),
 ) -> bool:
     """Delete the port of a released lease, after `before` was done to it, and then the lease.
 
-    False where either failed for now (`may_fail`). The lease stays until no creation of its port
-    whose answer was lost can arrive any more, and until a second look, some time later, found no
-    port either. Raises CniError.
+    False where either failed for now (`may_fail`), or `before` says so. The lease stays until no
+    creation of its port whose answer was lost can arrive any more, and until a second look, some
+    time later, found no port either. Raises CniError.
     """
     if record.absent and record.until > time.time():
         return True
@@ -160,7 +160,8 @@ def remove(
         if record.absent:
             context.store.note_present([record.id])
         try:
-            before(port)
+            if not before(port):
+                return False
             context.neutron.delete_port(port.id)
         except may_fail:
             return False
