@@ -6,9 +6,10 @@ reads all: at least the later one sees the other's and withdraws, so none can ha
 has (both may withdraw, and pick anew). `If-Match` does not give that, as overlapping updates all
 succeed. A claim also lets a lost store be rebuilt, and tells our addresses from an operator's.
 
-A port has room for 50 tags, and may have hundreds of addresses, so a tag may hold several claims
-of one installation. Which claims there are does not depend on how they are spread over tags: one
-that two tags hold is one claim.
+A port may have hundreds of addresses, and on some clouds no more than 50 tags (Neutron 29 counts
+those of one POST, which is how ours are written, and not what the port has already). So a tag may
+hold several claims of one installation. Which claims there are does not depend on how they are
+spread over tags: one that two tags hold is one claim.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ ever, as after a kill, or until the other is done); after each call every live c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -20,12 +21,24 @@ from neutron_cni.ipam.modes import claim_tags
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import State
+from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.errors import Code
 from neutron_cni.values.ipam_config import Mode
+from tests.fakes import Fault
+from tests.fakes.faults import FOREVER
 from tests.reliability.life import QUARANTINE, Life
 from tests.unit.conftest import LifeMaker
 
 INSTALL = "5844f7"
+FULL_OF_TAGS = json.dumps(
+    {
+        "NeutronError": {
+            "type": "BadRequest",
+            "message": "Bad ports request: The number of tags exceed the per-resource limit of 50.",
+            "detail": "",
+        }
+    }
+)
 LONGEST_ADDRESS = "fd00:1111:2222:3333:4444:5555:6666:7777"
 
 
@@ -314,6 +327,57 @@ def test_where_others_left_no_room_for_a_tag_the_limit_is_named(strict: Life) ->
     outcome = strict.add()
     assert outcome.code == Code.EXHAUSTED
     assert "per-resource limit of 50" in outcome.error
+    assert strict.end() == []
+
+
+def test_what_leaves_a_port_that_is_full_of_tags_makes_room_there(new_life: LifeMaker) -> None:
+    """Others filled it up after our pods came, whose claims share tags."""
+    life = new_life(Mode.FIXED_IPS, "10.9.0.0/24")
+    life.scene.neutron.cloud.counts_all_tags = True
+    for number in range(29):
+        life.rival.add_tag(f"theirs-{number}")
+    for _ in range(3):
+        life.run(*(life.job("add", life.new_container()) for _ in range(10)))
+    tags = life.scene.port(life.host.port_id)["tags"]
+    assert any(len(claims_of(tag)) > 1 for tag in tags)
+    for number in range(50 - len(tags)):
+        life.rival.add_tag(f"more-{number}")
+    (kept, *gone) = life.containers
+    for name in gone:
+        life.delete(name)
+    for _ in range(3):
+        life.pass_time(QUARANTINE + LATE_ANSWER_SECONDS)
+        life.sweep()
+    assert [(r.attachment.container_id, r.state) for r in life.host.records()] == [
+        (kept, State.HELD)
+    ]
+    assert len(claims_in(life.scene.port(life.host.port_id)["tags"])) == 1
+    assert life.end() == []
+
+
+def test_of_claims_that_leave_a_full_port_only_those_that_share_a_tag_wait(strict: Life) -> None:
+    """A shared tag needs room for its successor; who has a tag alone does not wait for that."""
+    strict.run(*(strict.job("add", strict.new_container()) for _ in range(3)))
+    port_id = strict.host.port_id
+    first, second, alone = sorted(
+        claims_in(strict.scene.port(port_id)["tags"]), key=lambda item: item.tag
+    )
+    (shared,) = tags_of_several([first, second], 255, "aaaa")
+    strict.scene.call("PUT", f"/ports/{port_id}/tags", {"tags": [shared, alone.tag]})
+    tokens = {second.token, alone.token}
+    strict.scene.neutron.faults.add(
+        Fault("POST", f"/ports/{port_id}/tags", status=400, body=FULL_OF_TAGS, times=FOREVER)
+    )
+    for record in strict.host.records():
+        if record.token in tokens:
+            strict.delete(record.attachment.container_id)
+    for _ in range(3):
+        strict.pass_time(QUARANTINE + LATE_ANSWER_SECONDS)
+        strict.sweep()
+    states = [record.state for record in strict.host.records()]
+    assert sorted(states) == [State.HELD, State.RELEASED]
+    assert strict.scene.port(port_id)["tags"] == [shared]
+    strict.scene.neutron.faults.clear()
     assert strict.end() == []
 
 

@@ -19,7 +19,8 @@ from neutron_cni.openstack.types import Port
 
 FEW_TAGS = 30
 """Up to so many tags on the port, ours and others', each claim has one of its own. The rest of the
-50 that Neutron permits is for others, and for what is written before something else may go.
+50 that a port has on clouds which count them is for others, and for what is written before
+something else may go.
 """
 MOST_FOLDED = 10
 """Tags that one call folds into new ones: each costs a call of Neutron to take it off."""
@@ -46,15 +47,21 @@ def write(context: Context, port: Port, claims: Iterable[Claim]) -> bool:
 def withdraw(context: Context, port: Port, claims: Collection[Claim]) -> bool:
     """Take the claims off the port; whether it had any. Claims that shared a tag with them stay.
 
-    Raises CniError: TagLimit where there is no room to write these anew.
+    Tags that hold nothing else go first: on a port that has all the tags it may have, that makes
+    room. Raises CniError: TagLimit where there is none to write those anew; some of the claims are
+    off the port then.
     """
     leaving = frozenset(claims)
     holding = sorted(tag for tag in port.tags if claims_of(tag) & leaving)
+    shared = [tag for tag in holding if not claims_of(tag) <= leaving]
+    for tag in holding:
+        if tag not in shared:
+            context.neutron.remove_tag(port.id, tag)
     # Also those that other tags hold too: who folded them may be about to take such a tag off.
-    remaining = claims_in(filter(holds_several, holding)) - leaving
+    remaining = claims_in(shared) - leaving
     if remaining:
         context.neutron.add_tags(port.id, _several(context, port, remaining))
-    for tag in holding:
+    for tag in shared:
         context.neutron.remove_tag(port.id, tag)
     return bool(holding)
 

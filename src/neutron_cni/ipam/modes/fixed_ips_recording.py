@@ -246,7 +246,9 @@ def _forget(context: Context, port: Port, gone: list[Record]) -> Port:
     claims = set().union(*(claims_for(record, context) for record in gone))
     try:
         withdrawn = claim_tags.withdraw(context, port, claims - needed)
-    except TagLimit:
-        return port  # tried again at the next call
+    except TagLimit:  # the claims that are left are tried again at the next call
+        port, withdrawn = context.neutron.port(port.id), False
+        left = claims_in(port.tags) - needed
+        ids = {record.id for record in gone if not claims_for(record, context) & left}
     context.store.forget(ids)
     return context.neutron.port(port.id) if withdrawn else port

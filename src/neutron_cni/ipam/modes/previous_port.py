@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from neutron_cni.ipam import absence
 from neutron_cni.ipam.anchors import blocked_fact
+from neutron_cni.ipam.claim import claims_in
 from neutron_cni.ipam.modes import claim_tags, reserving_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.fixed_ips_recording import (
@@ -188,7 +189,8 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
     try:
         claim_tags.withdraw(context, previous, claims)
     except TagLimit:
-        return kept | {record.id for record in gone if record.state is State.RELEASED}
+        claimed = claims_in(context.neutron.port(previous.id).tags)
+        return kept | {record.id for record in gone if claims_for(record, context) & claimed}
     return kept
 
 
