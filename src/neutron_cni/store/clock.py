@@ -8,18 +8,21 @@ TOLERANCE = 60.0
 """Seconds that the clock may go back unnoticed, as it does when time is kept by NTP."""
 
 
-def was_set_back(db: sqlite3.Connection, now: float) -> bool:
-    """Whether a lease was written later than now (Unix seconds)."""
+def was_set_back(db: sqlite3.Connection, now: float, longest_watch: float) -> bool:
+    """Whether a lease was written later than now (Unix seconds), or is watched since then.
+
+    `longest_watch`: how long a held lease is watched at most, in seconds.
+    """
     later = now + TOLERANCE
-    query = "SELECT 1 FROM lease WHERE changed > ? OR absent > ?"
-    return db.execute(query, (later, later)).fetchone() is not None
+    query = "SELECT 1 FROM lease WHERE changed > ? OR absent > ? OR (state = 'held' AND until > ?)"
+    return db.execute(query, (later, later, later + longest_watch)).fetchone() is not None
 
 
 def begin_waits_anew(db: sqlite3.Connection, now: float, longest_watch: float) -> None:
     """Every rest, and every time between two looks, that began later than now begins now.
 
-    `longest_watch`: how long a released lease is watched at most, in seconds. Called inside of a
-    transaction.
+    `longest_watch`: how long a lease that is held or released is watched at most, in seconds.
+    Called inside of a transaction.
     """
     later = now + TOLERANCE
     db.execute(
@@ -31,4 +34,9 @@ def begin_waits_anew(db: sqlite3.Connection, now: float, longest_watch: float) -
     db.execute(
         "UPDATE lease SET absent = ?, until = MIN(until, ?) WHERE absent > ?",
         (now, now + longest_watch, later),
+    )
+    # When the watch over a held lease began is not written down, only when it ends.
+    db.execute(
+        "UPDATE lease SET until = ? WHERE state = 'held' AND until > ?",
+        (now + longest_watch, later + longest_watch),
     )

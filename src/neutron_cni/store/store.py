@@ -185,7 +185,7 @@ class Store(GivingBack):
         """Begin quarantines anew which a clock that was set back would make last for hours."""
         now = time.time()
         with self._errors():
-            if not clock.was_set_back(self._db, now):
+            if not clock.was_set_back(self._db, now, LATE_ANSWER_SECONDS):
                 return
         with self._transaction():
             clock.begin_waits_anew(self._db, now, LATE_ANSWER_SECONDS)

@@ -202,3 +202,31 @@ def test_the_owner_of_a_row_is_alive_as_long_as_its_process() -> None:
     assert replace(wish("one"), owner=process_identity(os.getpid())).owner_alive
     assert not replace(wish("one"), owner=f"{os.getpid()}:1").owner_alive
     assert not wish("one").owner_alive
+
+
+@pytest.mark.parametrize("held_since", ["the clock was right", "it was wrong"])
+def test_a_watch_over_a_held_lease_does_not_last_for_hours_when_the_clock_was_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_since: str
+) -> None:
+    """The rest after DEL is at least as long as what was made again may come late."""
+    now = time.time()
+    wrong = now + 7200
+    monkeypatch.setattr(time, "time", lambda: wrong if held_since == "it was wrong" else now)
+    with Store(str(tmp_path)) as store:
+        row = hold(store, wish("one"))
+        monkeypatch.setattr(time, "time", lambda: wrong)
+        store.watch(row)
+    monkeypatch.setattr(time, "time", lambda: now)
+    with Store(str(tmp_path)) as store:
+        store.release(row, 30.0)
+        (cooling,) = store.all()
+    assert cooling.until - now == pytest.approx(LATE_ANSWER_SECONDS)
+
+
+def test_a_watch_over_a_held_lease_ends_when_it_should(tmp_path: Path) -> None:
+    with Store(str(tmp_path)) as store:
+        row = hold(store, wish("one"))
+        store.watch(row)
+        (before,) = store.all()
+    with Store(str(tmp_path)) as store:
+        assert store.all() == [before]
