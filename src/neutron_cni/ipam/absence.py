@@ -40,15 +40,23 @@ def look(
 
     `patiently`: wait for the second look, so that the answer is a sure one.
     """
-    key = f"absent|{port_id}"
     port = read(neutron, port_id)
-    seen_before = store.fact(key, COUNTS_FOR) is not None
-    if port is None and not seen_before:
-        store.remember(key, "yes")
-    sure = seen_before and store.fact(key, giving_back.ABSENCE_SECONDS) is None
+    sure = certain(store, port_id, port is None)
     if port is None and patiently and not sure:
         pause()
         port, sure = read(neutron, port_id), True
-    if port is not None and (seen_before or patiently):
-        store.remember(key, None)
+        if port is not None:
+            certain(store, port_id, absent=False)
     return port, port is None and sure
+
+
+def certain(store: Store, what: str, absent: bool) -> bool:
+    """Write down what one look at something says; whether it is gone for sure by now.
+
+    That is by this look and by one some seconds ago.
+    """
+    key = f"absent|{what}"
+    seen_before = store.fact(key, COUNTS_FOR) is not None
+    if absent != seen_before:
+        store.remember(key, "yes" if absent else None)
+    return absent and seen_before and store.fact(key, giving_back.ABSENCE_SECONDS) is None

@@ -404,9 +404,6 @@ def test_a_live_pods_pair_is_taken_off_a_former_port_that_one_look_does_not_show
     vm = make(scene, Mode.ADDRESS_PAIRS, monkeypatch)
     address = vm.add("c1")
     first, vm.port_id = vm.port_id, scene.new_port()
-    with Store(vm.config.state_dir) as store:
-        store.remember(f"absent|{first}", "yes")
-    vm.pass_time()
     real, seen = absence.read, list[str]()
 
     def read(neutron: Neutron, port_id: str) -> Port | None:
@@ -417,8 +414,27 @@ def test_a_live_pods_pair_is_taken_off_a_former_port_that_one_look_does_not_show
     with monkeypatch.context() as patch:
         patch.setattr(absence, "read", read)
         vm.settle_once()
-    vm.settle_once()
+    vm.settle()
     assert pairs_on(scene.port(first)) == []
     assert pairs_on(scene.port(vm.port_id)) == [str(address)]
     (reserved,) = scene.reserves()
     assert [tag for tag in reserved["tags"] if "parent" in tag] == [f"ncni-parent={vm.port_id}"]
+
+
+def test_a_former_port_that_a_cache_shows_without_its_pair_loses_it_at_the_next_look(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = make(scene, Mode.ADDRESS_PAIRS, monkeypatch)
+    stale = json.dumps({"port": scene.port(vm.port_id)})
+    vm.add("c1")
+    first, vm.port_id = vm.port_id, ""
+    vm.delete("c1")
+    scene.neutron.faults.add(Fault("GET", f"/ports/{first}", status=200, body=stale, times=1))
+    with pytest.raises(CniError, match="no port"):
+        vm.settle_once()
+    assert len(scene.reserves()) == 1, "its tag names the former port"
+    with pytest.raises(CniError, match="no port"):
+        vm.settle()
+    assert pairs_on(scene.port(first)) == []
+    assert scene.reserves() == []
+    assert vm.states() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from neutron_cni.cli import app, gc
+from neutron_cni.ipam.audit import leavings
 from neutron_cni.ipam.audit.leavings import known_to_api_server
 from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import IpamConfig, Mode
+from tests.fakes import Fault
 from tests.reliability.scene import Host, Scene
 from tests.unit.ipam.test_survey import held
 
@@ -67,3 +70,16 @@ def test_of_many_nodes_those_most_like_the_name_are_named(
 ) -> None:
     monkeypatch.setattr(gc, "MOST_NAMES", 1)
     assert "nodes seen: worker-2 and 1 more" in looked(host, "workre-2")
+
+
+def test_the_port_of_a_vm_that_one_look_does_not_show_keeps_its_pods_ports(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leavings, "MIN_AGE_SECONDS", -60.0)
+    config = host.config(Mode.ADDRESS_PAIRS, quarantine=0) | {"node": "worker-3"}
+    held(msgspec.convert(config, IpamConfig), "on-worker-3")
+    faults = host.scene.neutron.faults
+    faults.add(Fault("GET", f"/ports/{host.port_id}", status=404, times=1))
+    nothing = json.dumps({"ports": []})
+    faults.add(Fault("GET", "/ports$", status=200, body=nothing, skip=1, times=1))
+    assert f"the VM's port {host.port_id} still exists" in "".join(looked(host, "worker-3"))

@@ -14,7 +14,7 @@ from typing import Any
 
 from neutron_cni import files
 from neutron_cni.ipam import absence
-from neutron_cni.ipam.modes.reserving_port import nodes_with_ports, ports_of_node, tag_value
+from neutron_cni.ipam.modes.reserving_port import nodes_with_ports, parents, ports_of_node
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.values.deadline import Deadline
@@ -59,10 +59,8 @@ class Leavings:
         """
         known = node_known(node)
         found = ports_of_node(self._neutron, node, cluster, install)
-        parents: dict[str, bool] = {}
-        return [
-            Leaving(port, _why_keep(self._neutron, port, node, known, parents)) for port in found
-        ]
+        seen: dict[str, bool] = {}
+        return [Leaving(port, _why_keep(self._neutron, port, node, known, seen)) for port in found]
 
     def nodes_seen(self, like: str, cluster: str) -> list[str]:
         """Names of the nodes that have such a port, the most like `like` first."""
@@ -74,9 +72,7 @@ class Leavings:
         self._neutron.delete_port(leaving.port.id)
 
 
-def _why_keep(
-    neutron: Neutron, port: Port, node: str, known: bool, parents: dict[str, bool]
-) -> str:
+def _why_keep(neutron: Neutron, port: Port, node: str, known: bool, seen: dict[str, bool]) -> str:
     if port.created_at is None:
         return "Neutron does not tell its age"
     age = (datetime.now(UTC) - port.created_at.astimezone(UTC)).total_seconds()
@@ -84,14 +80,19 @@ def _why_keep(
         return f"made {age:.0f} s ago, less than {MIN_AGE_SECONDS:.0f}"
     if known:
         return f"the API server still knows node {node}"
-    parent = tag_value(port, "parent")
-    if parent and parents.setdefault(parent, _exists(neutron, parent)):
-        return f"the VM's port {parent} still exists"
+    for parent in parents(port):
+        if parent not in seen:
+            seen[parent] = _exists(neutron, parent)
+        if seen[parent]:
+            return f"the VM's port {parent} still exists"
     return ""
 
 
 def _exists(neutron: Neutron, port_id: str) -> bool:
-    """Whether one of two ways to ask shows the port: the pods of a VM that lives keep theirs."""
+    """Whether one of two looks shows the port: the pods of a VM that lives keep theirs."""
+    if absence.read(neutron, port_id) is not None:
+        return True
+    absence.pause()
     return absence.read(neutron, port_id) is not None
 
 

@@ -100,20 +100,30 @@ def other_parents(reserving: Port, port: Port | None) -> list[str]:
 def remove_pairs_elsewhere(context: Context, reserving: Port, port: Port | None) -> bool:
     """Remove a reserving port's pairs from ports that the VM had before, where these still exist.
 
-    `port`: the one that it has now, None where it can't be found. False where such a port was not
-    to be seen for the first time: whether it is gone, the next look tells.
+    `port`: the one that it has now, None where it can't be found. False where such a port, or the
+    pairs on it, were not to be seen for the first time: whether they are gone, the next look tells.
     """
     certain = True
     for parent in other_parents(reserving, port):
         with suppress(Forbidden):
             previous, gone = absence.look(context.store, context.neutron, parent)
-            if previous is None:
-                certain = certain and gone
-                continue
-            pairs = [p for p in previous.address_pairs if p.single not in reserving.addresses]
-            if len(pairs) < len(previous.address_pairs):
-                context.neutron.set_address_pairs(previous, pairs)
+            if previous is not None:
+                pairs = [p for p in previous.address_pairs if p.single not in reserving.addresses]
+                what = _pairs_on(reserving, parent)
+                if len(pairs) < len(previous.address_pairs):
+                    context.neutron.set_address_pairs(previous, pairs)
+                    # The answer is a first look; what was seen before counts no more.
+                    absence.certain(context.store, what, absent=False)
+                gone = absence.certain(context.store, what, absent=True)
+            certain = certain and gone
+    if certain:
+        for parent in other_parents(reserving, port):
+            context.store.remember(f"absent|{_pairs_on(reserving, parent)}", None)
     return certain
+
+
+def _pairs_on(reserving: Port, parent: str) -> str:
+    return f"pairs of {reserving.id} on {parent}"
 
 
 def move_pair(context: Context, reserving: Port, port: Port) -> None:
