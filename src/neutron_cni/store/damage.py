@@ -14,8 +14,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from neutron_cni import files
+from neutron_cni.store import schema
 from neutron_cni.store.record import PortAddress, from_row
-from neutron_cni.store.schema import MIGRATIONS, exclusive, raw_connection, store_errors, version_of
+from neutron_cni.store.schema import exclusive, raw_connection, store_errors, version_of
 from neutron_cni.values.errors import CniError
 
 _SURROUNDINGS = frozenset(
@@ -24,6 +25,7 @@ _SURROUNDINGS = frozenset(
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_INTERRUPT,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_FULL,
@@ -41,11 +43,14 @@ Source: SQLite, "Database File Format", section 1.3.3.
 
 
 def is_suspicious(error: CniError) -> bool:
-    """Whether what SQLite said could come from a damaged file."""
+    """Whether what SQLite said could come from a damaged file.
+
+    A file that is read-only may be so by a byte of its own; looking at it tells.
+    """
     cause = error.__cause__
     if not isinstance(cause, sqlite3.Error):
         return False
-    return _kind(cause) not in _SURROUNDINGS
+    return _kind(cause) not in _SURROUNDINGS or _kind(cause) == sqlite3.SQLITE_READONLY
 
 
 def set_aside_if_damaged(path: Path) -> bool:
@@ -89,7 +94,10 @@ def _reads_well(connection: sqlite3.Connection) -> bool:
     version = version_of(connection)
     if version == 0:
         return not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    if version > len(MIGRATIONS):
+    if version < len(schema.MIGRATIONS):
+        # Rows of then are no rows of today's. What is wrong with one shows after the migration.
+        return schema.is_marked(connection, version)
+    if version > len(schema.MIGRATIONS):
         return True
     try:
         addresses = connection.execute("SELECT lease_id, address, subnet_id, port_id FROM address")

@@ -179,10 +179,15 @@ def version_of(connection: sqlite3.Connection) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if 0 <= version <= len(MIGRATIONS):
         return version
-    mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    if mark != _MARK + version:
-        raise sqlite3.DatabaseError(f"schema version {version}, but mark {mark}")
+    if not is_marked(connection, version):
+        raise sqlite3.DatabaseError(f"schema version {version}, but another one's mark")
     return version
+
+
+def is_marked(connection: sqlite3.Connection, version: int) -> bool:
+    """Whether the file's mark says the same version, as every version of neutron-cni writes it."""
+    mark = connection.execute("PRAGMA application_id").fetchone()[0]
+    return bool(mark == _MARK + version)
 
 
 def raw_connection(path: Path) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.store import Record, State, Store, schema
+from neutron_cni.store import Record, State, Store, damage, schema
 from neutron_cni.store.record import to_row
 from neutron_cni.values.errors import CniError, Code
 from tests.unit.store.test_store import hold, wish
@@ -68,6 +68,11 @@ def columns(folder: Path) -> list[str]:
         return [row[1] for row in database.execute("PRAGMA table_info(lease)")]
 
 
+def files(folder: Path) -> list[str]:
+    """The store's files but for its lock."""
+    return sorted(path.name for path in folder.glob("store.db*") if "lock" not in path.name)
+
+
 def content(folder: Path) -> tuple[list[Record], str]:
     """Every lease, and the fact."""
     with Store(str(folder)) as store:
@@ -99,40 +104,94 @@ def test_a_new_file_has_every_migration_at_once(
 
 
 MIGRATIONS_OF_0_1 = schema.MIGRATIONS[:1]
+SECOND_OF_OURS = schema.MIGRATIONS[1]
 
 
-def test_a_store_of_version_0_1_is_upgraded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a store of version 0.1's schema, with a lease in every state."""
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", MIGRATIONS_OF_0_1)
         schema.open_database(tmp_path / "store.db").close()
-    row = {name: value for name, value in to_row(wish("wanted")).items() if name != "absent"}
     with closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
-        marks = ", ".join(f":{name}" for name in row)
-        database.execute(f"INSERT INTO lease ({', '.join(row)}) VALUES ({marks})", row)
-    with Store(str(tmp_path)) as store:
-        (found,) = store.all()
-    assert (found.state, found.absent) == (State.WANTED, 0)
-    assert version(tmp_path) == NOW
+        for state in State:
+            row = {k: v for k, v in to_row(wish(state.value)).items() if k != "absent"}
+            row |= {"state": state.value, "nonce": state.value, "token": state.value}
+            marks = ", ".join(f":{name}" for name in row)
+            database.execute(f"INSERT INTO lease ({', '.join(row)}) VALUES ({marks})", row)
+    return tmp_path
 
 
-@pytest.mark.parametrize("done", [(), (SECOND,)], ids=["the first", "the second"])
+def test_a_store_of_version_0_1_is_upgraded(oldest: Path) -> None:
+    with Store(str(oldest)) as store:
+        found = store.all()
+    assert [(row.state, row.absent) for row in found] == [(state, 0) for state in State]
+    assert version(oldest) == NOW
+
+
+@pytest.mark.parametrize("done", [0, 1], ids=["the first", "the second"])
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
-    old: Path, monkeypatch: pytest.MonkeyPatch, done: tuple[str, ...]
+    oldest: Path, monkeypatch: pytest.MonkeyPatch, done: int
 ) -> None:
+    """Whose rows are not today's, and yet not damaged."""
+    scripts = [SECOND_OF_OURS, SECOND]
+    with monkeypatch.context() as patch:
+        failing = [*scripts[:done], f"{scripts[done]}; INSERT INTO nowhere VALUES (1);"]
+        patch.setattr(schema, "MIGRATIONS", (*MIGRATIONS_OF_0_1, *failing))
+        with pytest.raises(CniError, match="nowhere") as caught:
+            Store(str(oldest))
+    assert caught.value.code == Code.STORE
+    assert files(oldest) == ["store.db"]
+    assert version(oldest) == 1 + done
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS_OF_0_1, *scripts))
+    assert [row.state for row in content(oldest)[0]] == list(State)
+    assert version(oldest) == 3
+
+
+def test_an_older_file_that_was_read_only_for_a_moment_is_upgraded(
+    oldest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with errors is mounted read-only, and an operator mounts it anew."""
+    migrated = schema._migrated
+    refusals: list[sqlite3.OperationalError] = []
+
+    def at_first_read_only(path: Path) -> sqlite3.Connection:
+        if not refusals:
+            refusals.append(sqlite3.OperationalError("attempt to write a readonly database"))
+            refusals[0].sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise refusals[0]
+        return migrated(path)
+
+    monkeypatch.setattr(schema, "_migrated", at_first_read_only)
+    assert [row.state for row in content(oldest)[0]] == list(State)
+    assert files(oldest) == ["store.db"]
+
+
+@pytest.mark.parametrize("number", [8, 14], ids=["READONLY", "CANTOPEN"])
+def test_a_file_that_can_not_be_looked_at_is_not_called_damaged(
+    old: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused(path: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("not now")
+        error.sqlite_errorcode = number
+        raise error
+
     before = content(old)
     with monkeypatch.context() as patch:
-        add_migrations(patch, *done, f"{THIRD} INSERT INTO nowhere VALUES (1);")
-        with pytest.raises(CniError, match="nowhere") as caught:
+        patch.setattr(schema, "raw_connection", refused)
+        patch.setattr(damage, "raw_connection", refused)
+        with pytest.raises(CniError, match="not now"):
             Store(str(old))
-    assert caught.value.code == Code.STORE
-    assert [path.name for path in old.glob("store.db*") if "lock" not in path.name] == ["store.db"]
-    assert version(old) == NOW + len(done)
-
-    add_migrations(monkeypatch, *done, THIRD)
     assert content(old) == before
-    assert version(old) == NOW + 1 + len(done)
+
+
+def test_a_file_whose_version_is_not_that_of_its_mark_is_damaged(old: Path) -> None:
+    """The migration would fail each time, as its column is there already."""
+    with closing(sqlite3.connect(old / "store.db")) as database:
+        database.execute(f"PRAGMA user_version = {NOW - 1}")
+    assert content(old) == ([], "")
+    assert any("damaged" in name for name in files(old))
 
 
 def test_a_process_killed_in_a_migration_leaves_it_to_the_next(
