@@ -40,7 +40,7 @@ class Job(msgspec.Struct, kw_only=True):
     """What to do, on which node, and when to die. Times in seconds."""
 
     kind: str
-    """add, del, check, gc, sweep or reconcile (`neutron-cni gc --apply`)."""
+    """add, del, check, gc, sweep or reconcile (`neutron-cni gc --apply --view-is-whole`)."""
     config: dict[str, Any]
     """The ipam section."""
     namespaces: str
@@ -185,9 +185,10 @@ def _sweep(job: Job) -> Outcome:
 
 
 def _reconcile(job: Job) -> Outcome:
+    """All pods of a test can be seen, also where its store was lost with what ADD noted in it."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         try:
-            gc_command._this_node(True, [], False, Path(job.config["stateDir"]), Path(job.conf_dir))
+            gc_command._this_node(True, [], True, Path(job.config["stateDir"]), Path(job.conf_dir))
         except typer.Exit as end:
             return Outcome(code=end.exit_code, error="neutron-cni gc could not look")
     return Outcome()

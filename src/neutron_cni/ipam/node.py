@@ -62,6 +62,11 @@ def occupied() -> frozenset[int]:
     return frozenset(_inode(f"{process}/ns/net") for process in _processes())
 
 
+def network_of_first_process() -> int:
+    """The inode of process 1's network namespace, 0 where it can't be read."""
+    return _inode("/proc/1/ns/net")
+
+
 def mount_namespaces() -> dict[int, Path]:
     """Inodes of the mount namespaces of processes in our network namespace, and one of each.
 

@@ -44,7 +44,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         ("pid:7 mnt:2 net:3", HERE, "another pid namespace"),
         ("pid:1 mnt:2 net:7", HERE, "another network namespace"),
         (None, HERE, "another pid namespace"),
-        (None, "pid:4026531836 mnt:2 net:3", ""),
+        (None, "pid:4026531836 mnt:2 net:5", ""),
+        (None, "pid:4026531836 mnt:2 net:3", "another network namespace than process 1"),
         ("pid:7 mnt:4 net:3", "pid:4026531836 mnt:2 net:3", ""),
         ("pid:7 mnt:2 net:7", "pid:4026531836 mnt:2 net:3", "another network namespace"),
     ],
@@ -54,10 +55,19 @@ def test_what_can_be_proven(
 ) -> None:
     """`runtimes`: the namespaces of the last ADD. The first pid namespace sees all others."""
     monkeypatch.setattr(sight, "own_view", lambda: ours)
+    monkeypatch.setattr(node, "network_of_first_process", lambda: 5)
     store.remember(service.VIEW, runtimes)
     found = blind_spot(store)
     assert said in found
     assert bool(said) == bool(found)
+
+
+def test_before_the_first_add_who_can_not_see_the_first_process_is_blind(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sight, "own_view", lambda: "pid:4026531836 mnt:2 net:0")
+    monkeypatch.setattr(node, "network_of_first_process", lambda: 0)
+    assert "/proc/1/ns/net can't be read" in blind_spot(store)
 
 
 @pytest.fixture
@@ -85,6 +95,21 @@ def test_gc_that_does_not_see_all_pods_releases_nothing_unless_told(host: Host) 
     assert "hostPID" in refused.output
     told = cli(host, "gc", "--apply", "--view-is-whole")
     assert (told.exit_code, state(host)) == (0, State.COOLING)
+
+
+def test_gc_right_after_the_upgrade_takes_no_address_from_a_pod_it_can_not_see(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container with hostPID, but with a network of its own; no ADD has noted a view yet."""
+    monkeypatch.setattr(sight, "own_view", lambda: "pid:4026531836 mnt:99 net:99")
+    monkeypatch.setattr(node, "network_of_first_process", lambda: 5)
+    with Store(str(host.state_dir)) as store:
+        store.remember(service.VIEW, None)
+    refused = cli(host, "gc", "--apply")
+    assert (refused.exit_code, state(host)) == (1, State.HELD)
+    assert "nothing was released: this process has another network namespace" in refused.output
+    monkeypatch.setattr(node, "network_of_first_process", lambda: 99)
+    assert (cli(host, "gc", "--apply").exit_code, state(host)) == (0, State.COOLING)
 
 
 @needs("mounts of one process")

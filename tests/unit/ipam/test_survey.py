@@ -46,6 +46,7 @@ def held(config: IpamConfig, container: str) -> Record:
     attachment = Attachment(container, "eth0", f"/run/netns/{container}")
     request = IpamRequest("net", attachment, config, Deadline.after(20))
     with Store(config.state_dir) as store:
+        service._note_view(store)
         row = store.want(replace(service._wish(request), netns_inode=1))
         settle_anchor(store, row.anchor, Deadline.after(20))
         found = store.get(row.id)

@@ -2,7 +2,9 @@
 
 In a container that has namespaces of its own, live pods look as if they were gone. Every ADD notes
 which namespaces the runtime has us run in; there, and in the first pid namespace of the machine,
-all processes can be seen, and by them all mounts that hold names of network namespaces.
+all processes can be seen. By them the mounts that hold names of network namespaces: only those of
+processes in our own network namespace, so this must be the runtime's. Before the first ADD (right
+after an upgrade, or when the store was lost) it must be that of the machine's first process.
 """
 
 from __future__ import annotations
@@ -22,12 +24,22 @@ def blind_spot(store: Store) -> str:
     if ours["pid"] not in (FIRST_PID_NAMESPACE, runtimes.get("pid")):
         return "this process has another pid namespace than the node, and sees no pod's processes"
     if not runtimes:
-        return ""
+        return _blind_before_an_add(ours["net"])
     if ours["net"] != runtimes["net"]:
         return "this process has another network namespace than the node, and sees no pod's link"
     mounts = runtimes["mnt"]
     if mounts != ours["mnt"] and int(mounts) not in node.mount_namespaces():
         return "no process is where the runtime had its mounts at the last ADD: does it run?"
+    return ""
+
+
+def _blind_before_an_add(net: str) -> str:
+    """The same while nobody knows yet where the runtime is, which has the node's network."""
+    first = node.network_of_first_process()
+    if not first:
+        return "no ADD has told where the runtime is, and /proc/1/ns/net can't be read"
+    if int(net) != first:
+        return "this process has another network namespace than process 1, and sees no pod's link"
     return ""
 
 
