@@ -46,7 +46,7 @@ def new_life(zygote: Zygote, tmp_path: Path) -> Iterator[LifeMaker]:
 @pytest.fixture(autouse=True)
 def second_looks_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process. How long ago a first look was is still read from the store."""
-    monkeypatch.setattr(absence, "pause", lambda: None)
+    monkeypatch.setattr(absence, "pause", lambda deadline: True)
 
 
 @pytest.fixture(autouse=True)

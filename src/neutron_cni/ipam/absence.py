@@ -13,14 +13,18 @@ from neutron_cni.openstack.errors import NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Store, giving_back
+from neutron_cni.values.deadline import Deadline
 
 COUNTS_FOR = 86400.0
 """Seconds: a first look that is older says nothing, as nobody knows what was between."""
 
 
-def pause() -> None:
-    """The time between two looks of one call."""
+def pause(deadline: Deadline) -> bool:
+    """Let the time pass between two looks of one call; False, at once, where that does not fit."""
+    if deadline.left <= giving_back.ABSENCE_SECONDS:
+        return False
     time.sleep(giving_back.ABSENCE_SECONDS)
+    return True
 
 
 def read(neutron: Neutron, port_id: str) -> Port | None:
@@ -38,12 +42,11 @@ def look(
 ) -> tuple[Port | None, bool]:
     """The port, and whether it is gone for sure; (None, False): this was the first look in vain.
 
-    `patiently`: wait for the second look, so that the answer is a sure one.
+    `patiently`: wait for the second look, so that the answer is a sure one if the time is enough.
     """
     port = read(neutron, port_id)
     sure = certain(store, port_id, port is None)
-    if port is None and patiently and not sure:
-        pause()
+    if port is None and patiently and not sure and pause(neutron.deadline):
         port, sure = read(neutron, port_id), True
         if port is not None:
             certain(store, port_id, absent=False)

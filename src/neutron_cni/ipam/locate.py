@@ -62,7 +62,14 @@ def _still_ours(known: dict[str, str], store: Store, neutron: Neutron) -> Port |
     try:
         port = neutron.port(known["port"])
     except NotFound:
-        port, _ = absence.look(store, neutron, known["port"], patiently=True)
+        port, gone = absence.look(store, neutron, known["port"], patiently=True)
+        if port is None and not gone:
+            raise CniError(
+                Code.TRY_AGAIN,
+                f"Neutron does not show port {known['port']}, which was this VM's, and there is no "
+                "time for a second look",
+                "the next call takes it",
+            ) from None
         if port is None:
             return None
     same = (port.mac, port.device_id) == (known["mac"], known.get("device"))

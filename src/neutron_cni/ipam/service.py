@@ -23,6 +23,7 @@ from neutron_cni.ipam.pauses import Pauses
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.store.record import process_identity
 from neutron_cni.store.sandbox import inode_of, is_gone, own_view
+from neutron_cni.store.schema import BUSY_SECONDS
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -48,7 +49,7 @@ class NeutronIpam:
 
     def acquire(self, request: IpamRequest) -> Lease:
         """See `Ipam.acquire`."""
-        with Store(request.config.state_dir) as store:
+        with _opened(request.config, request.deadline) as store:
             _note_view(store)
             call = object()
             record = _want(store, _wish(request), call)
@@ -73,13 +74,13 @@ class NeutronIpam:
 
     def lookup(self, request: IpamRequest) -> Lease | None:
         """See `Ipam.lookup`."""
-        with Store(request.config.state_dir) as store:
+        with _opened(request.config, request.deadline) as store:
             record = store.live(request.network, request.attachment)
         return record.lease if record is not None and record.state is State.HELD else None
 
     def release(self, request: IpamRequest, used: bool = True) -> None:
         """See `Ipam.release`."""
-        with Store(request.config.state_dir) as store:
+        with _opened(request.config, request.deadline) as store:
             record = store.live(request.network, request.attachment)
             if record is not None:
                 rests = used or record.nonce not in self._taken
@@ -90,7 +91,7 @@ class NeutronIpam:
 
     def verify(self, request: IpamRequest) -> list[str]:
         """See `Ipam.verify`."""
-        with Store(request.config.state_dir) as store:
+        with _opened(request.config, request.deadline) as store:
             record = store.live(request.network, request.attachment)
             if record is None or record.state is not State.HELD:
                 return ["the store has no lease for this attachment"]
@@ -107,7 +108,7 @@ class NeutronIpam:
     ) -> None:
         """See `Ipam.collect`. Requests in flight are left alone: their ADD is not over."""
         tokens = {attachment.token(network) for attachment in keep}
-        with Store(config.state_dir) as store:
+        with _opened(config, deadline) as store:
             for record in store.all():
                 if record.token in tokens or not record.abandoned_or_held:
                     continue
@@ -116,6 +117,12 @@ class NeutronIpam:
             waiting = bool(store.due(time.time()))
         if waiting:
             self._give_back_later(config.state_dir)
+
+
+def _opened(config: IpamConfig, deadline: Deadline) -> Store:
+    """The store, for whose other users is waited as long as the call lasts, but a second at least:
+    an error, too, is to be written."""
+    return Store(config.state_dir, min(BUSY_SECONDS, max(1.0, deadline.left)))
 
 
 VIEW = "view"

@@ -14,7 +14,7 @@ from neutron_cni.ipam.claim import install_id
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.store import Record, State, Store
 from neutron_cni.values.deadline import Deadline
-from neutron_cni.values.errors import CniError
+from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 TYPE_CHECKING = False
@@ -121,10 +121,18 @@ def differences(store: Store, record: Record, deadline: Deadline, twice: bool = 
 def confirmed(
     page: ModePage, context: Context, leases: Sequence[Record], found: list[Finding]
 ) -> list[Finding]:
-    """Of these findings about held leases those that a second look shows too, by another way."""
+    """Of these findings about held leases those that a second look shows too, by another way.
+
+    Raises CniError TRY_AGAIN where there is no time for one.
+    """
     from neutron_cni.ipam import absence
 
-    absence.pause()
+    if not absence.pause(context.deadline):
+        raise CniError(
+            Code.TRY_AGAIN,
+            f"there is no time for a second look, which is to confirm: {found[0].text}",
+            "Neutron answers slowly; a longer `timeout` may help",
+        )
     again = replace(context, neutron=context.neutron.by_list())
     second = {(item.record_id, item.text) for item in page.judge(leases, page.look(again, leases))}
     return [item for item in found if (item.record_id, item.text) in second]

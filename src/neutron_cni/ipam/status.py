@@ -39,6 +39,8 @@ LONGEST_HOLD = 150.0
 """Seconds that one may hold an anchor's lock: the sweeper's 120 for one round, and some more."""
 LOOK_SECONDS = 7.0
 """What a look at the cloud may take; a runtime waits ten for the whole of STATUS."""
+STORE_SECONDS = 2.0
+"""What STATUS waits for another process that writes into the store."""
 KEPT_SECONDS = 30 * 86400.0
 """How long the looks of configurations that are no more are kept."""
 _CLOUDS = ("/etc/openstack/clouds.yaml", "/etc/openstack/secure.yaml")
@@ -51,9 +53,9 @@ def status(config: IpamConfig, deadline: Deadline) -> list[str]:
     """
     try:
         notes = _require_usable_lock(config)
-        with Store(config.state_dir) as store:
-            store.hurry(2.0)
-            verdict = _verdict(store, config, deadline)
+        with Store(config.state_dir, STORE_SECONDS) as store:
+            # What came of it is to be recorded within the deadline, too.
+            verdict = _verdict(store, config, Deadline(deadline.at - STORE_SECONDS))
     except CniError as error:
         raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
     if verdict.problem is not None:

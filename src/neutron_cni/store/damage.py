@@ -53,10 +53,10 @@ def is_suspicious(error: CniError) -> bool:
     return _kind(cause) not in _SURROUNDINGS or _kind(cause) == sqlite3.SQLITE_READONLY
 
 
-def set_aside_if_damaged(path: Path) -> bool:
+def set_aside_if_damaged(path: Path, patience: float) -> bool:
     """Read it all; whether it was damaged, and is out of the way now. Raises CniError STORE."""
-    with store_errors(path), exclusive(path):
-        if not path.exists() or _is_sound(path):
+    with store_errors(path), exclusive(path, patience):
+        if not path.exists() or _is_sound(path, patience):
             return False
         set_aside(path, "damaged")
     return True
@@ -71,14 +71,14 @@ def set_aside(path: Path, why: str) -> None:
             part.rename(f"{path}.{why}-{stamp}-{os.getpid()}{suffix}")
 
 
-def _is_sound(path: Path) -> bool:
+def _is_sound(path: Path, patience: float) -> bool:
     # Never closed: that would take away the locks that other connections of this process have on
     # the file (https://sqlite.org/howtocorrupt.html, section 2.2). The process ends soon.
     header = os.pread(files.open_own(str(path), os.O_RDONLY), 100, 0)
     if header and any(value not in _FORMATS for value in header[_FORMATS_AT]):
         return False
     try:
-        with closing(raw_connection(path)) as connection:
+        with closing(raw_connection(path, patience)) as connection:
             return _reads_well(connection)
     except UnicodeDecodeError:
         return False

@@ -15,7 +15,7 @@ from typing import Any, Self
 from neutron_cni.store.damage import is_suspicious, set_aside_if_damaged
 from neutron_cni.store.machine import CopiedStore, set_aside_if_copied
 from neutron_cni.store.record import PortAddress, Record, State, from_row, to_row
-from neutron_cni.store.schema import open_database, store_errors
+from neutron_cni.store.schema import BUSY_SECONDS, open_database, store_errors
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError
 
@@ -24,23 +24,28 @@ _IN_TURN = allocate_lock()
 
 
 class Database:
-    """`<state_dir>/store.db`, with facts; what leases mean is `Store`'s. A context manager."""
+    """`<state_dir>/store.db`, with facts; what leases mean is `Store`'s. A context manager.
 
-    def __init__(self, state_dir: str) -> None:
+    `patience`: seconds that each wait for another process may take, the opening included, which
+    writes after a reboot.
+    """
+
+    def __init__(self, state_dir: str, patience: float = BUSY_SECONDS) -> None:
+        self._patience = patience
         self.path = Path(state_dir) / "store.db"
         try:
             self._open()
         except CopiedStore:
-            set_aside_if_copied(self.path)
+            set_aside_if_copied(self.path, self._patience)
             self._open()
         except CniError as error:
             if not is_suspicious(error):
                 raise
-            set_aside_if_damaged(self.path)
+            set_aside_if_damaged(self.path, self._patience)
             self._open()
 
     def _open(self) -> None:
-        self._db = open_database(self.path)
+        self._db = open_database(self.path, self._patience)
         try:
             self._opened()
         except BaseException:
@@ -95,11 +100,6 @@ class Database:
                 (len(prefix), prefix, time.time() - seconds),
             )
 
-    def hurry(self, seconds: float) -> None:
-        """From now on wait no longer than this for another process that writes."""
-        with self._errors():
-            self._db.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
-
     def has_given_addresses(self) -> bool:
         """Whether there are leases that Neutron confirmed: this node has had pods."""
         with self._errors():
@@ -116,7 +116,7 @@ class Database:
                 yield
         except CniError as error:
             if is_suspicious(error) and not self._db.in_transaction:
-                set_aside_if_damaged(self.path)
+                set_aside_if_damaged(self.path, self._patience)
             raise
 
     @contextmanager

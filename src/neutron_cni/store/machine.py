@@ -42,13 +42,13 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def set_aside_if_copied(path: Path) -> None:
+def set_aside_if_copied(path: Path, patience: float) -> None:
     """Move another machine's store out of the way; its leases are that machine's to give back."""
-    with store_errors(path), exclusive(path):
+    with store_errors(path), exclusive(path, patience):
         if not path.exists():
             return
         # Looked at again: another process may have done it, and made a new one.
-        with closing(raw_connection(path)) as connection:
+        with closing(raw_connection(path, patience)) as connection:
             query = "SELECT value FROM fact WHERE key = ?"
             row = connection.execute(query, (FACT,)).fetchone()
         if row is not None and is_another(row["value"]):

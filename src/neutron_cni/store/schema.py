@@ -18,7 +18,8 @@ from neutron_cni import files
 from neutron_cni.values.errors import CniError, Code
 
 BUSY_SECONDS = 20.0
-"""How long a writer waits for another: transactions here take milliseconds."""
+"""How long a writer waits for another unless its caller is in a hurry: transactions here take
+milliseconds."""
 
 _MARK = 0x6E634E00
 """`PRAGMA application_id` is this plus the schema's version: tells a newer one from damage."""
@@ -101,9 +102,10 @@ def store_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, patience: float = BUSY_SECONDS) -> sqlite3.Connection:
     """The database, created and migrated where that is needed.
 
+    `patience`: seconds that each wait for another process may take, now and later.
     Raises CniError STORE; a file of a newer schema is refused, never touched, and so is one in a
     folder that other users can change. Files that others could read are tightened.
     """
@@ -114,23 +116,25 @@ def open_database(path: Path) -> sqlite3.Connection:
             files.tighten(f"{path}{suffix}")
         if files.tighten(str(path)):
             with suppress(_OutdatedError):
-                return _patiently(_connect, path)
-        with exclusive(path):
+                return _patiently(_connect, path, patience)
+        with exclusive(path, patience):
             # SQLite gives its other files the mode of this one.
             files.make(str(path))
-            return _patiently(_migrated, path)
+            return _patiently(_migrated, path, patience)
 
 
-def _patiently(open_it: Callable[[Path], sqlite3.Connection], path: Path) -> sqlite3.Connection:
+def _patiently(
+    open_it: Callable[[Path, float], sqlite3.Connection], path: Path, patience: float
+) -> sqlite3.Connection:
     """Open it, again and again while it is busy.
 
     While the first connection of all is made, or the last one closed, SQLite refuses
     others without waiting for `timeout` (https://sqlite.org/wal.html, section 9).
     """
-    give_up = time.monotonic() + BUSY_SECONDS
+    give_up = time.monotonic() + patience
     while True:
         try:
-            return open_it(path)
+            return open_it(path, patience)
         except sqlite3.OperationalError as error:
             busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > give_up:
@@ -142,11 +146,11 @@ class _OutdatedError(Exception):
     """The file's schema is older than ours (or it is new and empty)."""
 
 
-def _migrated(path: Path) -> sqlite3.Connection:
+def _migrated(path: Path, patience: float) -> sqlite3.Connection:
     """Under the exclusive lock: look again, for another process may have been faster."""
     with suppress(_OutdatedError):
-        return _connect(path)
-    connection = raw_connection(path)
+        return _connect(path, patience)
+    connection = raw_connection(path, patience)
     with _closed_on_error(connection):
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
@@ -155,8 +159,8 @@ def _migrated(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = raw_connection(path)
+def _connect(path: Path, patience: float) -> sqlite3.Connection:
+    connection = raw_connection(path, patience)
     with _closed_on_error(connection):
         version = version_of(connection)
         if version > len(MIGRATIONS):
@@ -190,9 +194,9 @@ def is_marked(connection: sqlite3.Connection, version: int) -> bool:
     return bool(mark == _MARK + version)
 
 
-def raw_connection(path: Path) -> sqlite3.Connection:
+def raw_connection(path: Path, patience: float) -> sqlite3.Connection:
     """A connection to whatever is there, with the settings that every one has."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=patience, isolation_level=None)
     with _closed_on_error(connection):
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -212,14 +216,34 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """The lock to create, migrate or set aside the file; the kernel frees it when we die."""
+def exclusive(path: Path, patience: float) -> Iterator[None]:
+    """The lock to create, migrate or set aside the file; the kernel frees it when we die.
+
+    Raises CniError STORE where another process has it for `patience` seconds.
+    """
     descriptor = files.open_own(f"{path}.lock", os.O_CREAT | os.O_RDWR)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        give_up = time.monotonic() + patience
+        while not _locked(descriptor):
+            if time.monotonic() >= give_up:
+                raise CniError(
+                    Code.STORE,
+                    f"store {path}: for {patience:.0f} s another process has had {path}.lock",
+                    f"see who makes or upgrades the store, and why it does not end: lslocks | grep "
+                    f"{path.name}.lock; the lock goes with it",
+                )
+            time.sleep(0.02)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_full(path: Path) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -22,6 +24,7 @@ from neutron_cni.store import Record, State, Store
 from neutron_cni.store.giving_back import ABSENCE_SECONDS
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 from tests.fakes import Fault
 from tests.fakes.faults import FOREVER
@@ -195,7 +198,7 @@ def test_when_it_was_first_seen_absent_survives_a_kill(
     one.scene.call("DELETE", f"/ports/{one.host.port_id}")
     waits: list[str] = []
 
-    def die() -> None:
+    def die(deadline: Deadline) -> bool:
         waits.append("wait")
         raise MemoryError
 
@@ -212,6 +215,41 @@ def test_when_it_was_first_seen_absent_survives_a_kill(
         one.pass_time(ABSENCE_SECONDS + 1)
         assert look() == (None, True)
     assert waits == ["wait"]
+
+
+PAUSE = absence.pause
+"""The real one, which other tests do without."""
+
+
+def test_a_second_look_that_does_not_fit_into_the_call_is_not_waited_for(
+    one: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the first one enough: the VM's port is not searched anew, and CHECK fails for none."""
+    one.add(Mode.FIXED_IPS)
+    monkeypatch.setattr(absence, "pause", PAUSE)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"{seconds} s are waited"))
+    one.hide(one.host.port_id, times=FOREVER)
+    short = replace(one.request(Mode.FIXED_IPS), deadline=Deadline.after(ABSENCE_SECONDS - 1))
+    with pytest.raises(CniError, match="no time for a second look") as caught:
+        own_ipam().verify(short)
+    assert caught.value.code == Code.TRY_AGAIN
+    one.pass_time(ABSENCE_SECONDS + 1)  # The next call need not wait: the first look is recorded.
+    with pytest.raises(CniError) as caught:
+        own_ipam().verify(short)
+    assert caught.value.code == Code.PORT_NOT_FOUND
+
+
+def test_check_needs_a_second_look_for_a_difference_and_time_for_it(
+    one: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.add(Mode.FIXED_IPS)
+    own = one.scene.port(one.host.port_id)["fixed_ips"][:1]
+    one.scene.call("PUT", f"/ports/{one.host.port_id}", {"port": {"fixed_ips": own}})
+    monkeypatch.setattr(absence, "pause", PAUSE)
+    short = replace(one.request(Mode.FIXED_IPS), deadline=Deadline.after(ABSENCE_SECONDS - 1))
+    with pytest.raises(CniError, match="no time for a second look, which is to confirm") as caught:
+        own_ipam().verify(short)
+    assert caught.value.code == Code.TRY_AGAIN
 
 
 def test_ports_that_came_late_are_found_within_the_hour(new_life: LifeMaker) -> None:

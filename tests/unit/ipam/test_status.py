@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from pathlib import Path
@@ -19,7 +22,7 @@ import pytest
 import yaml
 
 from neutron_cni.hosts.in_process import own_ipam
-from neutron_cni.ipam import node, readiness, settling, sweeper
+from neutron_cni.ipam import absence, node, readiness, settling, sweeper
 from neutron_cni.ipam import status as module
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.audit import capacity
@@ -42,6 +45,8 @@ from tests.fakes.keystone import SECRET
 from tests.reliability.scene import Host, Scene
 from tests.support.openstack_doubles import Waits
 
+PAUSE = absence.pause
+"""The real one, which other tests do without."""
 ALL_MODES = pytest.mark.parametrize("mode", list(Mode))
 
 
@@ -569,6 +574,55 @@ def test_a_look_leaves_time_to_answer_before_the_runtime_gives_up(
     monkeypatch.setattr(module, "connect", connect)
     assert place.ask() == []
     assert 0 < given[0] <= module.LOOK_SECONDS < 10
+
+
+# It ends before the runtime gives up
+
+
+def ends(place: Place, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What STATUS says where it says no, in its own ten seconds."""
+    monkeypatch.setattr(module, "STORE_SECONDS", 0.1)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(place.refused).result(timeout=10)
+
+
+def test_a_store_that_is_being_written_after_a_reboot_is_not_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neutron_cni.store.store.BOOT_ID", place.host.boot_id)
+    place.ask()
+    place.host.reboot()
+    with closing(sqlite3.connect(place.host.store_file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert "locked" in ends(place, monkeypatch)
+    assert place.ask() == []
+
+
+def test_a_store_that_another_does_not_finish_to_make_is_not_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.host.state_dir.mkdir(mode=0o700, exist_ok=True)
+    with (place.host.state_dir / "store.db.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another process has had" in ends(place, monkeypatch)
+        request = IpamRequest("net", Attachment("c", "eth0", ""), place.config(), Deadline.after(0))
+        with pytest.raises(CniError, match="for 1 s another process has had"):
+            own_ipam().release(request)
+    assert place.ask() == []
+
+
+def test_a_port_that_is_not_shown_is_not_looked_for_longer_than_the_runtime_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.ask()
+    place.clock.now += 61
+    monkeypatch.setattr(module, "LOOK_SECONDS", 4.0)
+    monkeypatch.setattr(absence, "pause", PAUSE)
+    faults = place.scene.neutron.faults
+    faults.add(Fault("GET", f"/ports/{place.host.port_id}", status=404, times=FOREVER))
+    faults.add(Fault("GET", "/ports$", status=200, body='{"ports": []}', times=FOREVER))
+    (note,) = place.ask()
+    assert "no time for a second look" in note
 
 
 def test_a_lock_that_nobody_lets_go_is_a_note_and_then_an_error(place: Place) -> None:

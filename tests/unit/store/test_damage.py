@@ -147,14 +147,9 @@ def test_damage_found_in_mid_use_is_out_of_the_way_for_the_next_call(folder: Pat
 
 def test_a_sound_store_is_never_set_aside(folder: Path) -> None:
     """A lock that does not come free is an error of another kind."""
-    with (
-        closing(sqlite3.connect(folder / "store.db")) as connection,
-        connection,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr("neutron_cni.store.schema.BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(folder / "store.db")) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
-        with Store(str(folder)) as store, pytest.raises(CniError) as caught:
+        with Store(str(folder), patience=0.05) as store, pytest.raises(CniError) as caught:
             store.remember("fact", "other")
         connection.rollback()
     assert caught.value.code == Code.STORE

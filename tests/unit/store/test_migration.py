@@ -27,8 +27,8 @@ from neutron_cni.store import Store, schema
 
 connect = schema.raw_connection
 
-def with_death(path):
-    connection = connect(path)
+def with_death(path, patience):
+    connection = connect(path, patience)
     connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
     return connection
 
@@ -156,12 +156,12 @@ def test_an_older_file_that_was_read_only_for_a_moment_is_upgraded(
     migrated = schema._migrated
     refusals: list[sqlite3.OperationalError] = []
 
-    def at_first_read_only(path: Path) -> sqlite3.Connection:
+    def at_first_read_only(path: Path, patience: float) -> sqlite3.Connection:
         if not refusals:
             refusals.append(sqlite3.OperationalError("attempt to write a readonly database"))
             refusals[0].sqlite_errorcode = sqlite3.SQLITE_READONLY
             raise refusals[0]
-        return migrated(path)
+        return migrated(path, patience)
 
     monkeypatch.setattr(schema, "_migrated", at_first_read_only)
     assert [row.state for row in content(oldest)[0]] == list(State)
@@ -172,7 +172,7 @@ def test_an_older_file_that_was_read_only_for_a_moment_is_upgraded(
 def test_a_file_that_can_not_be_looked_at_is_not_called_damaged(
     old: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refused(path: Path) -> sqlite3.Connection:
+    def refused(path: Path, patience: float) -> sqlite3.Connection:
         error = sqlite3.OperationalError("not now")
         error.sqlite_errorcode = number
         raise error

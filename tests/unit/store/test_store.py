@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -187,15 +190,38 @@ def test_facts_of_long_ago_are_forgotten_where_they_begin_so(
 def test_who_is_in_a_hurry_does_not_wait_long_for_another_writer(tmp_path: Path) -> None:
     """The other is no process of ours: one of this process would be waited for by a lock."""
     with (
-        Store(str(tmp_path)) as store,
+        Store(str(tmp_path), patience=0.0) as store,
         closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        store.hurry(0.0)
         with pytest.raises(CniError, match="locked"):
             store.remember("key", "value")
         other.execute("ROLLBACK")
         store.remember("key", "value")
+
+
+@contextmanager
+def another_makes_it(folder: Path) -> Iterator[None]:
+    """Another process is at work with the file as a whole, and does not end."""
+    with (folder / "store.db.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def test_who_makes_the_store_and_does_not_end_is_named_in_time(tmp_path: Path) -> None:
+    with another_makes_it(tmp_path):
+        with pytest.raises(CniError, match="another process has had") as caught:
+            Store(str(tmp_path), patience=0.1)
+        assert (caught.value.code, "lslocks" in caught.value.details) == (Code.STORE, True)
+    Store(str(tmp_path), patience=0.1)
+
+
+def test_who_makes_the_store_is_waited_for(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        with another_makes_it(tmp_path):
+            answer = threads.submit(lambda: Store(str(tmp_path)).path)
+            assert not answer.done()
+        assert answer.result(timeout=10) == tmp_path / "store.db"
 
 
 def test_the_owner_of_a_row_is_alive_as_long_as_its_process() -> None:
