@@ -4,8 +4,9 @@ STATUS is asked every few seconds, on every node, and whoever hears a no evicts 
 after some minutes. So the cloud is looked at once a minute only, and what was seen is recorded and
 answered from meanwhile. A cloud that is away hurts no pod that runs: for `patience` seconds it is a
 note and no error, unless this node never reached its cloud at all. What does not pass by itself
-(credentials, configuration, a VM without a port) is an error at once, and the cloud is then asked
-again soon, so that who mends it sees it.
+(credentials, a broken store) is an error at once, and the cloud is then asked again soon, so that
+who mends it sees it. What one odd answer may have said (no such network, a VM without a port) is an
+error once the next look, which comes as soon, says it too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ LONGEST_GAP = 900.0
 _PASSING = (Code.TRY_AGAIN, Code.UNEXPECTED)
 """What may be otherwise in a minute: nobody answered, or not as Neutron does."""
 
+_DOUBTFUL = (Code.NOT_FOUND, Code.PORT_NOT_FOUND, Code.CONFLICT, Code.INVALID_CONFIG)
+"""What one answer of a gateway, a cache or a database that lags may say of a cloud that is well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -63,7 +67,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     details: str = ""
     trouble_since: float | None = None
-    """Seconds since that boot; when trouble that passes was met first and not yet seen to end."""
+    """Seconds since that boot; when trouble that passes, or that is to be seen twice, was met first
+    and not yet seen to end."""
     capacity: Capacity | None = None
     """As seen last, also where this look saw none."""
     counted: float = 0.0
@@ -76,7 +81,7 @@ class Situation:
 
     now: Moment
     patience: float
-    """Seconds that trouble may last before it is an error; 0: it is one at once."""
+    """Seconds that trouble may last before it is an error; 0: it is one at once, seen once."""
     capacity_counts: bool
     """Whether it is an error when there is no room for one more pod."""
     has_worked: bool
@@ -101,7 +106,8 @@ def judge(look: Look | None, situation: Situation) -> Verdict:
         return Verdict(ask=True, problem=_unavailable("the cloud was not asked yet", ""))
     problem, notes = _answer(look, situation)
     now = situation.now
-    interval = (_retry(look, now) if problem else INTERVAL) * (0.75 + look.jitter / 2)
+    soon = problem is not None or look.code in _DOUBTFUL
+    interval = (_retry(look, now) if soon else INTERVAL) * (0.75 + look.jitter / 2)
     of_now = look.boot == now.boot and look.files == situation.files and look.asked <= now.seconds
     return Verdict(not (of_now and now.seconds < look.asked + interval), problem, notes)
 
@@ -130,7 +136,7 @@ def seen(look: Look, before: Look | None, outcome: Capacity | CniError) -> Look:
         code=outcome.code,
         message=outcome.message,
         details=outcome.details,
-        trouble_since=_since(look, before) if outcome.code in _PASSING else None,
+        trouble_since=_since(look, before, outcome.code),
         capacity=before.capacity if before is not None else None,
         counted=before.counted if before is not None else 0.0,
     )
@@ -151,10 +157,14 @@ def decode(text: str | None) -> Look | None:
     return look if look.version == VERSION else None
 
 
-def _since(look: Look, before: Look | None) -> float:
-    """When the trouble that `look` met began."""
+def _since(look: Look, before: Look | None, code: int) -> float | None:
+    """When the trouble that `look` met began; None for what needs no second look."""
+    if code not in (*_PASSING, *_DOUBTFUL):
+        return None
+    alike = _PASSING if code in _PASSING else (code,)
     goes_on = (
         before is not None
+        and before.code in alike
         and before.boot == look.boot
         and before.trouble_since is not None
         and 0 <= look.asked - before.asked <= LONGEST_GAP
@@ -166,6 +176,8 @@ def _since(look: Look, before: Look | None) -> float:
 def _retry(look: Look, now: Moment) -> float:
     if look.code == Code.CREDENTIALS:
         return LONGEST_RETRY
+    if look.code not in _PASSING:
+        return RETRY
     return min(LONGEST_RETRY, max(RETRY, _lasts(look, now) / 60))
 
 
@@ -180,6 +192,9 @@ def _answer(look: Look, situation: Situation) -> tuple[CniError | None, tuple[st
     """The error and the notes that the look is for."""
     if look.code in _PASSING:
         return _trouble(look, situation)
+    if look.code in _DOUBTFUL and not _is_confirmed(look, situation):
+        said = CniError(look.code, look.message, look.details)
+        return None, (f"an error if the cloud says so again in {RETRY:.0f} s: {said}",)
     if look.code:
         return _unavailable(look.message, look.details), ()
     missing = lack(look.capacity) if look.capacity is not None else None
@@ -188,6 +203,14 @@ def _answer(look: Look, situation: Situation) -> tuple[CniError | None, tuple[st
     if situation.capacity_counts:
         return _unavailable(missing.message, missing.details), ()
     return None, (f"no room for another pod: {missing}",)
+
+
+def _is_confirmed(look: Look, situation: Situation) -> bool:
+    """Whether what one answer may have said is to be believed: another look said it, some time
+    later, or no pod or no patience speaks against it."""
+    if not situation.has_worked or situation.patience <= 0 or look.trouble_since is None:
+        return True
+    return look.asked - look.trouble_since >= RETRY / 2
 
 
 def _trouble(look: Look, situation: Situation) -> tuple[CniError | None, tuple[str, ...]]:

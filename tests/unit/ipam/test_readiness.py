@@ -55,7 +55,8 @@ def test_whoever_has_never_asked_asks() -> None:
 
 
 PASSING = [Code.TRY_AGAIN, Code.UNEXPECTED]
-STANDING = [code for code in Code if code not in PASSING]
+DOUBTFUL = [Code.NOT_FOUND, Code.PORT_NOT_FOUND, Code.CONFLICT, Code.INVALID_CONFIG]
+STANDING = [code for code in Code if code not in (*PASSING, *DOUBTFUL)]
 
 
 @pytest.mark.parametrize("code", PASSING)
@@ -94,6 +95,52 @@ def test_what_does_not_pass_is_an_error_at_once(code: Code, patience: float) -> 
     verdict = judge(looked(CniError(code, "no", "do")), situation(BEGAN, patience=patience))
     assert verdict.problem is not None
     assert (verdict.problem.code, str(verdict.problem)) == (Code.PLUGIN_NOT_AVAILABLE, "no (do)")
+
+
+def is_error(look: Look, **more: Any) -> bool:
+    return judge(look, situation(look.asked, **more)).problem is not None
+
+
+@pytest.mark.parametrize("code", DOUBTFUL)
+class TestWhatOneOddAnswerMayHaveSaid:
+    """It is believed once the next look says so too: 6 s later, as after an error."""
+
+    def test_it_is_an_error_once_the_next_look_says_it_too(self, code: Code) -> None:
+        first = looked(CniError(code, "no such network", "do"), looked(), asked=BEGAN + 60)
+        verdict = judge(first, situation(BEGAN + 60))
+        assert (verdict.ask, verdict.problem) == (False, None)
+        assert "an error if the cloud says so again in 6 s: no such network" in verdict.notes[0]
+        assert judge(first, situation(BEGAN + 66)).ask
+        assert not judge(first, situation(BEGAN + 65)).ask
+        for later in (66, 72, 5000):
+            first = looked(CniError(code, "no such network"), first, asked=BEGAN + later)
+            assert is_error(first) == (later < 5000), "nobody asked for long before the last"
+
+    def test_two_looks_at_once_are_one(self, code: Code) -> None:
+        first = looked(CniError(code, "no"))
+        assert not is_error(looked(CniError(code, "no"), first, asked=BEGAN + 1))
+
+    def test_between_other_answers_it_is_never_an_error(self, code: Code) -> None:
+        other = Code.PORT_NOT_FOUND if code != Code.PORT_NOT_FOUND else Code.NOT_FOUND
+        for between in (ROOM, AWAY, CniError(other, "no")):
+            look = looked(between, looked(CniError(code, "no")), asked=BEGAN + 6)
+            assert not is_error(looked(CniError(code, "no"), look, asked=BEGAN + 12))
+
+    def test_patience_with_a_cloud_that_is_away_begins_after_it(self, code: Code) -> None:
+        look = looked(AWAY, looked(CniError(code, "no")), asked=BEGAN + 6)
+        assert look.trouble_since == BEGAN + 6
+
+    @pytest.mark.parametrize("more", [{"has_worked": False}, {"patience": 0.0}], ids=str)
+    def test_without_pods_or_patience_it_is_an_error_at_once(
+        self, code: Code, more: dict[str, Any]
+    ) -> None:
+        assert is_error(looked(CniError(code, "no")), **more)
+
+    def test_while_it_lasts_the_cloud_is_asked_as_often(self, code: Code) -> None:
+        look = looked(CniError(code, "no"))
+        for later in (600, 1200, 1800, 2400, 3000):
+            look = looked(CniError(code, "no"), look, asked=BEGAN + later)
+        assert judge(look, situation(BEGAN + 3000 + RETRY)).ask
 
 
 @pytest.mark.parametrize("capacity_counts", [False, True])

@@ -203,7 +203,8 @@ def test_other_credentials_are_tried_at_once(place: Place) -> None:
 
 def test_another_configuration_is_asked_for_at_once(place: Place) -> None:
     place.ask()
-    assert "no subnets named nosuch" in place.refused(place.config(subnets=["nosuch"]))
+    (note,) = place.ask(place.config(subnets=["nosuch"]))
+    assert "no subnets named nosuch" in note
     assert place.ask() == []
 
 
@@ -363,11 +364,31 @@ def test_credentials_that_are_refused_are_an_error_at_once(place: Place) -> None
     assert place.ask() == []
 
 
-def test_a_vm_without_a_port_is_an_error_at_once(place: Place) -> None:
+def test_a_vm_without_a_port_is_an_error_within_seconds(place: Place) -> None:
     place.ask()
     place.clock.now += 61
     place.scene.call("DELETE", f"/ports/{place.host.port_id}")
+    (note,) = place.ask()
+    assert "an error if the cloud says so again" in note
+    place.clock.now += 6
     assert "does not exist" in place.refused()
+
+
+@pytest.mark.parametrize("what", ["networks", "subnets", "extensions"])
+def test_one_odd_answer_evicts_no_pod(place: Place, what: str) -> None:
+    """Of a gateway, a cache or a database that lags: the cloud has no such thing, once."""
+    config = place.config(Mode.PORT, subnets=["10.9.0.0/26"])
+    assert place.ask(config) == []
+    with Store(config.state_dir) as store:
+        store.forget_old("", -1.0)  # Which extensions there are is asked once an hour.
+        store.remember(module._worked(config), "yes")
+    place.clock.now += 100
+    odd = Fault("GET", f"/{what}$", status=200, body=json.dumps({what: []}), times=1)
+    place.scene.neutron.faults.add(odd)
+    (note,) = place.ask(config)
+    assert "an error if the cloud says so again" in note
+    place.clock.now += 61
+    assert place.ask(config) == []
 
 
 def test_without_metadata_the_port_may_be_found_in_a_minute(
