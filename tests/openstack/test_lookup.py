@@ -99,7 +99,7 @@ def test_auto_takes_the_configured_port_if_a_nic_has_its_mac_and_else_looks_furt
 
 def test_a_configured_port_that_is_gone_is_named(lab: Lab, node: Node) -> None:
     gone = "00000000-0000-4000-8000-000000000000"
-    said = error(status(lab, node, network(portLookup="id", portId=gone)))
+    said = error(status(lab, node, network(portLookup="id", portId=gone, statusPatience=0)))
     assert gone in said
     assert "openstack port list --server" in said
 
@@ -153,7 +153,7 @@ def test_with_address_and_mac_the_same_the_metadata_decide_and_alone_the_address
     lab: Lab, node: Node, twin: str
 ) -> None:
     other = twin_port(lab, twin, node, node.facts["mac"])
-    said = error(status(lab, node, network(portLookup="address")))
+    said = error(status(lab, node, network(portLookup="address", statusPatience=0)))
     assert node.port_id in said
     assert other in said
     assert "portId" in said

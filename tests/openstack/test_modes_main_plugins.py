@@ -247,7 +247,7 @@ def refusal(node: Node, plugin: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("plugin", ["ptp", "bridge", "macvlan", "ipvlan"])
 def test_upstreams_status_tells_the_reason_of_ours(nodes: Nodes, plugin: str) -> None:
-    document = config("1.1.0", plugin, subnets=["nosuch"])
+    document = config("1.1.0", plugin, subnets=["nosuch"], statusPatience=0)
     answer = call(nodes.one, "STATUS", document=document, plugin=plugin, IFNAME="").json
     assert (answer["code"], "nosuch" in answer["msg"]) == (50, True)
 

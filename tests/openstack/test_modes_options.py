@@ -156,7 +156,7 @@ def test_a_subnet_for_floating_ips_only_is_left_out(
     if mode == "port":
         with containers(small.node, "unnamed", network(mode, subnets=[])) as (pod,):
             assert pod.pod.address.startswith("10.60.0.")
-    only = network(mode, subnets=[for_floating_ips])
+    only = network(mode, subnets=[for_floating_ips], statusPatience=0)
     refused = Container(small.node, "only", only).call("ADD").json
     unavailable = call(small.node, "STATUS", document=only, IFNAME="").json
     assert (refused["code"], unavailable["code"]) == (7, 50)

@@ -133,7 +133,8 @@ def test_status_names_a_quota_that_is_used_up_where_a_port_is_needed(
 def test_status_names_what_is_wrong(node: Node, document: dict[str, Any], reason: str) -> None:
     clouds = "clouds: {lab: {auth_type: none, network_endpoint_override: 'http://127.0.0.1:9'}}"
     node.exec(["sh", "-c", "cat > /run/nobody.yaml"], input=clouds)
-    assert reason in unavailable(status(node, document))
+    impatient = {**document, "ipam": {**document["ipam"], "statusPatience": 0}}
+    assert reason in unavailable(status(node, impatient))
 
 
 @contextmanager
