@@ -201,8 +201,7 @@ def operators_pairs(lab: Lab, lone: Node) -> Iterator[list[str]]:
 def status(lab: Lab, node: Node) -> Answer:
     """Of what is there now."""
     forget_looks(lab, node)
-    strict = {"capacityInStatus": True, "statusPatience": 0}
-    document = config("1.1.0", mode="address-pairs", **strict)
+    document = config("1.1.0", mode="address-pairs", capacityInStatus=True, statusPatience=0)
     return call(node, "STATUS", document=document, IFNAME="")
 
 

@@ -96,7 +96,11 @@ def _verdict(store: Store, config: IpamConfig, deadline: Deadline) -> Verdict:
 
 
 def _look(store: Store, config: IpamConfig, deadline: Deadline) -> Look:
-    """Ask the cloud, and record what came of it."""
+    """Ask the cloud, and record what came of it.
+
+    Raises CniError STORE where that can't be recorded (a full disk): an ADD could not write,
+    either, and since when a cloud is away would never be known.
+    """
     now = _moment(store)
     began = Look(
         boot=now.boot,
@@ -106,14 +110,10 @@ def _look(store: Store, config: IpamConfig, deadline: Deadline) -> Look:
         files=_state_of_files(config),
     )
     look = seen(began, last_look(store, config), _asked(store, config, deadline))
-    try:
-        store.remember(_key(config), encode(look))
-        if not look.code and store.fact(_worked(config)) is None:
-            store.remember(_worked(config), "yes")
-            store.forget_old("status|", KEPT_SECONDS)
-    except CniError:
-        # A full disk, say: an ADD will say so. Unrecorded, the next STATUS looks for itself.
-        return look
+    store.remember(_key(config), encode(look))
+    if not look.code and store.fact(_worked(config)) is None:
+        store.remember(_worked(config), "yes")
+        store.forget_old("status|", KEPT_SECONDS)
     return look
 
 

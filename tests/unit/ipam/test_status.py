@@ -410,21 +410,25 @@ def test_a_store_that_can_not_be_opened_is_an_error_at_once(place: Place, tmp_pa
     assert "store" in place.refused(place.config(stateDir=str(tmp_path / "file" / "state")))
 
 
-def test_a_look_that_can_not_be_recorded_still_answers(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("trouble", [lambda place: None, failing], ids=["well", "away"])
+def test_a_look_that_can_not_be_recorded_is_an_error(
+    place: Place, monkeypatch: pytest.MonkeyPatch, trouble: Callable[[Place], None]
 ) -> None:
-    """A full disk: ADD says so. Unrecorded, the cloud is asked again the next time."""
+    """A full disk, on which no ADD could write. Where the cloud is away, too, patience would never
+    end, as nobody knows since when."""
     place.ask()
     place.clock.now += 61
-    before = place.calls()[0]
+    trouble(place)
 
     def full(store: Store, key: str, value: str | None) -> None:
         raise CniError(Code.STORE, "disk full")
 
-    monkeypatch.setattr(Store, "remember", full)
-    assert place.ask() == []
-    assert place.ask() == []
-    assert place.calls()[0] == before + 8
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remember", full)
+        assert place.refused() == "disk full"
+        place.clock.now += 5
+        assert place.refused() == "disk full"
+    assert ("can't be asked" in str(place.ask())) == (trouble is failing)
 
 
 def test_a_record_that_can_not_be_read_is_none(place: Place) -> None:

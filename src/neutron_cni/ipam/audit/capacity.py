@@ -73,7 +73,7 @@ def left(store: Store, conf_dir: Path, offline: bool = False) -> list[Left]:
             continue
         look = last_look(store, config)
         if not offline and not _is_recent(look):
-            with suppress(CniError):  # of the lock's file: what was counted before is shown
+            with suppress(CniError):  # of a full disk, say: what was counted before is shown
                 look = look_again(store, config, Deadline.after(config.timeout))
         if look is not None and look.capacity is not None:
             found.append(Left(network, config.mode, look.capacity, look.counted))
