@@ -52,7 +52,8 @@ def plan(target: Path, network: str | None, options: Mapping[str, object]) -> Ch
     None: not asked for. Empty: the key goes. Raises CniError where the file is not ours to change,
     and where the network would be wrong.
     """
-    path = target.resolve()  # A link stays one, as a tool that distributes files made it.
+    # A link stays one, as a tool that distributes files made it. (Path.resolve dies of a loop.)
+    path = Path(os.path.realpath(target))
     former, mode = None, 0o644
     if os.path.lexists(path):
         former, mode = _read(path)

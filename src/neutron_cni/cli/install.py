@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from neutron_cni.cli import conflist, node_files
+from neutron_cni.ipam.audit.configured import SUFFIXES
+from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR, Mode
 
 BinDir = Annotated[Path, typer.Option(help="Where the runtime looks for plugins.")]
@@ -59,12 +61,31 @@ def install(
         "subnets": [item for item in subnet if item] if subnet else None,
         "stateDir": "" if state_dir == DEFAULT_STATE_DIR else state_dir,
     }
-    target = conf_dir / conf_name if conf_dir is not None else None
+    target = conf_dir / _loaded(conf_name) if conf_dir is not None else None
     change = conflist.plan(target, network, options) if target is not None else None
-    for path in node_files.install_launchers(bin_dir):
-        typer.echo(f"wrote {path}")
-    if change is None or target is None:
-        return
+    folders = [bin_dir, *([change.path.parent, change.state_dir] if change is not None else [])]
+    for folder in folders:
+        node_files.require_writable(folder)
+    with node_files.in_words(bin_dir):
+        for path in node_files.install_launchers(bin_dir):
+            typer.echo(f"wrote {path}")
+    if change is not None and target is not None:
+        with node_files.in_words(target):
+            _write_network(change, target)
+
+
+def _loaded(name: str) -> str:
+    """The name, if runtimes load a file that is called so. Raises CniError."""
+    if Path(name).name == name and Path(name).suffix in SUFFIXES:
+        return name
+    raise CniError(
+        Code.INVALID_CONFIG,
+        f"runtimes load no network from a file {name!r}",
+        f"--conf-name must be a file's name that ends with {', '.join(SUFFIXES)}",
+    )
+
+
+def _write_network(change: conflist.Change, target: Path) -> None:
     copy = conflist.write(change)
     if copy is None and change.former is not None:
         typer.echo(f"kept {target}: it says what was asked for")
@@ -85,8 +106,11 @@ def uninstall(
 
     Drain the node first: without the plugins, the runtime can't take pods down.
     """
-    if conf_dir is not None and (conf_dir / conf_name).exists():
-        (conf_dir / conf_name).unlink()
-        typer.echo(f"removed {conf_dir / conf_name}")
-    for path in node_files.remove_launchers(bin_dir):
-        typer.echo(f"removed {path}")
+    if conf_dir is not None:
+        with node_files.in_words(conf_dir / conf_name):
+            if (conf_dir / conf_name).exists():
+                (conf_dir / conf_name).unlink()
+                typer.echo(f"removed {conf_dir / conf_name}")
+    with node_files.in_words(bin_dir):
+        for path in node_files.remove_launchers(bin_dir):
+            typer.echo(f"removed {path}")

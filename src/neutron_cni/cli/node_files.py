@@ -6,7 +6,8 @@ import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,6 +43,36 @@ def launcher_script() -> str:
         f"import sys\n\nsys.path += {folders!r}\n\n"
         "from neutron_cni.launcher import main\n\nmain()\n"
     )
+
+
+@contextmanager
+def in_words(where: Path) -> Iterator[None]:
+    """What the file system refuses, as CniError IO_FAILURE; `where`: what was being changed."""
+    try:
+        yield
+    except OSError as error:
+        raise CniError(
+            Code.IO_FAILURE,
+            f"{error.filename or where}: {error.strerror or error}",
+            "is it a folder, on a disk that can be written and has room? then run this again",
+        ) from error
+
+
+def require_writable(folder: Path) -> None:
+    """Return where files can be made in the folder, or in what it would be made in.
+
+    It may not be there yet; nothing is left behind. Raises CniError IO_FAILURE.
+    """
+    there = next(path for path in (folder, *folder.parents, Path()) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return
+    except OSError as error:
+        raise CniError(
+            Code.IO_FAILURE,
+            f"nothing can be written in {there}: {error.strerror or error}",
+            f"{folder} must be a folder on a disk that can be written; nothing was changed",
+        ) from error
 
 
 def install_launchers(bin_dir: Path) -> Iterable[Path]:

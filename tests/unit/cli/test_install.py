@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -113,6 +114,68 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(OSError, match="no space"):
         node_files.replace(target, "new", 0o644)
     assert [item.read_text() for item in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("option", ["--bin-dir", "--conf-dir", "--state-dir"])
+@pytest.mark.parametrize("what", ["/proc/nope", "file", "file/below", "loop"])
+def test_a_folder_that_can_not_be_is_a_sentence_and_nothing_is_written(
+    tmp_path: Path, option: str, what: str
+) -> None:
+    """Of /proc, not even root can make folders in it."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to("loop")
+    folders = {f"--{name}-dir": str(tmp_path / name) for name in ("bin", "conf", "state")}
+    folders[option] = str(tmp_path / what)
+    before = sorted(tmp_path.iterdir())
+    done = neutron_cni("install", *(word for item in folders.items() for word in item))
+    assert isinstance(done.exception, SystemExit)
+    assert done.exit_code == 1
+    assert "nothing can be written in" in done.output
+    assert "nothing was changed" in done.output
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_network_file_that_is_a_link_to_itself_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "loop.conf").symlink_to("loop.conf")
+    options = ["--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path)]
+    done = neutron_cni("install", *options, "--conf-name", "loop.conf")
+    assert (done.exit_code, "Too many levels" in done.output) == (1, True)
+    assert not (tmp_path / "bin").exists()
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_what_the_disk_refuses_later_is_a_sentence_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    options = ["--bin-dir", str(tmp_path / "bin")]
+    assert neutron_cni("install", *options).exit_code == 0
+
+    def refused(*words: object, **more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "fsync", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    done = neutron_cni(command, *options)
+    assert isinstance(done.exception, SystemExit)
+    assert (done.exit_code, "Read-only file system" in done.output) == (1, True)
+    assert str(tmp_path / "bin") in done.output
+
+
+@pytest.mark.parametrize("name", ["10-neutron-cni", "a.conflist.off", "", "sub/a.conflist", ".."])
+def test_a_name_that_runtimes_do_not_load_is_refused(tmp_path: Path, name: str) -> None:
+    options = ["--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d")]
+    done = neutron_cni("install", *options, "--conf-name", name)
+    assert (done.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "runtimes load no network" in done.output
+    assert ".conf, .conflist, .json" in done.output
+
+
+@pytest.mark.parametrize("name", ["a.conf", "a.conflist", "a.json"])
+def test_a_name_that_runtimes_load_is_taken(tmp_path: Path, name: str) -> None:
+    options = ["--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d")]
+    more = ["--state-dir", str(tmp_path / "state"), "--conf-name", name]
+    assert neutron_cni("install", *options, *more).exit_code == 0
+    assert (tmp_path / "net.d" / name).exists()
 
 
 @pytest.mark.parametrize("path", ["/opt/my tools/bin/python", "/" + "a" * 130])
