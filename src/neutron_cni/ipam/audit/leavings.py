@@ -89,10 +89,12 @@ def _why_keep(neutron: Neutron, port: Port, node: str, known: bool, seen: dict[s
 
 
 def _exists(neutron: Neutron, port_id: str) -> bool:
-    """Whether one of two looks shows the port: the pods of a VM that lives keep theirs."""
-    if absence.read(neutron, port_id) is not None:
+    """Whether one of two looks shows the port: the pods of a VM that lives keep theirs.
+
+    Without the time for a second look it exists.
+    """
+    if absence.read(neutron, port_id) is not None or not absence.pause(neutron.deadline):
         return True
-    absence.pause()
     return absence.read(neutron, port_id) is not None
 
 
