@@ -11,6 +11,7 @@ import fcntl
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,19 @@ from typing import Self
 
 from neutron_cni import files
 from neutron_cni.ipam.anchors import lock_name
+from neutron_cni.store.store import boot_id
 from neutron_cni.values.errors import CniError, Code
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who took a lock last, and when."""
+
+    pid: int
+    since: float
+    """Seconds since the boot; Unix seconds where `boot` is empty."""
+    boot: str = ""
+    """The kernel's id of that boot; empty where a version wrote it that noted the clock's time."""
 
 
 class FileLock:
@@ -48,17 +61,22 @@ class FileLock:
         self._descriptor = descriptor
         # So that an operator can see who has the lock; no decision depends on it.
         with suppress(OSError):
-            name = f"{os.getpid()} {time.time()}".encode()
+            # The clock's time is for people: setting the clock changes it.
+            boot_time = time.clock_gettime(time.CLOCK_BOOTTIME)
+            name = f"{os.getpid()} {time.time()} {boot_id()} {boot_time}".encode()
             os.ftruncate(descriptor, os.pwrite(descriptor, name, 0))
         return True
 
-    def holder(self) -> tuple[int, float]:
-        """The process that took it last, and when (Unix seconds); (0, 0.0) when not known."""
+    def holder(self) -> Holder | None:
+        """The process that took it last; None when not known."""
         try:
-            pid, since = files.read(str(self.path)).split()
-            return int(pid), float(since)
+            pid, clock, *more = files.read(str(self.path)).decode().split()
+            if not more:
+                return Holder(int(pid), float(clock))
+            boot, since = more
+            return Holder(int(pid), float(since), boot)
         except (OSError, ValueError):
-            return 0, 0.0
+            return None
 
     def release(self) -> None:
         """Free the lock; does nothing where we do not have it."""

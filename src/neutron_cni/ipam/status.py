@@ -15,7 +15,7 @@ from random import random
 
 import msgspec
 
-from neutron_cni.ipam.lock import FileLock, anchor_lock
+from neutron_cni.ipam.lock import FileLock, Holder, anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.readiness import (
     Look,
@@ -31,6 +31,7 @@ from neutron_cni.ipam.readiness import (
 from neutron_cni.ipam.room import Capacity
 from neutron_cni.ipam.settling import connect
 from neutron_cni.store import Store
+from neutron_cni.store.store import boot_id
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -90,7 +91,9 @@ def _verdict(store: Store, config: IpamConfig, deadline: Deadline) -> Verdict:
                     look = last_look(store, config)
                 return judge(look, _situation(store, config))
             if look is not None:
-                return while_another_asks(look, _situation(store, config), lock.holder()[0])
+                holder = lock.holder()
+                pid = holder.pid if holder is not None else 0
+                return while_another_asks(look, _situation(store, config), pid)
             deadline.require("another process asks the cloud for the first time")
             time.sleep(0.1)
 
@@ -194,19 +197,18 @@ def _require_usable_lock(config: IpamConfig) -> list[str]:
     """
     longest = max(LONGEST_HOLD, config.timeout)
     with anchor_lock(config.state_dir, _anchor(config)) as lock:
-        pid, since = 0, 0.0
+        holder: Holder | None = None
         for _ in range(2):
             if lock.try_acquire():
                 return []
-            last = pid, since
-            pid, since = lock.holder()
-            if not since or time.time() - since < longest:
+            last, holder = holder, lock.holder()
+            if holder is None or not _held_for(holder) >= longest:  # not a number: not known
                 return []
             # Who has just taken it may not have written its name over that of the one before.
             time.sleep(0.2)
-    if (pid, since) != last:
+    if holder is None or holder != last:
         return []
-    held = time.time() - since
+    held, pid = _held_for(holder), holder.pid
     error = CniError(
         Code.TRY_AGAIN,
         f"process {pid} has held the lock {lock.path} for {held:.0f} s, and every ADD waits for it",
@@ -215,3 +217,13 @@ def _require_usable_lock(config: IpamConfig) -> list[str]:
     if held < max(longest, config.status_patience):
         return [str(error)]
     raise error
+
+
+def _held_for(holder: Holder) -> float:
+    """Seconds since the lock was taken; 0 by a process of before the boot, which has none any more:
+    somebody else has the lock, and did not write its name yet."""
+    if not holder.boot:
+        return time.time() - holder.since
+    if holder.boot != boot_id():
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - holder.since

@@ -25,6 +25,11 @@ from neutron_cni.values.lease import Lease
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+def boot_id() -> str:
+    """The kernel's id of this boot of the machine."""
+    return BOOT_ID.read_text().strip()
+
+
 class Store(GivingBack):
     """One node's leases in `<state_dir>/store.db`. Use as a context manager."""
 
@@ -192,7 +197,7 @@ class Store(GivingBack):
 
     def _note_boot(self) -> None:
         """After a reboot no sandbox of before exists: what was held goes into quarantine."""
-        boot = BOOT_ID.read_text().strip()
+        boot = boot_id()
         if self.fact("boot") == boot:
             return
         with self._transaction():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from neutron_cni.ipam.status import last_look, status
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.openstack import patience
 from neutron_cni.store import Store
+from neutron_cni.store.store import boot_id
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -650,12 +652,79 @@ def test_a_port_that_is_not_shown_is_not_looked_for_longer_than_the_runtime_wait
     assert "no time for a second look" in note
 
 
-def test_a_lock_that_nobody_lets_go_is_a_note_and_then_an_error(place: Place) -> None:
+def taken_now(place: Place, boot: str | None = None) -> str:
+    """What 4711 wrote into the lock's file when it took the lock."""
+    here = boot_id() if boot is None else boot
+    return f"4711 {place.clock.as_module().time()} {here} {place.clock.now}"
+
+
+def taken_now_by_an_older_version(place: Place) -> str:
+    """The same, without anything that setting the clock does not change."""
+    return f"4711 {place.clock.as_module().time()}"
+
+
+def test_who_takes_a_lock_writes_who_and_when_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    with FileLock(str(tmp_path), "lock") as lock:
+        assert lock.holder() is None
+        assert lock.try_acquire()
+        found = lock.holder()
+    assert found is not None
+    assert (found.pid, found.boot) == (os.getpid(), boot_id())
+    assert before <= found.since <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@pytest.mark.parametrize("text", ["", "4711", "a b", "4711 5 boot", "4711 5 boot x", "\xff 1"])
+def test_a_lock_file_that_says_nothing_is_of_nobody_known(place: Place, text: str) -> None:
+    config = place.config(statusPatience=0)
+    with anchor_lock(config.state_dir, module._anchor(config)) as held:
+        assert held.try_acquire()
+        held.path.write_bytes(text.encode("latin-1"))
+        assert held.holder() is None
+        assert place.ask(config) == []
+
+
+def test_a_time_that_is_none_is_not_known(place: Place) -> None:
+    config = place.config(statusPatience=0)
+    with anchor_lock(config.state_dir, module._anchor(config)) as held:
+        assert held.try_acquire()
+        held.path.write_text("4711 nan")
+        assert place.ask(config) == []
+
+
+def test_a_clock_that_is_set_forth_makes_nobody_hold_the_lock_for_long(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = place.config(statusPatience=0)
+    place.ask(config)
+    with anchor_lock(config.state_dir, module._anchor(config)) as held:
+        assert held.try_acquire()
+        held.path.write_text(taken_now(place))
+        place.clock.now += 5
+        later = place.clock.as_module()
+        later.time = lambda: 1_700_000_000 + place.clock.now + 7200
+        monkeypatch.setattr(module, "time", later)
+        assert place.ask(config) == []
+
+
+def test_who_took_the_lock_before_the_boot_does_not_hold_it(place: Place) -> None:
+    config = place.config(statusPatience=0)
+    with anchor_lock(config.state_dir, module._anchor(config)) as held:
+        assert held.try_acquire()
+        held.path.write_text(taken_now(place, boot="the-boot-before"))
+        place.clock.now += 7200
+        assert place.ask(config) == []
+
+
+@pytest.mark.parametrize("written", [taken_now, taken_now_by_an_older_version])
+def test_a_lock_that_nobody_lets_go_is_a_note_and_then_an_error(
+    place: Place, written: Callable[[Place], str]
+) -> None:
     config = place.config()
     place.ask()
     with anchor_lock(config.state_dir, module._anchor(config)) as held:
         assert held.try_acquire()
-        held.path.write_text(f"4711 {place.clock.as_module().time()}")
+        held.path.write_text(written(place))
         assert place.ask() == []
         place.clock.now += module.LONGEST_HOLD
         (note,) = place.ask()
