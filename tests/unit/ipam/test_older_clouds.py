@@ -102,5 +102,6 @@ def neutron_of(life: Life) -> Neutron:
 
 
 def status(life: Life) -> None:
-    """In this process."""
-    own_ipam().status(msgspec.convert(life.config, IpamConfig), Deadline.after(20))
+    """In this process, and without patience: one look is to say no."""
+    config = {**life.config, "statusPatience": 0}
+    own_ipam().status(msgspec.convert(config, IpamConfig), Deadline.after(20))
