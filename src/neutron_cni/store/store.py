@@ -90,13 +90,12 @@ class Store(GivingBack):
                     )
                     self._write_addresses(record_id, addresses)
 
-    def watch(self, record_ids: Iterable[int]) -> None:
-        """What held leases lack in Neutron is about to be made again, and may come late."""
+    def watch(self, record_id: int) -> None:
+        """What a held lease lacks in Neutron is about to be made again, and may come late."""
         with self._transaction():
             until = time.time() + LATE_ANSWER_SECONDS
-            self._db.executemany(
-                "UPDATE lease SET until = ? WHERE id = ? AND state = 'held'",
-                [(until, record_id) for record_id in record_ids],
+            self._db.execute(
+                "UPDATE lease SET until = ? WHERE id = ? AND state = 'held'", (until, record_id)
             )
 
     def relocate(self, record_id: int, port_id: str, nic_mac: str) -> None:

@@ -22,7 +22,6 @@ from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import State, Store
-from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -438,37 +437,4 @@ def test_a_former_port_that_a_cache_shows_without_its_pair_loses_it_at_the_next_
         vm.settle()
     assert pairs_on(scene.port(first)) == []
     assert scene.reserves() == []
-    assert vm.states() == []
-
-
-@pytest.mark.parametrize("mode", [Mode.FIXED_IPS, Mode.ADDRESS_PAIRS])
-def test_what_is_put_back_is_awaited_as_long_as_it_may_come_late(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, mode: Mode
-) -> None:
-    """The process that puts a live pod's address back dies, and then the pod goes."""
-    vm = make(scene, mode, monkeypatch)
-    vm.add("c1")
-    vm.change(vm.port_id, fixed_ips=[{"ip_address": str(item)} for item in vm.host.own])
-    vm.change(vm.port_id, allowed_address_pairs=[])
-    late: list[dict[str, Any]] = []
-
-    def sent(self: Neutron, port: Port, items: Iterable[Any]) -> Port:
-        late.extend(item.to_json() for item in items)
-        raise MemoryError
-
-    with monkeypatch.context() as patch:
-        for method in ("set_fixed_ips", "set_address_pairs"):
-            patch.setattr(Neutron, method, sent)
-        with pytest.raises(MemoryError):
-            vm.settle_once()
-    vm.delete("c1")
-    with Store(vm.config.state_dir) as store:
-        (record,) = store.all()
-    assert record.until > time.time() + LATE_ANSWER_SECONDS - 60
-    attribute = "fixed_ips" if mode is Mode.FIXED_IPS else "allowed_address_pairs"
-    vm.change(vm.port_id, **{attribute: late})
-    vm.pass_time()
-    vm.settle()
-    assert vm.on(vm.port_id) == vm.host.own
-    assert pairs_on(scene.port(vm.port_id)) == []
     assert vm.states() == []

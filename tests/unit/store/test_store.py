@@ -241,7 +241,7 @@ def test_a_watch_over_a_held_lease_does_not_last_for_hours_when_the_clock_was_wr
     with Store(str(tmp_path)) as store:
         row = hold(store, wish("one"))
         monkeypatch.setattr(time, "time", lambda: wrong)
-        store.watch([row])
+        store.watch(row)
     monkeypatch.setattr(time, "time", lambda: now)
     with Store(str(tmp_path)) as store:
         store.release(row, 30.0)
@@ -252,7 +252,7 @@ def test_a_watch_over_a_held_lease_does_not_last_for_hours_when_the_clock_was_wr
 def test_a_watch_over_a_held_lease_ends_when_it_should(tmp_path: Path) -> None:
     with Store(str(tmp_path)) as store:
         row = hold(store, wish("one"))
-        store.watch([row])
+        store.watch(row)
         (before,) = store.all()
     with Store(str(tmp_path)) as store:
         assert store.all() == [before]

@@ -213,10 +213,7 @@ def _wanted_pairs(
     missing = _addresses(joining) - own_pairs(port)
     if not progress.crowded:
         held = [record for record in records if record.state is State.HELD]
-        lacking = judge_pairs(held, port)
-        if lacking:
-            context.store.watch({finding.record_id for finding in lacking})
-        missing.update(*(finding.addresses for finding in lacking))
+        missing.update(*(finding.addresses for finding in judge_pairs(held, port)))
     pairs = [
         pair
         for pair in port.address_pairs

@@ -90,13 +90,6 @@ def next_change(
     picks = {record_id: picks[record_id] for record_id in picks if record_id in still_wanted}
     room = None if limit is None else max(0, limit - len(picks))
     missing = dict(islice(absent.items(), room))
-    if missing:
-        held = [record for record in records if record.state is State.HELD]
-        context.store.watch(
-            record.id
-            for record in held
-            if any(item.address in missing for item in record.addresses)
-        )
     room = None if room is None else room - len(missing)
     leaving = _leaving(context, port, records, progress, serving=bool(picks))
     change = Change(picks, missing, frozenset(islice(leaving, room)))

@@ -108,7 +108,7 @@ def _with_addresses(context: Context, record: Record, wanted: Callable[[], PortW
     port = reserving_port.find(context, record)
     if port is None:
         like = replace(wanted(), exact=record.addresses)
-        context.store.watch([record.id])
+        context.store.watch(record.id)
         return reserving_port.create_or_find(context, record, like)
     missing = [item for item in record.addresses if item.address not in port.addresses]
     if not missing:
