@@ -251,6 +251,13 @@ def test_up_gives_a_daemon_whose_monitor_was_killed_another(lab: Lab, part: str)
     assert reaches_internet(lab, "node1")
 
 
+def test_up_plugs_in_the_internet_host_whose_cable_only_was_made(lab: Lab) -> None:
+    """As an `up` leaves it that is killed between the two."""
+    lab.switch.unplug("internet")
+    lab.up()
+    assert reaches_internet(lab, "node1")
+
+
 def test_up_repairs_a_fabric_that_is_gone(lab: Lab) -> None:
     subprocess.run(["ip", "netns", "del", lab.switch.namespace], check=True)
     status = [sys.executable, "-m", "neutron_cni_lab", "status", "--name", NAME]

@@ -208,7 +208,9 @@ class Switch:
         wait_until(lambda: namespaces.has_link(fabric, "br-ex"), "the bridge br-ex", 30)
         namespaces.ip(fabric, "link", "set", "br-ex", "up")
         namespaces.ip(fabric, "addr", "replace", f"{API_ADDRESS}/{EXTERNAL_PREFIX}", "dev", "br-ex")
-        if not (namespaces.has_link(fabric, "internet") and namespaces.has_link(internet, "eth0")):
+        whole = namespaces.has_link(fabric, "internet") and namespaces.has_link(internet, "eth0")
+        # An `up` that was killed may have made the cable and not plugged it in.
+        if not (whole and self.is_plugged("internet")):
             make_cable(self, "internet", internet, mtu=1500, mac=_INTERNET_MAC)
             self.plug("internet", "br-ex")
         namespaces.ip(internet, "link", "set", "eth0", "up")
