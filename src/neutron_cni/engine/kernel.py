@@ -42,6 +42,8 @@ class Kernel:
         self._pages = pages
         self._note = note
         self.exposed = False
+        self._facts_of: dict[str, HostFacts] = {}
+        """By the MAC of a NIC that is not the uplink otherwise."""
 
     def _expose(self) -> None:
         self.exposed = True
@@ -151,7 +153,9 @@ class Kernel:
         uplink = self._facts.uplink
         if lease is None or not lease.nic_mac or (uplink and uplink.mac == lease.nic_mac):
             return self._facts
-        return self._observed(lease.nic_mac)
+        if lease.nic_mac not in self._facts_of:
+            self._facts_of[lease.nic_mac] = self._observed(lease.nic_mac)
+        return self._facts_of[lease.nic_mac]
 
     def _observed(self, nic_mac: str) -> HostFacts:
         asked = [

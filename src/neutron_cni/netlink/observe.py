@@ -156,7 +156,7 @@ def links_with_alias(prefix: str) -> list[Link]:
 
 
 def _uplink(rtnl: Rtnl, name: str | None, mac: str = "") -> Uplink | None:
-    defaults = {version: _default_link(rtnl, version) for version in (4, 6)}
+    defaults = {version: _default_routes(rtnl, version) for version in (4, 6)}
     if name is not None:
         link = links.get(rtnl, name)
         if link is None:
@@ -166,12 +166,12 @@ def _uplink(rtnl: Rtnl, name: str | None, mac: str = "") -> Uplink | None:
                 "correct hostInterface, or leave it out to use the NIC of the default route",
             )
     else:
-        link = defaults[4] or defaults[6]
+        link = _first_link(rtnl, [*defaults[4], *defaults[6]])
         if mac and (link is None or link.mac != mac):
             link = _nic(rtnl, mac) or link
     if link is None:
         return None
-    here = {version for version in defaults if _leave_by(rtnl, version) == {link.index}}
+    here = {version for version, found in defaults.items() if _leave_by(found) == {link.index}}
     return _describe(rtnl, link, frozenset(here))
 
 
@@ -191,18 +191,18 @@ def _default_routes(rtnl: Rtnl, version: int) -> list[routes.Route]:
     return sorted(routes.list_all(rtnl, default), key=lambda route: route.metric)
 
 
-def _default_link(rtnl: Rtnl, version: int) -> Link | None:
-    """The link of the default route of an IP version, that of its first next hop."""
-    for route in _default_routes(rtnl, version):
+def _first_link(rtnl: Rtnl, found: list[routes.Route]) -> Link | None:
+    """The link of the first of these routes that has one; of several next hops the first's."""
+    for route in found:
         link = None if route.index is None else links.by_index(rtnl, route.index)
         if link is not None:
             return link
     return None
 
 
-def _leave_by(rtnl: Rtnl, version: int) -> frozenset[int]:
-    """The indexes of all links by which the default route of an IP version leaves."""
-    best = next((item for item in _default_routes(rtnl, version) if item.index is not None), None)
+def _leave_by(defaults: list[routes.Route]) -> frozenset[int]:
+    """The indexes of all links by which the best of these default routes leaves."""
+    best = next((item for item in defaults if item.index is not None), None)
     return (best.hops or frozenset({best.index or 0})) if best else frozenset()
 
 
