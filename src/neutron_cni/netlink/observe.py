@@ -12,7 +12,7 @@ from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace, is_netns, namespace_identity
 from neutron_cni.netlink.plan import Plan
 from neutron_cni.netlink.rtnl import Rtnl
-from neutron_cni.values.address import IPInterface, IPNetwork
+from neutron_cni.values.address import IPInterface, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 
 __all__ = [
@@ -187,8 +187,7 @@ def _nic(rtnl: Rtnl, mac: str) -> Link | None:
 
 def _default_routes(rtnl: Rtnl, version: int) -> list[routes.Route]:
     """The default routes of an IP version, that of the lowest metric first."""
-    default = next(item for item in routes.DEFAULTS if item.version == version)
-    return sorted(routes.list_all(rtnl, default), key=lambda route: route.metric)
+    return sorted(routes.list_all(rtnl, anywhere(version)), key=lambda route: route.metric)
 
 
 def _first_link(rtnl: Rtnl, found: list[routes.Route]) -> Link | None:

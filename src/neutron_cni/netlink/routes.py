@@ -14,8 +14,6 @@ from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, LinkRoute
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 from neutron_cni.values.address import IPAddress, IPNetwork
 
-DEFAULTS: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _RT_TABLE_LOCAL = 255
 _RT_TABLE_COMPAT = 252

@@ -16,7 +16,7 @@ from ipaddress import ip_network
 
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, LinkRoute, Path, Rule, Side
-from neutron_cni.values.address import IPAddress, IPNetwork
+from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
 from neutron_cni.values.lease import Lease, LeasedAddress
 
 HOSTS_FIRST, NIC_NEXT = 1100, 1101
@@ -140,8 +140,7 @@ def _routes(item: LeasedAddress, lease: Lease, uplink: Uplink) -> list[LinkRoute
         if of_subnet and route.destination.version == version and route.destination.prefixlen:
             found.append(_via(uplink, route.destination, route.gateway, subnets))
     if item.gateway is not None:
-        anywhere = ip_network("0.0.0.0/0" if version == 4 else "::/0")
-        found.append(_via(uplink, anywhere, item.gateway, subnets))
+        found.append(_via(uplink, anywhere(version), item.gateway, subnets))
     return list({route.destination: route for route in reversed(found)}.values())
 
 

@@ -14,7 +14,7 @@ from ipaddress import ip_network
 from neutron_cni.netlink.facts import OtherLink, PodFacts
 from neutron_cni.netlink.plan import LinkRoute, Plan, Rule, Side
 from neutron_cni.plugins.source_routes import NIC_NEXT
-from neutron_cni.values.address import IPAddress, IPNetwork
+from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 
@@ -48,11 +48,6 @@ class Way:
     gateway: IPAddress
     destinations: tuple[IPNetwork, ...]
     metric: int
-
-
-def anywhere(version: int) -> IPNetwork:
-    """The destination of the default route of an IP version."""
-    return ip_network("0.0.0.0/0" if version == 4 else "::/0")
 
 
 def ways(wish: Wish, lease: Lease, inside: PodFacts) -> list[Way]:

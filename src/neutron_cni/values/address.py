@@ -17,3 +17,8 @@ IPInterface = IPv4Interface | IPv6Interface
 """An address with the prefix length of its subnet, "10.0.0.5/24"."""
 IPNetwork = IPv4Network | IPv6Network
 """A network without host bits, "10.0.0.0/24"."""
+
+
+def anywhere(version: int) -> IPNetwork:
+    """The destination of the default route of an IP version (4 or 6)."""
+    return IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -48,19 +48,6 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     waits = Waits()
     monkeypatch.setattr(patience, "time", waits)
     return waits
-
-
-@pytest.fixture
-def neutron() -> Iterator[FakeNeutron]:
-    with FakeNeutron() as fake:
-        yield fake
-
-
-@pytest.fixture
-def keystone(neutron: FakeNeutron) -> Iterator[FakeKeystone]:
-    with FakeKeystone(neutron.url) as fake:
-        neutron.token = fake.token
-        yield fake
 
 
 @pytest.fixture(params=ENTRIES)

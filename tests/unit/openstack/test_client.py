@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
@@ -37,12 +37,6 @@ BUSY = [429, 500, 502, 503, 504]
 MAYBE_DONE = [500, 502, 503, 504]
 READ = "GET /ports"
 CHANGE = "PUT /ports/{id}"
-
-
-@pytest.fixture
-def neutron() -> Iterator[FakeNeutron]:
-    with FakeNeutron() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -303,19 +303,6 @@ def with_password(folder: Path, url: str, password: str = SECRET) -> str:
         "project_domain_name": "Default",
     }
     return clouds_yaml(folder, yaml.safe_dump({"clouds": {"c": {"auth": auth}}}))
-
-
-@pytest.fixture
-def neutron() -> Iterator[FakeNeutron]:
-    with FakeNeutron() as fake:
-        yield fake
-
-
-@pytest.fixture
-def keystone(neutron: FakeNeutron) -> Iterator[FakeKeystone]:
-    with FakeKeystone(neutron.url) as fake:
-        neutron.token = fake.token
-        yield fake
 
 
 class TestLogins:

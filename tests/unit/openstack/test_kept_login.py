@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -33,19 +33,6 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("OS_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(scrub, "_concealed", {})
-
-
-@pytest.fixture
-def neutron() -> Iterator[FakeNeutron]:
-    with FakeNeutron() as fake:
-        yield fake
-
-
-@pytest.fixture
-def keystone(neutron: FakeNeutron) -> Iterator[FakeKeystone]:
-    with FakeKeystone(neutron.url) as fake:
-        neutron.token = fake.token
-        yield fake
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from neutron_cni.ipam.choose import Offer, named
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import FixedIp, Network, Subnet
 from neutron_cni.store import PortAddress
-from neutron_cni.values.address import IPAddress, IPNetwork
+from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease, LeasedAddress
@@ -172,8 +172,7 @@ def _routes(subnet: Subnet) -> list[Route]:
     gateway = _gateway(subnet)
     routes = [Route(to, via) for to, via in subnet.host_routes if not _is_default(to)]
     if gateway is not None:
-        anywhere = ipaddress.ip_network("0.0.0.0/0" if subnet.version == 4 else "::/0")
-        routes.insert(0, Route(anywhere, gateway))
+        routes.insert(0, Route(anywhere(subnet.version), gateway))
     return routes
 
 
