@@ -130,6 +130,27 @@ def test_each_address_answers_when_the_default_route_was_moved(
     assert world.pings("node", target)
 
 
+def test_another_link_may_have_default_routes_of_any_kind(world: World, first: Pod) -> None:
+    """Two routers that advertise themselves, next hops, a route of a version without address."""
+    world.do("pod1", "ip", "link", "add", "other", "type", "veth", "peer", "name", "end")
+    for link in ("other", "end"):
+        world.do("pod1", "ip", "link", "set", link, "up")
+    world.do("pod1", "ip", "addr", "add", "192.168.7.2/24", "dev", "other")
+    ip6 = ("ip", "-6", "route", "append", "default", "via")
+    world.do("pod1", *ip6, "fe80::7", "dev", "other", "metric", "1025")
+    world.do("pod1", *ip6, "fe80::8", "dev", "eth0", "metric", "1026")
+    hops = ("nexthop", "via", "192.168.7.1", "nexthop", "via", "192.168.7.3")
+    world.do("pod1", "ip", "route", "append", "default", "metric", "50", *hops)
+    net1 = second(first)
+    net1.apply()
+    assert net1.diff() == []
+    found = inside(world.path("node"), lambda: observe.pod_facts(first.netns, "net1")).others
+    assert [(item.name, str(item.gateway)) for item in found] == [
+        ("eth0", "169.254.1.1"),
+        ("eth0", "fe80::1"),
+    ]
+
+
 def test_a_third_network_stands_beside_the_second(world: World, first: Pod) -> None:
     net1 = second(first)
     net1.apply()

@@ -63,7 +63,10 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class OtherLink:
-    """A link of the pod with a default route: of one IP version, by `gateway` if it has one."""
+    """A link of the pod with a default route: of one IP version, by `gateway` if it has one.
+
+    `addresses`: those of that version, at least one.
+    """
 
     name: str
     index: int

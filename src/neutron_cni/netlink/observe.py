@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 from neutron_cni.netlink import addresses, links, routes, sysctl
 from neutron_cni.netlink.facts import HostFacts, OtherLink, PodFacts, Uplink
@@ -119,18 +120,26 @@ def pod_facts(netns: str, ifname: str) -> PodFacts:
                 if route.destination.num_addresses == 1
                 and route.metric == routes.standard_metric(route)
             ),
-            others=tuple(item for route in defaults if (item := _other_link(rtnl, route))),
+            others=tuple(_other_links(rtnl, defaults)),
         )
 
 
-def _other_link(rtnl: Rtnl, default: routes.Route) -> OtherLink | None:
-    link = links.by_index(rtnl, default.index) if default.index is not None else None
-    if link is None:
-        return None
-    version = default.destination.version
-    found = [address for _, address in addresses.list_all(rtnl, link.index)]
-    own = [item.ip for item in found if item.version == version and not item.is_link_local]
-    return OtherLink(link.name, link.index, default.gateway, tuple(own))
+def _other_links(rtnl: Rtnl, defaults: list[routes.Route]) -> Iterator[OtherLink]:
+    """The links of these default routes that have addresses of the routes' IP versions.
+
+    Of several routes of a version by one link, such as of two routers that advertise themselves,
+    the best counts; one with several next hops is of no link.
+    """
+    best: dict[tuple[int, int | None], routes.Route] = {}
+    for route in sorted(defaults, key=lambda item: item.metric):
+        best.setdefault((route.destination.version, route.index), route)
+    for (version, index), route in best.items():
+        link = None if index is None or route.hops else links.by_index(rtnl, index)
+        if link is not None:
+            found = [address for _, address in addresses.list_all(rtnl, link.index)]
+            own = [x.ip for x in found if x.version == version and not x.is_link_local]
+            if own:
+                yield OtherLink(link.name, link.index, route.gateway, tuple(own))
 
 
 def inspect(plan: Plan, netns: str) -> bool:

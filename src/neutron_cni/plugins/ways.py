@@ -136,7 +136,7 @@ def _own_table(link: str, way: Way) -> list[LinkRoute]:
 
 
 def _table_of(other: OtherLink) -> list[LinkRoute]:
-    version = other.addresses[0].version if other.addresses else 4
+    version = other.addresses[0].version
     return [
         LinkRoute(
             Side.POD,
