@@ -6,11 +6,12 @@ hidden from the node's other processes), and a sandbox may have no process.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_interface
+from ipaddress import ip_address
 from pathlib import Path
 
 from neutron_cni.cli import links
@@ -20,10 +21,12 @@ from neutron_cni.ipam.audit.compare import unused
 from neutron_cni.store import Record, State, Wish
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.ipam_config import IpamConfig
-from tests.kernel.pods import V4, Pod, make_pod
+from tests.kernel.pods import Pod, make_pod
 from tests.kernel.world import World, inside
 
-ADDRESS = ip_interface(V4[0]).ip
+ADDRESS = ip_address("10.77.0.1") + os.getpid() % 65000
+"""Pods of other processes do not have it; all of the machine's names are looked at."""
+OWN = (f"{ADDRESS}/16",)
 
 
 HIDE = """
@@ -73,7 +76,7 @@ def record(pod: Pod) -> Record:
 
 
 def test_a_name_in_another_processes_mounts_leads_to_the_pod(world: World, tmp_path: Path) -> None:
-    pod = make_pod(world, "pod1")
+    pod = make_pod(world, "pod1", OWN)
     pod.apply()
     assert node.namespace_with(ADDRESS) == pod.netns
     with hidden(world, "pod1", tmp_path) as pid:
@@ -86,14 +89,14 @@ def test_the_mounts_of_another_nodes_processes_are_not_this_nodes(
     world: World, tmp_path: Path
 ) -> None:
     """Nodes of a lab share the machine's processes."""
-    make_pod(world, "pod1").apply()
+    make_pod(world, "pod1", OWN).apply()
     with hidden(world, "pod1", tmp_path):
         assert inside(world.path("router"), lambda: node.namespace_with(ADDRESS)) == ""
 
 
 def test_a_pod_lives_as_long_as_the_nodes_end_of_its_link(world: World, tmp_path: Path) -> None:
     """Whatever is to be seen of its namespace."""
-    pod = make_pod(world, "pod1")
+    pod = make_pod(world, "pod1", OWN)
     pod.apply()
     lease, where = record(pod), world.path("node")
 
@@ -116,7 +119,7 @@ def test_links_of_other_programs_are_nobodys(world: World) -> None:
 
 
 def test_to_free_a_sandbox_removes_its_link_and_no_others(world: World) -> None:
-    doomed, stays = make_pod(world, "pod1"), make_pod(world, "pod2", ("10.10.10.20/24",))
+    doomed, stays = make_pod(world, "pod1", OWN), make_pod(world, "pod2", ("10.10.10.20/24",))
     doomed.apply()
     stays.apply()
     before, token = world.snapshot("pod2"), doomed.attachment.token("net1")
@@ -124,7 +127,7 @@ def test_to_free_a_sandbox_removes_its_link_and_no_others(world: World) -> None:
     assert inside(world.path("node"), links.linked) == {stays.attachment.token("net1")}
     assert [link["ifname"] for link in world.ip("pod1", "link", "show")] == ["lo"]
     assert world.snapshot("pod2") == before
-    assert not [line for line in world.text("node", "route", "show") if "10.10.10.19" in line]
+    assert not [line for line in world.text("node", "route", "show") if str(ADDRESS) in line]
     assert node.namespace_with(ADDRESS) == ""
 
 

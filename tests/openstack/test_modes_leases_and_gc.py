@@ -147,17 +147,17 @@ def test_gc_releases_the_leases_of_namespaces_that_are_gone(lab: Lab, node: Node
         looked = cli(node, "gc")
         assert looked.returncode == 0
         for address in theirs:
-            assert f"would release {address}" in looked.stdout
+            assert f"would release {address}:" in looked.stdout
         assert "3 to do; nothing was changed" in looked.stdout
         for address in ours:
-            assert f"release {address}" not in looked.stdout
-            assert f"doubtful {address}" in looked.stdout  # As no process is in these pods.
+            assert f"release {address}:" not in looked.stdout
+            assert f"doubtful {address}:" in looked.stdout  # As no process is in these pods.
         assert snapshot(lab, node) == before
 
         done = cli(node, "gc", "--apply")
         assert done.returncode == 0, done
         for address in theirs:
-            assert f"release {address}" in done.stdout
+            assert f"release {address}:" in done.stdout
         wait_for(lambda: not in_neutron(lab) & set(theirs), "the addresses to be given back")
         assert in_neutron(lab) >= set(ours)
         assert cli(node, "gc").stdout.endswith(NOTHING)
@@ -171,10 +171,10 @@ def test_a_sandbox_that_the_runtime_forgot_is_freed_once_the_operator_names_it(
     with containers(node, "other", FIXED) as (other,):
         (address,) = addresses(forgotten.add())
         age(lab, node)
-        assert f"doubtful {address}" in cli(node, "gc", "--apply").stdout
+        assert f"doubtful {address}:" in cli(node, "gc", "--apply").stdout
         done = cli(node, "gc", "--apply", "--free", address)
         assert done.returncode == 0, done
-        assert f"release {address}" in done.stdout
+        assert f"release {address}:" in done.stdout
         wait_for(lambda: address not in in_neutron(lab), "the address to be given back")
         links = node.exec(["ip", "link", "show"]).stdout
         assert f"neutron-cni fixed {forgotten.name} " not in links
@@ -195,7 +195,7 @@ def test_gc_leaves_an_address_that_a_process_without_a_named_namespace_has(
         age(lab, node)
         assert cli(node, "gc").stdout == NOTHING
         process.kill()
-    assert f"would release {address}" in cli(node, "gc").stdout
+    assert f"would release {address}:" in cli(node, "gc").stdout
     container.call("DEL")
 
 
@@ -216,12 +216,12 @@ def test_gc_takes_over_what_a_lost_store_had_and_releases_what_nobody_has(
         found = cli(node, "leases")
         assert found.returncode == 1
         for address in (*ours, *theirs):
-            assert f"unknown {address}" in found.stdout
+            assert f"unknown {address}:" in found.stdout
         looked = cli(node, "gc").stdout
         for address in theirs:
-            assert f"would release {address}" in looked
+            assert f"would release {address}:" in looked
         for address in ours:
-            assert f"would take over {address}" in looked
+            assert f"would take over {address}:" in looked
 
         # With the store went what ADD noted; a node of the lab has not the network of process 1.
         refused = cli(node, "gc", "--apply")
