@@ -39,7 +39,7 @@ def test_rules_and_their_table_come_and_go(world: World, side: Side, table: int)
 
     rules = world.text(name, "rule", "show")
     assert f"150: from 10.10.10.19 lookup {table} proto 110" in rules
-    assert f"151: from all fwmark 0x7 lookup {table} proto 110" in rules
+    assert f"151: from all fwmark 0x7/0x7 lookup {table} proto 110" in rules
     assert any("fd00:10::19" in line for line in world.text(name, "-6", "rule", "show"))
     assert world.text(name, "route", "show", "table", str(table))[0].startswith("default via")
     assert pod.diff() == []

@@ -44,6 +44,7 @@ def _both(first: Plan, second: Plan) -> Plan:
         neighbours=_once(first.neighbours + second.neighbours, _neighbour),
         proxies=_once(first.proxies + second.proxies, lambda item: [item]),
         sysctls=_once(first.sysctls + second.sysctls, _setting),
+        filters=_once(first.filters + second.filters, lambda item: [item]),
         announcements=_once(first.announcements + second.announcements, lambda item: [item]),
         paths=_once(first.paths + second.paths, lambda item: [item]),
         notes=_once(first.notes + second.notes, lambda item: [item]),

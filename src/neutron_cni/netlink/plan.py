@@ -114,10 +114,10 @@ class LinkRoute:
 class Rule:
     """A policy rule: which routing table the kernel looks in for which packets (ip-rule(8)).
 
-    `version` is 4 or 6. A packet matches if it comes from `source`, carries the firewall mark
-    `mark` and came in by the link `incoming`; what is not set matches every packet. The kernel
-    tries rules from the lowest `priority` up; its own are at 0, 32766 and 32767. A
-    `source` of all addresses, or a `mark` of 0, is None. `suppress_prefixlength`: what the table
+    `version` is 4 or 6. A packet matches if it comes from `source`, its firewall mark has the bits
+    of `mark` and it came in by the link `incoming`; what is not set matches every packet. The
+    kernel tries rules from the lowest `priority` up; its own are at 0, 32766 and 32767. A `source`
+    of all addresses, or a `mark` of 0, is None. `suppress_prefixlength`: what the table
     says counts only where the route's prefix is longer. In a plan for `undo` the `table` may be
     ANY_TABLE: the rule is removed whichever table it names. Not `checked`: `netlink.diff` does not
     ask for it.
@@ -183,6 +183,39 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnMark:
+    """In the pod: what comes in new by `link` is answered by it.
+
+    The kernel remembers it of the connection (conntrack mark), and gives the packets of the pod
+    that belong to such a connection the firewall mark `mark`, a single bit; a `Rule` sends these to
+    a routing table. Bits of others' marks stay. `version` is 4 or 6.
+    """
+
+    version: int
+    link: str
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSource:
+    """On the node, for all its pods: what comes in by a link whose name begins with `prefix`, and
+    leaves by a link whose name does not, has an address of the node's as its source then.
+
+    So the answer comes to the node, which has the connection's translations. Such packets carry the
+    firewall mark `mark`, a single bit, on their way. `version` is 4 or 6. It stays when the pod
+    goes, as other pods use it.
+    """
+
+    version: int
+    prefix: str
+    mark: int
+
+
+PacketRules = ReturnMark | NodeSource
+"""What a plan can want of the kernel's packet filter; `netlink.filters` makes it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
     """A gratuitous ARP or unsolicited neighbour advertisement: `address` is at `link`'s MAC."""
 
@@ -219,6 +252,7 @@ class Plan:
     neighbours: tuple[Neighbour, ...] = ()
     proxies: tuple[ProxyNeighbour, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+    filters: tuple[PacketRules, ...] = ()
     announcements: tuple[Announcement, ...] = ()
     paths: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()

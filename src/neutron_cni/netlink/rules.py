@@ -42,7 +42,7 @@ def _rule(kind: int, flags: int, wanted: Rule) -> Message:
         length = wanted.source.prefixlen
         attributes.append(("FRA_SRC", str(wanted.source.network_address)))
     if wanted.mark is not None:
-        attributes += [("FRA_FWMARK", wanted.mark), ("FRA_FWMASK", 0xFFFFFFFF)]
+        attributes += [("FRA_FWMARK", wanted.mark), ("FRA_FWMASK", wanted.mark)]
     if wanted.incoming:
         attributes.append(("FRA_IIFNAME", wanted.incoming))
     return new(
