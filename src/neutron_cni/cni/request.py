@@ -37,6 +37,9 @@ _EXECUTABLE = re.compile(r"[^/\\\0]{1,128}")
 _VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 """The key of GC's list in SPEC 1.1.0, and in early implementations (cni issue 1101)."""
 
+_IPVLAN = ("neutron-ipvlan", "ipvlan")
+"""The plugin types whose `master` is the NIC of the pods."""
+
 C = TypeVar("C", bound=msgspec.Struct)
 
 
@@ -223,11 +226,14 @@ def _ipam(document: Mapping[str, Any], forgiving: bool) -> IpamChoice:
 def own_ipam(plugin: Mapping[str, Any], section: Mapping[str, Any]) -> IpamConfig:
     """The options of our IPAM, from `section`, the `ipam` section of the object `plugin`.
 
-    If the section has no `hostInterface`, the one of the main plugin counts: pods' addresses
-    belong on the port of the NIC that routes them. Raises CniError INVALID_CONFIG.
+    If the section has no `hostInterface`, the one of the main plugin counts, and the `master` of
+    an ipvlan plugin, ours or upstream's: pods' addresses belong on the port of the NIC that they
+    leave by. Raises CniError INVALID_CONFIG.
     """
     config = convert(section, IpamConfig, "ipam")
     interface = plugin.get("hostInterface")
+    if interface is None and plugin.get("type") in _IPVLAN:
+        interface = plugin.get("master")
     if config.host_interface is None and isinstance(interface, str):
         return convert({**section, "hostInterface": interface}, IpamConfig, "ipam")
     return config

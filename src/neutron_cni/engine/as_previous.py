@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neutron_cni.netlink.facts import PodFacts
-from neutron_cni.netlink.plan import Dummy, Plan, Side, WantedLink
+from neutron_cni.netlink.plan import Dummy, Ipvlan, Plan, Side, VethPair, WantedLink
 from neutron_cni.values.result import Interface, Result
 
 
@@ -36,21 +36,25 @@ def as_previous(plan: Plan, previous: Result | None) -> Plan:
 
 
 def as_answered(previous: Result | None) -> PodFacts:
-    """The facts about the pod that made ADD answer `previous`: whether it had default routes.
+    """The facts about the pod that made ADD answer `previous`: whether it had default routes,
+    and which links it has got.
 
     What it has now does not tell: Multus moves default routes, and programs of the pod make some.
     """
     routes = previous.routes if previous else ()
     brought = {item.destination.version for item in routes if not item.destination.prefixlen}
-    return PodFacts(defaults=frozenset({4, 6} - brought))
+    links = frozenset(item.name for item in previous.interfaces if item.sandbox) if previous else ()
+    return PodFacts(defaults=frozenset({4, 6} - brought), answered=frozenset(links))
 
 
 def _as_stated(link: WantedLink, stated: Interface | None) -> WantedLink:
     if isinstance(link, Dummy):
         return link
+    if isinstance(link, Ipvlan):
+        return replace(link, mtu=stated.mtu if stated else None)
     mac = stated.mac.lower() if stated and stated.mac else link.pod_mac
     return replace(link, mtu=stated.mtu if stated else None, pod_mac=mac)
 
 
 def _mac(link: WantedLink) -> str:
-    return "" if isinstance(link, Dummy) else link.pod_mac
+    return link.pod_mac if isinstance(link, VethPair) else ""

@@ -20,7 +20,7 @@ from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
 from neutron_cni.netlink.undo import remove_stale_entries, undo
 from neutron_cni.plugins import ownership
-from neutron_cni.plugins.contract import Call, Leftover, Page
+from neutron_cni.plugins.contract import Asks, Call, Leftover, Page
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -58,7 +58,7 @@ class Kernel:
                 "CNI_CONTAINERID: too long, together with the network's name, for a link's alias",
                 f"the alias takes {_ALIAS_BYTES} bytes and names both and the interface",
             )
-        _ = self._facts  # Raises CniError if hostInterface is wrong.
+        self._refuse()
         try:
             return observe.inspect(plan, attachment.netns)
         except CniError as error:
@@ -70,10 +70,10 @@ class Kernel:
     def ready(self) -> None:
         """See `DataPlane`."""
         try:
-            facts = self._facts
+            self._refuse()
         except CniError as error:
             raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
-        for remark in self._remarks(facts):
+        for remark in self._remarks(self._facts):
             self._note(remark)
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
@@ -139,6 +139,11 @@ class Kernel:
         if failures:
             raise CniError(failures[0].code, "; ".join(str(error) for error in failures))
 
+    def _refuse(self) -> None:
+        """Raise CniError for what can be known before there is an address."""
+        for page, config in zip(self._pages, self._request.configs, strict=True):
+            page.refuse(config, self._facts)
+
     def _remarks(self, facts: HostFacts) -> Iterator[str]:
         for page, config in zip(self._pages, self._request.configs, strict=True):
             yield from page.remarks(config, facts)
@@ -162,11 +167,16 @@ class Kernel:
             page.asks(config)
             for page, config in zip(self._pages, self._request.configs, strict=True)
         ]
-        interface = next((item.host_interface for item in asked if item.host_interface), None)
+        first = next((item for item in asked if item.host_interface), Asks())
         own = self._request.own_ipam
-        dummy_name = next((item.dummy_name for item in asked if item.dummy_name), "")
-        named = interface or (own.host_interface if own else None)
-        return observe.host_facts(named, dummy_name, nic_mac)
+        return observe.host_facts(
+            first.host_interface or (own.host_interface if own else None),
+            next((item.dummy_name for item in asked if item.dummy_name), ""),
+            nic_mac,
+            key=first.key,
+            ipvlan=any(item.ipvlan for item in asked),
+            own_addresses=any(item.addresses for item in asked),
+        )
 
     @cached_property
     def _inside(self) -> PodFacts:

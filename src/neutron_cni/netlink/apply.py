@@ -83,7 +83,8 @@ class _Step:
 class _Application:
     """One call of `apply`: its sockets, the link indexes that it learned, and what it made.
 
-    `made` has, for each thing made, the request that removes it.
+    `made` has, for each thing made, the request that removes it. `in_pod` are the links made that
+    the node has no end of.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class _Application:
         self.rtnl = {Side.HOST: host}
         self.indexes: dict[tuple[Side, str], int] = {}
         self.made: list[tuple[Side, Request]] = []
+        self.in_pod: list[WantedLink] = []
 
     def run(self) -> None:
         for link in self.plan.links:
@@ -133,6 +135,8 @@ class _Application:
             raise outcome.error()
         name = link.name_on(Side.HOST)
         if name is None:
+            if outcome.errno == 0:
+                self.in_pod.append(link)
             return
         index = self._link(Side.HOST, name)
         if outcome.errno == 0 and self.plan.owns(Side.HOST, name):
@@ -257,6 +261,9 @@ class _Application:
         for side, request in reversed(self.made):
             with contextlib.suppress(CniError, OSError):
                 self._rtnl(side).attempt([request])
+        for link in self.in_pod:
+            with contextlib.suppress(CniError, OSError):
+                kind_of(link).clear_pod(link, self._rtnl(Side.POD))
 
     def close(self) -> None:
         """Close the pod's socket; the caller closes the node's."""

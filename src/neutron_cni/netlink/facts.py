@@ -16,7 +16,9 @@ class Uplink:
     a gateway. The addresses alone do not tell: with DHCPv6 the address is a /128, and the subnet
     comes from a router advertisement. `accept_ra` is the sysctl of that name, None without IPv6.
     `defaults` are the IP versions (4, 6) whose default route goes by the link. `ipv6`: IPv6 is not
-    switched off for the link.
+    switched off for the link. `up`: the operator has it up. `master` names the bridge or bond that
+    it is in, and `macvlans` the links that are upon it and take its frames; both are only filled
+    in if children are to be made of it.
     """
 
     name: str
@@ -27,6 +29,9 @@ class Uplink:
     accept_ra: int | None = None
     defaults: frozenset[int] = frozenset((4, 6))
     ipv6: bool = True
+    up: bool = True
+    master: str = ""
+    macvlans: tuple[str, ...] = ()
 
     def speaks(self, version: int) -> bool:
         """Whether packets of that IP version can leave by the link: it has an IPv4 address to ask
@@ -50,7 +55,9 @@ class HostFacts:
     `dummy`: the kernel has the dummy link already, or can make it. `ipv6`: IPv6 was not switched
     off at boot. `force_forwarding`: the kernel can forward IPv6 for a single link (6.17 and
     later). `ipv6_forwarding`: net.ipv6.conf.all.forwarding is 1. `forward_drops`: see
-    `ForwardDrop`; none if they were not looked for.
+    `ForwardDrop`; none if they were not looked for. `ipvlan`: the kernel can make ipvlan links.
+    `addresses` are the node's own on all its links, but for loopback and link-local ones. Both are
+    only filled in if a plan needs them.
     """
 
     uplink: Uplink | None = None
@@ -59,6 +66,8 @@ class HostFacts:
     force_forwarding: bool = False
     ipv6_forwarding: bool = False
     forward_drops: tuple[ForwardDrop, ...] = ()
+    ipvlan: bool = False
+    addresses: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +89,11 @@ class PodFacts:
 
     `defaults` are the IP versions (4, 6) whose default route goes by another link. `hosts` are the
     single addresses that another link has a route to, with the kernel's default metric. `others`
-    are the links of the default routes.
+    are the links of the default routes. `answered` are the names of the links in ADD's answer; none
+    before there is one.
     """
 
     defaults: frozenset[int] = frozenset()
     hosts: frozenset[IPAddress] = frozenset()
     others: tuple[OtherLink, ...] = ()
+    answered: frozenset[str] = frozenset()

@@ -48,6 +48,17 @@ def probe(kind: str) -> Request:
     return Request(message, f"find out whether the kernel has {kind} links", accept)
 
 
+def probe_ipvlan() -> Request:
+    """A request that must fail, as `probe`'s, for ipvlan, whose driver looks for the parent first.
+
+    None is named: the kernel answers EINVAL if it has the kind, EOPNOTSUPP if not.
+    """
+    info = {"attrs": [("IFLA_INFO_KIND", "ipvlan")]}
+    message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=[("IFLA_LINKINFO", info)])
+    accept = frozenset({errno.EOPNOTSUPP, errno.EINVAL})
+    return Request(message, "find out whether the kernel has ipvlan links", accept)
+
+
 def set_up(index: int, name: str, alias: str | None = None, mtu: int | None = None) -> Request:
     """The request to bring a link up, and to set its alias and MTU (bytes) if they are given."""
     attributes: list[tuple[str, object]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 
 from neutron_cni.netlink import addresses, links, routes, sysctl
 from neutron_cni.netlink.facts import HostFacts, OtherLink, PodFacts, Uplink
@@ -13,7 +14,7 @@ from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace, is_netns, namespace_identity
 from neutron_cni.netlink.plan import Plan
 from neutron_cni.netlink.rtnl import Rtnl
-from neutron_cni.values.address import IPInterface, IPNetwork, anywhere
+from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 
 __all__ = [
@@ -31,23 +32,34 @@ __all__ = [
 
 
 def host_facts(
-    host_interface: str | None = None, dummy_name: str = "dummy0", nic_mac: str = ""
+    host_interface: str | None = None,
+    dummy_name: str = "dummy0",
+    nic_mac: str = "",
+    *,
+    key: str = "hostInterface",
+    ipvlan: bool = False,
+    own_addresses: bool = False,
 ) -> HostFacts:
     """The facts about the caller's namespace that plans are made from.
 
     `host_interface` names the uplink; None: the NIC with `nic_mac`, or if that is empty or no NIC
     of the node has it, the link of the default route. `dummy_name` names the dummy link to ask
-    about; it is empty if no plan needs one.
-    Raises CniError INVALID_CONFIG if the link `host_interface` does not exist.
+    about; it is empty if no plan needs one. `ipvlan`: the uplink is to have children.
+    `own_addresses`: a plan needs all of the node's.
+    Raises CniError INVALID_CONFIG if the link `host_interface` does not exist, and names the `key`
+    of the configuration that says so.
     """
     with Rtnl.here() as rtnl:
+        uplink = _uplink(rtnl, host_interface, nic_mac, key)
         return HostFacts(
-            uplink=_uplink(rtnl, host_interface, nic_mac),
+            uplink=_as_parent(rtnl, uplink) if ipvlan and uplink else uplink,
             dummy=bool(dummy_name) and _dummy_possible(rtnl, dummy_name),
             ipv6=sysctl.read("net/ipv6/conf/all/forwarding") is not None,
             force_forwarding=sysctl.read("net/ipv6/conf/all/force_forwarding") is not None,
             ipv6_forwarding=sysctl.read("net/ipv6/conf/all/forwarding") == "1",
             forward_drops=forward_drops(),
+            ipvlan=ipvlan and _ipvlan_possible(rtnl),
+            addresses=_own_addresses(rtnl) if own_addresses else (),
         )
 
 
@@ -164,7 +176,9 @@ def links_with_alias(prefix: str) -> list[Link]:
         return [link for link in links.list_all(rtnl) if link.alias.startswith(prefix)]
 
 
-def _uplink(rtnl: Rtnl, name: str | None, mac: str = "") -> Uplink | None:
+def _uplink(
+    rtnl: Rtnl, name: str | None, mac: str = "", key: str = "hostInterface"
+) -> Uplink | None:
     defaults = {version: _default_routes(rtnl, version) for version in (4, 6)}
     if name is not None:
         link = links.get(rtnl, name)
@@ -172,7 +186,7 @@ def _uplink(rtnl: Rtnl, name: str | None, mac: str = "") -> Uplink | None:
             raise CniError(
                 Code.INVALID_CONFIG,
                 f"the node has no interface {name!r}",
-                "correct hostInterface, or leave it out to use the NIC of the default route",
+                f"correct {key}, or leave it out to use the NIC of the default route",
             )
     else:
         link = _first_link(rtnl, [*defaults[4], *defaults[6]])
@@ -229,7 +243,31 @@ def _describe(rtnl: Rtnl, link: Link, defaults: frozenset[int]) -> Uplink:
         accept_ra=int(accept_ra) if accept_ra is not None else None,
         defaults=defaults,
         ipv6=sysctl.read(f"net/ipv6/conf/{link.name}/disable_ipv6") == "0",
+        up=link.up,
     )
+
+
+def _as_parent(rtnl: Rtnl, uplink: Uplink) -> Uplink:
+    """The uplink with what keeps it from having ipvlan children. macvlan children that are in other
+    namespaces are not to be seen from here; then the kernel refuses."""
+    found = links.list_all(rtnl)
+    own = next((link for link in found if link.name == uplink.name), None)
+    if own is None:
+        return uplink
+    return replace(
+        uplink,
+        master=next((link.name for link in found if link.index == own.master), ""),
+        macvlans=tuple(
+            link.name
+            for link in found
+            if link.kind in ("macvlan", "macvtap") and link.peer == own.index
+        ),
+    )
+
+
+def _own_addresses(rtnl: Rtnl) -> tuple[IPAddress, ...]:
+    found = (address.ip for _, address in addresses.list_all(rtnl))
+    return tuple(dict.fromkeys(ip for ip in found if not (ip.is_loopback or ip.is_link_local)))
 
 
 def _onlink(rtnl: Rtnl, index: int) -> tuple[IPNetwork, ...]:
@@ -263,3 +301,9 @@ def kind_possible(rtnl: Rtnl, kind: str) -> bool:
     """
     (outcome,) = rtnl.run([links.probe(kind)])
     return outcome.errno == errno.EADDRNOTAVAIL
+
+
+def _ipvlan_possible(rtnl: Rtnl) -> bool:
+    """Whether the kernel can make ipvlan links. Makes none."""
+    (outcome,) = rtnl.run([links.probe_ipvlan()])
+    return outcome.errno == errno.EINVAL

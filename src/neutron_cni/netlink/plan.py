@@ -7,7 +7,7 @@ root. This module must stay free of pyroute2 (160 ms to import) and of I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Literal
 
 from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
@@ -68,7 +68,36 @@ class Dummy:
         return self.name if side is Side.HOST else None
 
 
-WantedLink = VethPair | Dummy
+class IpvlanMode(StrEnum):
+    """How an ipvlan link passes packets on (kernel: Documentation/networking/ipvlan.rst)."""
+
+    L2 = "l2"
+    """The parent is a switch: the child has neighbours, and sees broadcasts."""
+    L3 = "l3"
+    """The node's routing table leads what the child sends; the child asks for no neighbour."""
+    L3S = "l3s"
+    """As L3, and the node's netfilter sees what comes in and goes out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ipvlan:
+    """An ipvlan child of the node's link `parent`, in the pod. It has its parent's MAC.
+
+    `alias` names its owner, as a `VethPair`'s does. `mtu` is in bytes (None: the parent's).
+    """
+
+    parent: str
+    pod_name: str
+    alias: str
+    mode: IpvlanMode = IpvlanMode.L2
+    mtu: int | None = None
+
+    def name_on(self, side: Side) -> str | None:
+        """The link's name in the pod; None for the node, which has its parent only."""
+        return self.pod_name if side is Side.POD else None
+
+
+WantedLink = VethPair | Ipvlan | Dummy
 """Every kind of link that a plan can ask for; `netlink.kinds` has a module for each."""
 
 
@@ -267,12 +296,14 @@ class Plan:
         return any(link.name_on(side) == name for link in mine)
 
     def names(self, side: Side) -> frozenset[str]:
-        """The names of all links on `side` that the plan makes, or puts something on."""
+        """The names of all links on `side` that the plan makes, or puts something on or under."""
         needed = {item.link for item in self.addresses if item.side is side}
         needed |= {item.link for item in self.routes if item.side is side}
         needed |= {item.link for item in self.neighbours if item.side is side}
         needed |= {item.link for item in self.proxies if item.side is side}
-        made = (link.name_on(side) for link in self.links)
+        made = [link.name_on(side) for link in self.links]
+        if side is Side.HOST:
+            made += [link.parent for link in self.links if isinstance(link, Ipvlan)]
         return frozenset(needed | {name for name in made if name is not None})
 
     def without_shared_links(self) -> Plan:

@@ -12,8 +12,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -39,12 +39,14 @@ for (ENOBUFS), and the answers to 300 were too many."""
 class Request:
     """One message to the kernel, and which errno values count as success (`accept`).
 
-    `doing` says in words what the message does: "add the route X to eth0".
+    `doing` says in words what the message does: "add the route X to eth0". `hints` say, by errno,
+    what is wrong where the kernel's own words do not.
     """
 
     message: Message
     doing: str
     accept: frozenset[int] = frozenset()
+    hints: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Outcome:
         """The failure as a CniError KERNEL."""
         reason = os.strerror(self.errno) + (f": {self.text}" if self.text else "")
         hint = "CAP_NET_ADMIN is needed" if self.errno == errno.EPERM else ""
+        hint = self.request.hints.get(self.errno, hint)
         return CniError(Code.KERNEL, f"cannot {self.request.doing}: {reason}", hint)
 
 

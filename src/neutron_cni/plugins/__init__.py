@@ -42,6 +42,8 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "veth-route": Recipe(Kind.MAIN, ("veth_route",)),
+    "neutron-ipvlan": Recipe(Kind.MAIN, ("ipvlan", "veth_host")),
+    "veth-host": Recipe(Kind.CHAINED, ("veth_host",)),
     "cni-ipam-neutron": Recipe(Kind.IPAM),
 }
 """Every plugin type, by the name of its executable in the CNI bin folder."""

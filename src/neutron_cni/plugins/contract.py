@@ -25,12 +25,16 @@ class Asks:
     """The facts of the node that a page needs.
 
     `host_interface` names the uplink; None: the `hostInterface` of our IPAM, or else the NIC of
-    the default route. `dummy_name` names a dummy link that the page uses if the kernel has it or
-    can make it; empty if the page uses none.
+    the default route. `key` is the option that names it. `dummy_name` names a dummy link that the
+    page uses if the kernel has it or can make it; empty if the page uses none. `ipvlan`: the page
+    makes children of the uplink. `addresses`: it needs all addresses of the node.
     """
 
     host_interface: str | None = None
+    key: str = "hostInterface"
     dummy_name: str = ""
+    ipvlan: bool = False
+    addresses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,12 @@ class Page(Protocol):
 
     def asks(self, config: Any) -> Asks:
         """The facts of the node that `plan` needs."""
+
+    def refuse(self, config: Any, facts: HostFacts) -> None:
+        """Raise CniError for what makes every attachment impossible on this node.
+
+        It is asked before an address is taken, and for STATUS.
+        """
 
     def remarks(self, config: Any, facts: HostFacts) -> list[str]:
         """Sentences about what on the node itself cuts pods off, or may; for STATUS and CHECK."""

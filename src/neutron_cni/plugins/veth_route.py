@@ -24,6 +24,7 @@ from neutron_cni.netlink.plan import (
 )
 from neutron_cni.plugins import forwarding, source_routes
 from neutron_cni.plugins.contract import Asks, Call, Leftover
+from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.plugins.veth_pair import GATEWAY_MAC, metric_of, pair
 from neutron_cni.plugins.veth_route_config import GATEWAY_V6, Config
 from neutron_cni.plugins.ways import Way, Wish, by_source_in_pod, ways
@@ -33,16 +34,18 @@ from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "remarks", "result"]
+__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result"]
 
 PART = "veth-route"
-
-_MIN_IPV6_MTU = 1280
 
 
 def asks(config: Config) -> Asks:
     """See `Page.asks`."""
-    return Asks(config.host_interface, config.dummy_name)
+    return Asks(config.host_interface, dummy_name=config.dummy_name)
+
+
+def refuse(config: Config, facts: HostFacts) -> None:
+    """See `Page.refuse`. A node can always have veths."""
 
 
 def remarks(config: Config, facts: HostFacts) -> list[str]:
@@ -66,7 +69,7 @@ def plan(call: Call[Config]) -> Plan:
     attachment, lease, facts, config = call.attachment, call.lease, call.facts, call.config
     veth = pair(call.network, attachment, PART, _mtu(call), call.mac)
     versions = {item.address.version for item in lease.addresses}
-    _refuse_unusable(veth, lease, facts)
+    require_usable(lease, facts, veth.mtu)
     if 4 in versions:
         _refuse_real_gateway(config.gateway(4), lease, facts)
     found = _ways(call)
@@ -157,29 +160,6 @@ def _mtu(call: Call[Config]) -> int | None:
     uplink = call.facts.uplink
     known = [call.lease.mtu, uplink.mtu if uplink else None]
     return call.config.mtu or min((mtu for mtu in known if mtu), default=None)
-
-
-def _refuse_unusable(veth: VethPair, lease: Lease, facts: HostFacts) -> None:
-    own = {item.ip for item in facts.uplink.addresses} if facts.uplink else set()
-    for ip in _ips(lease):
-        if ip in own:
-            raise CniError(
-                Code.CONFLICT,
-                f"the node itself holds the pod's address {ip}",
-                "take it off the NIC: DHCP or cloud-init must only configure the first address",
-            )
-        if ip.version == 6 and not facts.ipv6:
-            raise CniError(
-                Code.INVALID_CONFIG,
-                f"the pod's address {ip} needs IPv6, which is switched off on the node",
-                "boot without ipv6.disable=1, or lease no IPv6 address",
-            )
-        if ip.version == 6 and veth.mtu is not None and veth.mtu < _MIN_IPV6_MTU:
-            raise CniError(
-                Code.INVALID_CONFIG,
-                f"an MTU of {veth.mtu} bytes can't carry the pod's IPv6 address {ip}",
-                f"IPv6 needs {_MIN_IPV6_MTU} bytes (RFC 8200)",
-            )
 
 
 def _refuse_real_gateway(gateway: IPAddress, lease: Lease, facts: HostFacts) -> None:

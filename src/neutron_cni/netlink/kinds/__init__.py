@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from neutron_cni.netlink.kinds import dummy, veth
-from neutron_cni.netlink.plan import Dummy, VethPair, WantedLink
+from neutron_cni.netlink.kinds import dummy, ipvlan, veth
+from neutron_cni.netlink.plan import Dummy, Ipvlan, VethPair, WantedLink
 
 if TYPE_CHECKING:
     from neutron_cni.netlink.kinds.contract import LinkKind
 
-_KINDS: dict[type[WantedLink], LinkKind[Any]] = {VethPair: veth, Dummy: dummy}
+_KINDS: dict[type[WantedLink], LinkKind[Any]] = {
+    VethPair: veth,
+    Ipvlan: ipvlan,
+    Dummy: dummy,
+}
 
 
 def kind_of(wanted: WantedLink) -> LinkKind[Any]:

@@ -1,0 +1,299 @@
+"""ipvlan: the pod's interface is a child of the node's NIC, on the Neutron network itself.
+
+In the pod: the subnet's prefix on the link, and the default route by the subnet's gateway. What the
+pod sends leaves by the NIC with the NIC's MAC, and passes the node's routing and netfilter by; and
+the child can never reach its parent. So what a Kubernetes pod needs of its node goes by a second
+interface, which is `veth_host`'s part. Everything here is pure.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import msgspec
+
+from neutron_cni.netlink.facts import HostFacts, Uplink
+from neutron_cni.netlink.plan import (
+    Announcement,
+    Ipvlan,
+    IpvlanMode,
+    LinkAddress,
+    LinkRoute,
+    Plan,
+    Rule,
+    Side,
+    Sysctl,
+)
+from neutron_cni.plugins import forwarding, ownership
+from neutron_cni.plugins.contract import Asks, Call, Leftover
+from neutron_cni.plugins.refusals import require_usable
+from neutron_cni.plugins.source_routes import NIC_NEXT
+from neutron_cni.plugins.veth_pair import metric_of
+from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.result import Interface, IPConfig, Result, Route
+
+__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result"]
+
+PART = "ipvlan"
+
+_WARNINGS = {
+    IpvlanMode.L3: (
+        "mode l3: what comes in for pods passes the node's netfilter by, and what goes out does not"
+    ),
+    IpvlanMode.L3S: (
+        "mode l3s: a service whose client and backend are on one node is answered past the node's "
+        "translation, and does not work"
+    ),
+}
+
+
+class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
+    """neutron-ipvlan's own keys of the network configuration.
+
+    `master`: the NIC of the node that the pods' links are children of; default: `hostInterface`,
+    else the NIC whose Neutron port has the pod's address, or else that of the default route.
+    `host_interface`: another name for it, which our IPAM has, too.
+    `mode`: l2, l3 or l3s; all children of a NIC have the same.
+    `mtu`: bytes; default, also with 0: the smaller of the Neutron network's and the NIC's.
+    `default_route`: whether the pod's default route goes by this interface; default: if the pod has
+    no other one.
+    """
+
+    master: str | None = None
+    host_interface: str | None = None
+    mode: IpvlanMode = IpvlanMode.L2
+    mtu: int | None = None
+    default_route: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.mtu and not 68 <= self.mtu <= 65535:
+            raise ValueError(f"mtu must be 68 to 65535 bytes, not {self.mtu}")
+        if self.master and self.host_interface and self.master != self.host_interface:
+            raise ValueError("master and hostInterface name two NICs: leave one of them out")
+
+
+def asks(config: Config) -> Asks:
+    """See `Page.asks`."""
+    key = "master" if config.master else "hostInterface"
+    return Asks(config.master or config.host_interface, key=key, ipvlan=True)
+
+
+def refuse(config: Config, facts: HostFacts) -> None:
+    """See `Page.refuse`. Raises CniError INVALID_CONFIG, or KERNEL if the kernel has no ipvlan."""
+    if not facts.ipvlan:
+        raise CniError(
+            Code.KERNEL,
+            "this kernel has no ipvlan links",
+            "load or install the module ipvlan, or use veth-route, which needs none",
+        )
+    _parent(config, facts)
+
+
+def remarks(config: Config, facts: HostFacts) -> list[str]:
+    """See `Page.remarks`."""
+    return [_WARNINGS[config.mode]] if config.mode in _WARNINGS else []
+
+
+def plan(call: Call[Config]) -> Plan:
+    """See `Page.plan`. Raises CniError CONFLICT or INVALID_CONFIG if the pod could not work."""
+    attachment, lease, config, name = (
+        call.attachment,
+        call.lease,
+        call.config,
+        call.attachment.ifname,
+    )
+    parent, mtu = _parent(config, call.facts), _mtu(call)
+    if call.mac:
+        raise CniError(
+            Code.UNSUPPORTED_FIELD,
+            f"runtimeConfig.mac {call.mac!r}: an ipvlan link has the MAC of its parent",
+            "take the capability `mac` away, or use another plugin",
+        )
+    require_usable(lease, call.facts, mtu)
+    versions: set[int] = {item.address.version for item in lease.addresses}
+    asked_on_node = config.mode is not IpvlanMode.L2
+    proxies = forwarding.proxies(lease, parent) if asked_on_node else ()
+    side, link = (Side.HOST, parent.name) if asked_on_node else (Side.POD, name)
+    found = _routes(call)
+    is_first = any(not route.destination.prefixlen for route in found)
+    by_source = Plan() if is_first else _by_source(call)
+    return Plan(
+        links=(
+            Ipvlan(
+                parent.name,
+                name,
+                ownership.alias(call.network, attachment, PART),
+                config.mode,
+                mtu,
+            ),
+        ),
+        addresses=tuple(
+            LinkAddress(Side.POD, name, item.address, prefix_route=True) for item in lease.addresses
+        ),
+        routes=(*found, *by_source.routes),
+        rules=by_source.rules,
+        proxies=proxies,
+        sysctls=(
+            *_pod_sysctls(name, versions),
+            *(
+                forwarding.uplink_sysctls(call.facts, versions, proxies, host_forwarding=False)
+                if asked_on_node
+                else ()
+            ),
+        ),
+        announcements=tuple(Announcement(side, link, item.address.ip) for item in lease.addresses),
+        notes=(*remarks(config, call.facts), *_mtu_notes(call, parent)),
+    )
+
+
+def leftovers(gone: Leftover) -> Plan:
+    """See `Page.leftovers`. The parent's name does not matter to find the link."""
+    alias = ownership.alias(gone.network, gone.attachment, PART)
+    uplink = gone.facts.uplink if gone.facts else None
+    proxies = forwarding.proxies(gone.lease, uplink) if gone.lease else ()
+    return Plan(links=(Ipvlan("", gone.attachment.ifname, alias),), proxies=proxies)
+
+
+def result(call: Call[Config]) -> Result:
+    """See `Page.result`: the link, its addresses with the subnet's prefix, and the pod's routes."""
+    attachment, lease = call.attachment, call.lease
+    parent, own = _parent(call.config, call.facts), len(call.before.interfaces)
+    kept = {route.destination for route in _routes(call)}
+    return Result(
+        interfaces=(
+            *call.before.interfaces,
+            Interface(attachment.ifname, parent.mac, _mtu(call), attachment.netns),
+        ),
+        ips=(
+            *call.before.ips,
+            *(IPConfig(item.address, item.gateway, interface=own) for item in lease.addresses),
+        ),
+        routes=(
+            *call.before.routes,
+            *(Route(x.destination, x.gateway) for x in lease.routes if x.destination in kept),
+        ),
+        dns=lease.dns,
+    )
+
+
+def _parent(config: Config, facts: HostFacts) -> Uplink:
+    """The NIC that the link is a child of. Raises CniError INVALID_CONFIG if it can't have any."""
+    parent = facts.uplink
+    if parent is None:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            "the node has no default route, and master is not set",
+            "name the NIC of the Neutron network as master",
+        )
+    key = "master" if config.master else "hostInterface" if config.host_interface else "the NIC"
+    if not parent.up:
+        raise CniError(
+            Code.INVALID_CONFIG, f"{key} {parent.name} is down", f"ip link set {parent.name} up"
+        )
+    if parent.master:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"{key} {parent.name} is a port of {parent.master}, and can't have ipvlan children",
+            f"name {parent.master} as master",
+        )
+    if parent.macvlans:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"{key} {parent.name} has macvlan children ({', '.join(parent.macvlans)}), and can't "
+            "have ipvlan children besides",
+            "use another NIC as master, or one kind of links for all pods",
+        )
+    if config.mtu and config.mtu > parent.mtu:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"mtu {config.mtu} is above that of {parent.name}, {parent.mtu} bytes",
+            "leave mtu out, or make the NIC's larger",
+        )
+    return parent
+
+
+def _mtu(call: Call[Config]) -> int:
+    parent = _parent(call.config, call.facts)
+    return call.config.mtu or min(call.lease.mtu or parent.mtu, parent.mtu)
+
+
+def _mtu_notes(call: Call[Config], parent: Uplink) -> list[str]:
+    wanted = call.lease.mtu
+    if wanted is None or wanted <= parent.mtu:
+        return []
+    return [
+        f"the Neutron network's MTU is {wanted} bytes, that of {parent.name} only {parent.mtu}: "
+        "the pod has the smaller one"
+    ]
+
+
+def _routes(call: Call[Config]) -> list[LinkRoute]:
+    """The lease's routes. Of the default routes those that the pod does not have already; of two
+    routes to one destination, as two subnets of a network may say, the first."""
+    config, inside = call.config, call.inside
+    found: dict[IPNetwork, LinkRoute] = {}
+    for route in call.lease.routes:
+        version = route.destination.version
+        if not route.destination.prefixlen:
+            taken = version in inside.defaults
+            if taken and config.default_route:
+                raise CniError(
+                    Code.CONFLICT,
+                    f"the pod already has a default route for IPv{version}, by another interface",
+                    "leave defaultRoute out, or take the other network's default route away",
+                )
+            if taken or config.default_route is False:
+                continue
+        gateway = route.gateway or _gateway(call, version)
+        subnets = [item.address.network for item in call.lease.addresses]
+        made = LinkRoute(
+            Side.POD,
+            call.attachment.ifname,
+            route.destination,
+            gateway=gateway,
+            scope="global" if gateway else "link",
+            onlink=gateway is not None and not any(gateway in subnet for subnet in subnets),
+            mtu=route.mtu,
+        )
+        found.setdefault(route.destination, made)
+    return list(found.values())
+
+
+def _gateway(call: Call[Config], version: int) -> IPAddress | None:
+    first = (item.gateway for item in call.lease.addresses if item.address.version == version)
+    return next((gateway for gateway in first if gateway is not None), None)
+
+
+def _by_source(call: Call[Config]) -> Plan:
+    """Of a further network: what its addresses send leaves by its link, as no other NIC's port lets
+    it pass."""
+    table, name = metric_of(call.attachment), call.attachment.ifname
+    routes: list[LinkRoute] = []
+    rules: list[Rule] = []
+    for item in call.lease.addresses:
+        if item.gateway is not None:
+            version, subnet = item.address.version, item.address.network
+            rules.append(
+                Rule(Side.POD, version, NIC_NEXT, table, source=ip_network(item.address.ip))
+            )
+            routes.append(LinkRoute(Side.POD, name, subnet, scope="link", table=table))
+            everything = LinkRoute(
+                Side.POD, name, anywhere(version), gateway=item.gateway, table=table
+            )
+            if all(route.destination != everything.destination for route in routes):
+                routes.append(everything)
+    return Plan(routes=tuple(dict.fromkeys(routes)), rules=tuple(rules))
+
+
+def _pod_sysctls(link: str, versions: set[int]) -> list[Sysctl]:
+    """The link answers ARP for its own addresses only, not for those of the pod's second interface.
+    Without an IPv6 address it has no IPv6; with one it neither waits for duplicate address
+    detection nor listens to router advertisements, as the lease tells all of it."""
+    settings = [Sysctl(Side.POD, f"net/ipv4/conf/{link}/arp_ignore", "1")]
+    v6 = f"net/ipv6/conf/{link}"
+    if 6 not in versions:
+        return [*settings, Sysctl(Side.POD, f"{v6}/disable_ipv6", "1", required=False)]
+    settings.append(Sysctl(Side.POD, f"{v6}/keep_addr_on_down", "1", checked=False))
+    values = {"accept_dad": "0", "accept_ra": "0", "disable_ipv6": "0"}
+    return settings + [Sysctl(Side.POD, f"{v6}/{key}", value) for key, value in values.items()]
