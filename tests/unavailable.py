@@ -43,6 +43,12 @@ def _succeeds(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def _nftables() -> bool:
+    """Whether rules for IPv4 can be made in it, in a namespace that goes with the process."""
+    rule = ("-t", "nat", "-A", "OUTPUT", "-j", "ACCEPT")
+    return _succeeds("unshare", "--net", "iptables-nft", *rule)
+
+
 def _private_mounts() -> bool:
     """As root or as the root of a user namespace."""
     return os.geteuid() == 0 or _succeeds("unshare", "--user", "--map-root-user", "--mount", "true")
@@ -51,6 +57,10 @@ def _private_mounts() -> bool:
 THINGS = {
     "dummy": Thing("the kernel has no such link kind", _link_kind("dummy")),
     "ipvlan": Thing("the kernel has no such link kind", _link_kind("ipvlan")),
+    "nftables for IP": Thing(
+        "the kernel's nftables has no tables for IP (as Debian's user-mode Linux)",
+        _nftables,
+    ),
     "IPv6 forwarding of single links": Thing(
         "the kernel forwards IPv6 for the whole node or not at all (Linux before 6.17)",
         Path("/proc/sys/net/ipv6/conf/all/force_forwarding").exists,

@@ -39,11 +39,13 @@ PART = "ipvlan"
 
 _WARNINGS = {
     IpvlanMode.L3: (
-        "mode l3: what comes in for pods passes the node's netfilter by, and what goes out does not"
+        "mode l3: nobody answers ARP for the pod, as the kernel hands the question to the child, which "
+        "does not speak ARP; who has not learnt the node's MAC for it from the cloud (ML2/OVN knows it) "
+        "or from an announcement does not reach it"
     ),
     IpvlanMode.L3S: (
-        "mode l3s: a service whose client and backend are on one node is answered past the node's "
-        "translation, and does not work"
+        "mode l3s: what comes in for pods and goes out passes the node's netfilter, too: rules and "
+        "connection tracking of the node see it twice where client and backend are on one node"
     ),
 }
 

@@ -1,0 +1,302 @@
+"""veth-host beside a main interface that bypasses the node: what pods and their node reach of each
+other, services with rules of the node, and what is left of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_interface
+
+import pytest
+
+from neutron_cni.netlink import observe
+from neutron_cni.netlink.plan import Plan, Side
+from neutron_cni.plugins import veth_host
+from neutron_cni.plugins.contract import Call, Leftover
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.lease import Lease, LeasedAddress
+from tests.kernel.conversation import seen_by, serving
+from tests.kernel.pods import Pod
+from tests.kernel.world import (
+    NODE_ADDRESS,
+    NODE_ADDRESS_6,
+    OUTSIDE,
+    OUTSIDE_6,
+    ROUTER_ADDRESS,
+    ROUTER_ADDRESS_6,
+    World,
+    inside,
+    run,
+)
+from tests.unavailable import needs, possible
+
+ADDRESSES = {"pod1": ("10.10.10.19", "fd00:10::19"), "pod2": ("10.10.10.20", "fd00:10::20")}
+SERVICE = {4: "10.96.0.1", 6: "fd96::1"}
+CONFIG = veth_host.Config(
+    service_cidrs=("10.96.0.0/12", "fd96::/112"),
+    host_forwarding=not possible("IPv6 forwarding of single links"),
+)
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+POD = {4: "10.10.10.19", 6: "fd00:10::19"}
+OTHER = {4: "10.10.10.20", 6: "fd00:10::20"}
+NODE = {4: NODE_ADDRESS, 6: NODE_ADDRESS_6}
+FAR = {4: OUTSIDE, 6: OUTSIDE_6}
+ROUTER = {4: ROUTER_ADDRESS, 6: ROUTER_ADDRESS_6}
+
+
+@dataclass(frozen=True)
+class Site:
+    """The world, and which kind of link the pods' main interfaces are."""
+
+    world: World
+    kind: str
+
+    def main_interface(self, name: str) -> None:
+        """A pod's `eth0`, as a main plugin leaves it: on the node's link, default route and all."""
+        world, v4, v6 = self.world, *ADDRESSES[name]
+        world.add(name)
+        mode = "l2" if self.kind == "ipvlan" else "bridge"
+        node, pod = world.full("node"), world.full(name)
+        run(
+            *("ip", "-n", node, "link", "add", "link", "up0", "name", "eth0", "netns", pod),
+            *("type", self.kind, "mode", mode),
+        )
+        world.do(name, "sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad")
+        for words in (
+            ("link", "set", "lo", "up"),
+            ("addr", "add", f"{v4}/24", "dev", "eth0"),
+            ("addr", "add", f"{v6}/64", "dev", "eth0", "nodad"),
+            ("link", "set", "eth0", "up"),
+            ("route", "add", "default", "via", ROUTER_ADDRESS),
+            ("route", "add", "default", "via", ROUTER_ADDRESS_6),
+        ):
+            run("ip", "-n", pod, *words)
+        world.await_link_local(name, "eth0")
+
+    def call(self, name: str) -> Call[veth_host.Config]:
+        """What veth-host's plan for the pod is made from."""
+        world, (v4, v6) = self.world, ADDRESSES[name]
+        attachment = Attachment(world.full(name), "eth0", world.path(name))
+        lease = Lease(tuple(LeasedAddress(ip_interface(item)) for item in (f"{v4}/24", f"{v6}/64")))
+        facts = inside(world.path("node"), lambda: observe.host_facts(own_addresses=True))
+        return Call("net1", attachment, CONFIG, lease, facts)
+
+    def pod(self, name: str) -> Pod:
+        """A pod with both interfaces."""
+        self.main_interface(name)
+        call = self.call(name)
+        pod = Pod(self.world, name, call.attachment, call.lease, veth_host.plan(call))
+        pod.apply()
+        return pod
+
+    def translate(self, version: int, target: str, port: int, backend: str) -> None:
+        """A service's rule on the node: what is for `target` goes to port 8080 of `backend`."""
+        to = f"[{backend}]:8080" if version == 6 else f"{backend}:8080"
+        for chain in ("PREROUTING", "OUTPUT"):
+            self.nat(version, chain, "-d", target, *_TCP, str(port), "-j", "DNAT", "--to", to)
+
+    def nat(self, version: int, chain: str, *words: str) -> None:
+        """A rule in the node's table nat, by the iptables that its kernel has."""
+        program = {4: "iptables", 6: "ip6tables"}[version]
+        suffix = "" if possible("nftables for IP") else "-legacy"
+        self.world.do("node", f"{program}{suffix}", "-w", "-t", "nat", "-A", chain, *words)
+
+
+_TCP = ("-p", "tcp", "--dport")
+
+
+@pytest.fixture(params=["macvlan", pytest.param("ipvlan", marks=needs("ipvlan"))])
+def site(request: pytest.FixtureRequest, world: World) -> Site:
+    """A node whose pods' main interfaces bypass it."""
+    return Site(world, request.param)
+
+
+@VERSIONS
+def test_the_node_and_its_pod_reach_each_other(site: Site, version: int) -> None:
+    site.pod("pod1")
+    assert site.world.pings("node", POD[version])
+    assert site.world.pings("pod1", NODE[version])
+
+
+@VERSIONS
+def test_without_the_second_leg_the_node_and_its_pod_do_not_reach_each_other(
+    site: Site, version: int
+) -> None:
+    site.main_interface("pod1")
+    assert not site.world.pings("node", POD[version], seconds=2)
+
+
+@VERSIONS
+def test_what_is_for_others_leaves_by_the_main_interface_with_the_pods_address(
+    site: Site, version: int
+) -> None:
+    site.pod("pod1")
+    with serving(site.world, "router", version=version):
+        assert seen_by(site.world, "pod1", FAR[version]) == POD[version]
+
+
+@VERSIONS
+def test_a_service_with_its_backend_on_the_same_node_sees_the_client(
+    site: Site, version: int
+) -> None:
+    """Without the mark the backend would answer by its main interface, past the translation."""
+    site.pod("pod1")
+    site.pod("pod2")
+    site.translate(version, SERVICE[version], 80, OTHER[version])
+    with serving(site.world, "pod2", version=version):
+        assert seen_by(site.world, "pod1", SERVICE[version], 80) == POD[version]
+
+
+@VERSIONS
+def test_a_service_with_its_backend_elsewhere_sees_the_node(site: Site, version: int) -> None:
+    """With the pod's own address as the source, the answer would pass the translation by."""
+    site.pod("pod1")
+    site.translate(version, SERVICE[version], 80, FAR[version])
+    with serving(site.world, "router", version=version):
+        assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
+
+
+@VERSIONS
+def test_a_service_leads_back_to_the_pod_that_asks(site: Site, version: int) -> None:
+    """The masquerading of what comes back to its sender is kube-proxy's."""
+    site.pod("pod1")
+    site.translate(version, SERVICE[version], 80, POD[version])
+    own = ("-s", POD[version], "-d", POD[version], "-j", "MASQUERADE")
+    site.nat(version, "POSTROUTING", *own)
+    with serving(site.world, "pod1", version=version):
+        assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
+
+
+@VERSIONS
+def test_a_node_port_leads_to_the_pod_which_sees_the_client(site: Site, version: int) -> None:
+    site.pod("pod1")
+    site.translate(version, NODE[version], 30080, POD[version])
+    with serving(site.world, "pod1", version=version):
+        assert seen_by(site.world, "router", NODE[version], 30080) == ROUTER[version]
+        assert seen_by(site.world, "node", NODE[version], 30080) == NODE[version]
+
+
+@VERSIONS
+def test_the_node_port_of_the_own_node_leads_to_a_pod_beside(site: Site, version: int) -> None:
+    site.pod("pod1")
+    site.pod("pod2")
+    site.translate(version, NODE[version], 30080, OTHER[version])
+    with serving(site.world, "pod2", version=version):
+        assert seen_by(site.world, "pod1", NODE[version], 30080) == POD[version]
+
+
+def test_link_local_services_of_the_node_are_reached(site: Site) -> None:
+    site.pod("pod1")
+    run("ip", "-n", site.world.full("node"), "addr", "add", "169.254.20.10/32", "dev", "lo")
+    with serving(site.world, "node", 53):
+        assert seen_by(site.world, "pod1", "169.254.20.10", 53) == POD[4]
+
+
+def test_a_redirection_in_the_pod_takes_what_comes_by_the_second_leg(site: Site) -> None:
+    """Service meshes redirect what comes in to a proxy: to an address of the link it came by."""
+    site.pod("pod1")
+    program = "iptables" if possible("nftables for IP") else "iptables-legacy"
+    rule = ("-A", "PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-port", "8080")
+    site.world.do("pod1", program, "-w", "-t", "nat", *rule)
+    with serving(site.world, "pod1"):
+        assert seen_by(site.world, "node", POD[4], 80) == NODE[4]
+        assert seen_by(site.world, "router", POD[4], 80) == ROUTER[4]
+
+
+def test_a_pod_can_not_send_by_the_node_from_an_address_of_another(site: Site) -> None:
+    site.pod("pod1")
+    site.pod("pod2")
+    site.world.do("pod1", "ip", "addr", "add", f"{OTHER[4]}/32", "dev", "lo")
+    assert site.world.pings("pod1", NODE[4])
+    assert not site.world.pings("pod1", NODE[4], "-I", OTHER[4], seconds=2)
+
+
+def test_as_made_nothing_differs(site: Site) -> None:
+    assert site.pod("pod1").diff() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "sentence"),
+    [
+        ("pod1", "ip route del 10.96.0.0/12", "the route 10.96.0.0/12"),
+        ("pod1", f"ip route del {NODE_ADDRESS}", f"the route {NODE_ADDRESS}"),
+        ("pod1", "ip rule del pref 1090", "the rule 1090"),
+        ("pod1", "ip route flush table 110", "the route default"),
+        ("pod1", "ip neigh del 169.254.1.1 dev veth0", "the neighbour 169.254.1.1 on veth0"),
+        ("pod1", "ip link set veth0 down", "the link veth0 is down"),
+        ("pod1", "ip link del veth0", "the link veth0 is missing"),
+        ("node", "ip route del 10.10.10.19", "the route 10.10.10.19"),
+    ],
+)
+def test_what_is_missing_is_named(site: Site, name: str, words: str, sentence: str) -> None:
+    pod = site.pod("pod1")
+    site.world.do(name, *words.split())
+    assert any(sentence in line for line in pod.diff())
+
+
+def test_what_differs_is_mended_by_a_repeated_add(site: Site) -> None:
+    pod = site.pod("pod1")
+    site.world.do("pod1", "ip", "route", "flush", "table", "110")
+    site.world.do("pod1", "ip", "route", "del", "10.96.0.0/12")
+    pod.apply()
+    assert pod.diff() == []
+
+
+def test_del_leaves_the_pod_and_the_node_as_they_were(site: Site) -> None:
+    site.main_interface("pod1")
+    world = site.world
+    before = {name: world.snapshot(name) for name in ("node", "pod1")}
+    call = site.call("pod1")
+    pod = Pod(world, "pod1", call.attachment, call.lease, veth_host.plan(call))
+    pod.apply()
+    pod.undo(veth_host.leftovers(Leftover("net1", pod.attachment)))
+    assert {name: world.snapshot(name) for name in ("node", "pod1")} == before
+
+
+def test_del_of_a_pod_that_is_gone_leaves_the_node_as_it_was(site: Site) -> None:
+    world = site.world
+    before = world.snapshot("node")
+    pod = site.pod("pod1")
+    world.remove("pod1")
+    pod.undo(veth_host.leftovers(Leftover("net1", pod.attachment)), None)
+    assert world.snapshot("node") == before
+
+
+def test_an_add_that_fails_half_way_leaves_nothing(site: Site) -> None:
+    site.main_interface("pod1")
+    world = site.world
+    run("ip", "-n", world.full("pod1"), "route", "add", "10.96.0.0/12", "dev", "eth0")
+    before = {name: world.snapshot(name) for name in ("node", "pod1")}
+    call = site.call("pod1")
+    pod = Pod(world, "pod1", call.attachment, call.lease, veth_host.plan(call))
+    with pytest.raises(CniError, match=r"10\.96\.0\.0/12"):
+        pod.apply()
+    assert {name: world.snapshot(name) for name in ("node", "pod1")} == before
+
+
+def test_two_pods_have_links_of_their_own(site: Site) -> None:
+    first, second = site.pod("pod1"), site.pod("pod2")
+    assert first.host_link != second.host_link
+    first.undo()
+    assert second.diff() == []
+    assert site.world.pings("node", OTHER[4])
+
+
+def test_all_of_the_nodes_addresses_are_reached(site: Site) -> None:
+    run("ip", "-n", site.world.full("node"), "addr", "add", "172.17.0.1/16", "dev", "lo")
+    site.pod("pod1")
+    assert site.world.pings("pod1", "172.17.0.1")
+
+
+def test_an_address_that_the_node_got_later_is_named(site: Site) -> None:
+    pod = site.pod("pod1")
+    run("ip", "-n", site.world.full("node"), "addr", "add", "172.17.0.1/16", "dev", "lo")
+    call = site.call("pod1")
+    (line,) = pod.diff(veth_host.plan(call))
+    assert "172.17.0.1" in line
+
+
+def test_the_plan_owns_only_the_pods_own_links(site: Site) -> None:
+    plan: Plan = replace(site.pod("pod1").plan)
+    assert plan.owns(Side.POD, "veth0")
+    assert not plan.owns(Side.POD, "eth0")
