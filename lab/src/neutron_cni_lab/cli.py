@@ -1,5 +1,6 @@
 """``neutron-cni lab``: the commands, each a few lines over `Lab`."""
 
+import enum
 import os
 import shlex
 import time
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.lab import Lab
+from neutron_cni_lab.node import Kernel
 from neutron_cni_lab.progress import Progress
 
 
@@ -51,25 +53,49 @@ app = typer.Typer(
 node_app = typer.Typer(help="Add, remove, stop and start nodes.", no_args_is_help=True)
 app.add_typer(node_app, name="node")
 
+NoReboot = Annotated[
+    bool,
+    typer.Option("--noreboot", help="A VM of kind uml that reboots or panics stays down."),
+]
 Name = Annotated[
     str | None,
     typer.Option("--name", help="Which lab (default: $NEUTRON_CNI_LAB_NAME, else demo)."),
 ]
 
 
+class NodeKind(enum.StrEnum):
+    """What a node runs on, as users write it."""
+
+    NAMESPACE = "namespace"
+    UML = "uml"
+
+    @property
+    def kernel(self) -> Kernel:
+        """Whose kernel that is."""
+        return "own" if self is NodeKind.UML else "shared"
+
+
+_KINDS = "`namespace`, with the host's kernel, or `uml`, a VM with a kernel of its own"
+
+
 @app.command()
 def install() -> None:
-    """Install Neutron and the upstream CNI programs into the cache folder."""
+    """Install Neutron, the upstream CNI programs and the VMs' kernel into the cache folder."""
     progress = Progress()
     _lab(None).software.install(progress)
     progress.done("installed")
 
 
 @app.command()
-def up(name: Name = None) -> None:
-    """Start the lab, or repair what of it has died."""
+def up(
+    nodes: Annotated[
+        NodeKind | None, typer.Option("--nodes", help=f"What node1 and node2 are: {_KINDS}.")
+    ] = None,
+    name: Name = None,
+) -> None:
+    """Start the lab, or repair what of it has died; then nodes are what they were."""
     progress, lab = Progress(), _lab(name)
-    lab.up(progress)
+    lab.up(progress, kernel=nodes.kernel if nodes else None)
     progress.done(f"lab {lab.places.name} is up; `neutron-cni lab status` shows it")
 
 
@@ -129,7 +155,8 @@ def status(name: Name = None) -> None:
     nodes = Table("node", "kind", "network", "addresses", "port", "namespace")
     for node in lab.nodes:
         known = node.facts
-        shown = (known["kind"], known["network"], "\n".join(known["addresses"]))
+        kind = known["kind"] + (" (uml)" if node.kernel == "own" else "")
+        shown = (kind, known["network"], "\n".join(known["addresses"]))
         nodes.add_row(node.name, *shown, known.get("port_id", "-"), node.namespace)
     console.print(nodes)
     console.print(f"Neutron from this machine: {facts['api_url']}")
@@ -198,12 +225,15 @@ def node_add(
     node: str,
     network: Annotated[str, typer.Option(help="tenant, dual or external.")] = "tenant",
     bare: Annotated[bool, typer.Option("--bare", help="No VM: beside the cloud.")] = False,
+    kind: Annotated[
+        NodeKind, typer.Option("--kind", help=f"What it is: {_KINDS}.")
+    ] = NodeKind.NAMESPACE,
     name: Name = None,
 ) -> None:
     """Add a node."""
     progress = Progress()
     with progress.step(f"node {node}"):
-        made = _open(name).add_node(node, network, "bare" if bare else "vm")
+        made = _open(name).add_node(node, network, "bare" if bare else "vm", kind.kernel)
     typer.echo(made.address)
 
 
@@ -215,14 +245,14 @@ def node_remove(node: str, name: Name = None) -> None:
 
 
 @node_app.command("restart")
-def node_restart(node: str, name: Name = None) -> None:
+def node_restart(node: str, noreboot: NoReboot = False, name: Name = None) -> None:
     """Restart a node, as by its power switch.
 
     /var/lib and /etc (with /etc/cni) are kept. Processes, pods with their namespaces, devices and
     /run are lost, and its boot id is a new one, as after any reboot.
     """
     with Progress().step(f"restart node {node}"):
-        _open(name).reboot_node(node)
+        _open(name).reboot_node(node, noreboot)
 
 
 @node_app.command("stop")
@@ -236,10 +266,10 @@ def node_stop(node: str, name: Name = None) -> None:
 
 
 @node_app.command("start")
-def node_start(node: str, name: Name = None) -> None:
+def node_start(node: str, noreboot: NoReboot = False, name: Name = None) -> None:
     """Switch a node on that was stopped or has died; one that runs is left alone."""
     with Progress().step(f"start node {node}"):
-        _open(name).start_node(node)
+        _open(name).start_node(node, noreboot)
 
 
 def _lab(name: str | None) -> Lab:

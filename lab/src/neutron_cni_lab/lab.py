@@ -3,10 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
-from neutron_cni_lab import folders, kernel, namespaces, topology
+from neutron_cni_lab import folders, namespaces, topology
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked, ports_of_others
+from neutron_cni_lab.kernel import load_dummy
 from neutron_cni_lab.neutron import API_PORT, PROJECT_ID, free_port
+from neutron_cni_lab.node import Kernel
 from neutron_cni_lab.nodes import Nodes
 from neutron_cni_lab.processes import all_of, end
 from neutron_cni_lab.progress import Progress
@@ -29,20 +31,26 @@ class Lab(Nodes):
         return lab
 
     def up(
-        self, progress: Progress | None = None, nodes: tuple[str, ...] = ("node1", "node2")
+        self,
+        progress: Progress | None = None,
+        nodes: tuple[str, ...] = ("node1", "node2"),
+        kernel: Kernel | None = None,
     ) -> None:
         """Have all of it running with `nodes`; starts what is missing, repairs what has died.
 
-        A node that was stopped by `stop_node` stays so.
+        A node that was stopped by `stop_node` stays so. `kernel` is whose kernel `nodes` have; when
+        it is None, those that are there keep theirs, and new ones share the host's.
         """
         progress = progress or Progress(quiet=True)
         self.software.check()
+        if kernel == "own":
+            self.software.kernel.check()
         with self._locked():
             self._check_same_neutron()
             folders.finish_removal(self.places.folder)
             if self.facts.get("ending"):  # a `down` was killed: what still runs may be about to end
                 self._stop()
-            kernel.load_dummy()
+            load_dummy()
             snapshot = Snapshot(self.places, self.software.neutron, self.switch)
             snapshot.restore()
             is_new = not self.places.database.exists()
@@ -54,11 +62,12 @@ class Lab(Nodes):
             if is_new and not snapshot.exists:
                 self._save(snapshot, progress)
             known = self.facts["nodes"]
+            self._check_kernels(nodes, kernel)
             stopped = {name for name in known if known[name].get("stopped")}
             wanted = [name for name in dict.fromkeys([*known, *nodes]) if name not in stopped]
             with progress.step(f"nodes {', '.join(wanted)}"):
                 for name in wanted:
-                    self._ensure_node(name)
+                    self._ensure_node(name, kernel=kernel or "shared")
                 self.switch.sync()
             self._change(up=True)
 
@@ -156,6 +165,14 @@ class Lab(Nodes):
                 f"lab {self.places.name!r} has a Neutron that is not this checkout's",
                 f"`neutron-cni lab down --name {self.places.name}` first: it is then made anew.",
             )
+
+    def _check_kernels(self, nodes: tuple[str, ...], kernel: Kernel | None) -> None:
+        for name in nodes:
+            if kernel and name in self.facts["nodes"] and self.node(name).kernel != kernel:
+                raise LabError(
+                    f"there is a node {name!r}, {self.node(name).description}",
+                    f"`neutron-cni lab node rm {name}` first, or leave the kind of nodes out.",
+                )
 
     def _start_database(self, progress: Progress) -> None:
         with progress.step("MariaDB with Neutron's tables"):

@@ -1,20 +1,19 @@
-"""Making a node: its namespaces and file system, its NIC, and what an operator puts on it."""
+"""Making a node: its NIC, and what an operator puts on it; subclasses have what it runs on."""
 
 import filecmp
 import ipaddress
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neutron_cni_lab import folders, metadata, namespaces
-from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.neutron import API_PORT
 from neutron_cni_lab.node import Node
 from neutron_cni_lab.paths import Places
-from neutron_cni_lab.processes import all_of, daemon, end, wait_until
 from neutron_cni_lab.switch import (
     API_ADDRESS,
     EXTERNAL_PREFIX,
@@ -23,11 +22,14 @@ from neutron_cni_lab.switch import (
     make_cable,
 )
 
-_SETUP = Path(__file__).parent / "node.sh"
 _CONFLIST = "10-neutron-cni.conflist"
 
 
-class Machine:
+Layer = Literal["etc", "opt", "usr/local"]
+"""A folder of the node that has something beyond the host's."""
+
+
+class Machine(ABC):
     """The parts of one node on this host; every method is harmless twice."""
 
     def __init__(self, places: Places, switch: Switch, name: str, facts: Mapping[str, Any]) -> None:
@@ -40,12 +42,12 @@ class Machine:
         self._link = f"tap{key[:11]}"  # as Nova calls a VM's device; 14 characters at most
 
     def ensure(self, programs: Path) -> None:
-        """Have the node running, plugged in and set up; one whose holder died is booted anew."""
+        """Have the node running, plugged in and set up; one that died is booted anew."""
         if not self._is_whole():
             self.stop()
             namespaces.ensure(self._places, self.node.namespace)
             self._write_files(programs)
-            self._hold()
+            self._start()
         if not self._is_plugged():
             self._plug()
         self._address()
@@ -73,45 +75,52 @@ class Machine:
         """
         program = Path(sys.prefix) / "bin" / "neutron-cni"
         command: list[str | Path] = [program, "install", "--bin-dir", "/opt/cni/bin"]
-        network = self._etc / "cni" / "net.d" / _CONFLIST
-        if self._facts["kind"] == "vm" and not network.exists():
+        network = f"/etc/cni/net.d/{_CONFLIST}"
+        is_new = not self._has_file(network)
+        if self._facts["kind"] == "vm" and is_new:
             command += ["--conf-dir", "/etc/cni/net.d", "--conf-name", _CONFLIST, "--cloud", "lab"]
         self.node.exec(command)
-        if not network.exists():
-            script = f"mkdir -p /etc/cni/net.d && cat >/etc/cni/net.d/{_CONFLIST}"
+        if self._facts["kind"] == "bare" and is_new:
+            script = f"mkdir -p /etc/cni/net.d && cat >{network}"
             self.node.exec(["sh", "-c", script], input=self._bare_conflist())
 
+    @abstractmethod
     def _is_whole(self) -> bool:
-        """Whether the holder lives, in the namespace that now has the node's name."""
-        pid = self.node.pid
-        return pid is not None and namespaces.holds(self.node.namespace, pid)
+        """Whether what was started lives, in the namespace that now has the node's name."""
 
+    @abstractmethod
     def _end_processes(self) -> None:
-        """End the holder and everything that runs with the node's mounts or in its namespace."""
-        inode = namespaces.inode(self.node.namespace)
-        inodes = [] if inode is None else [inode]
-        end(all_of(self._places.folder, inodes, within=self._folder), patience=1)
-        (self._folder / "pid").unlink(missing_ok=True)
+        """End everything that runs in the node, and what it runs on."""
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Switch it on; its namespace is there, and its files are written."""
+
+    @abstractmethod
+    def _address(self) -> None:
+        """Have `_network` done in the node."""
+
+    @abstractmethod
+    def _layer(self, part: Layer) -> Path:
+        """The host's folder with what the node has in `part` from its next start on."""
+
+    @abstractmethod
+    def _has_file(self, path: str) -> bool:
+        """Whether the node, which runs, has a file at `path` in its own /etc."""
 
     def _write_files(self, programs: Path) -> None:
-        root = self._folder / "root"
-        for part in ("etc", "opt", "usr-local"):
-            (root / part / "upper").mkdir(parents=True, exist_ok=True)
-            work = root / part / "work"
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-        (root / "var-lib" / "root").mkdir(parents=True, exist_ok=True)
-        etc = self._etc
+        etc = self._layer("etc")
         _write(etc / "hostname", f"{self.node.name}\n")
         _write(etc / "hosts", f"127.0.0.1 localhost\n127.0.1.1 {self.node.name}\n::1 localhost\n")
         _write(etc / "openstack" / "clouds.yaml", _clouds(), mode=0o600)
-        _copy(programs / "bin", root / "opt" / "upper" / "cni" / "bin")
-        _copy(programs / "tools", root / "usr-local" / "upper" / "bin")
+        _copy(programs / "bin", self._layer("opt") / "cni" / "bin")
+        _copy(programs / "tools", self._layer("usr/local") / "bin")
 
-    @property
-    def _etc(self) -> Path:
-        """What the node has in its /etc beyond the host's."""
-        return self._folder / "root" / "etc" / "upper"
+    def _new_log(self) -> Path:
+        """Where what the node says at its start goes; `neutron-cni lab logs NODE` shows it."""
+        log = self._places.logs / f"{self.node.name}.log"
+        log.unlink(missing_ok=True)
+        return log
 
     def _bare_conflist(self) -> str:
         """No VM port to add addresses to: each pod has a Neutron port, its NIC is on the L2."""
@@ -125,23 +134,6 @@ class Machine:
         document = {"cniVersion": "1.0.0", "name": "neutron", "plugins": [plugin]}
         return json.dumps(document, indent=2) + "\n"
 
-    def _hold(self) -> None:
-        """Start the process that keeps the node's mount, host name and network namespaces."""
-        log = self._places.logs / f"{self.node.name}.log"
-        log.unlink(missing_ok=True)
-        unshare = ["unshare", "--mount", "--uts", "--propagation=slave"]
-        daemon(
-            namespaces.inside(
-                self.node.namespace, [*unshare, "sh", _SETUP, self.node.name, self._folder]
-            ),
-            env=self._places.environment,
-            log=log,
-        )
-        try:
-            wait_until(lambda: self.node.pid is not None, f"node {self.node.name}", 30)
-        except LabError as error:
-            raise LabError(error.message, f"It said: {log.read_text()[-1000:]}") from None
-
     def _is_plugged(self) -> bool:
         fabric = self._switch.namespace
         return (
@@ -151,26 +143,30 @@ class Machine:
         )
 
     def _plug(self) -> None:
-        namespace, facts = self.node.namespace, self._facts
-        make_cable(self._switch, self._link, namespace, mtu=facts["mtu"], mac=facts.get("mac", ""))
+        facts = self._facts
+        self._make_cable(facts.get("mac", ""))
         if facts["kind"] == "bare":
             self._switch.plug(self._link, "br-ex")
         else:
             ids = {"iface_id": facts["port_id"], "attached_mac": facts["mac"]}
             self._switch.plug(self._link, "br-int", **ids)
 
-    def _address(self) -> None:
-        """What a VM's cloud-init or DHCP client would do."""
-        namespace = self.node.namespace
-        namespaces.ip(namespace, "link", "set", "eth0", "up")
+    def _make_cable(self, mac: str) -> None:
+        """A veth from the switch to ``eth0``, which has `mac`, in the node's namespace."""
+        mtu = self._facts["mtu"]
+        make_cable(self._switch, self._link, self.node.namespace, mtu=mtu, mac=mac)
+
+    def _network(self) -> Iterator[list[str]]:
+        """What a VM's cloud-init or DHCP client would do, as arguments of ``ip``."""
+        yield ["link", "set", "eth0", "up"]
         for address in self._facts["addresses"]:
             nodad = ["nodad"] if ":" in address else []
-            namespaces.ip(namespace, "addr", "replace", address, "dev", "eth0", *nodad)
+            yield ["addr", "replace", address, "dev", "eth0", *nodad]
         for gateway in self._facts["gateways"]:
             family = f"-{ipaddress.ip_address(gateway).version}"
-            namespaces.ip(namespace, family, "route", "replace", "default", "via", gateway)
+            yield [family, "route", "replace", "default", "via", gateway]
         for router in self._facts.get("metadata_by", []):
-            namespaces.ip(namespace, "route", "replace", metadata.ADDRESS, "via", router)
+            yield ["route", "replace", metadata.ADDRESS, "via", router]
 
 
 def bare_facts(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

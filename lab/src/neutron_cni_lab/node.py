@@ -1,15 +1,19 @@
-"""A running node, as tests and `lab exec` use it: commands in its namespaces."""
+"""A running node, as tests and `lab exec` use it: commands in it."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import live_pid
+from neutron_cni_lab.uml import vm
+
+Kernel = Literal["shared", "own"]
+"""Whose kernel a node has: the host's, which it shares, or its own, as a user-mode Linux VM."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -22,7 +26,8 @@ class Node:
         self.name = name
         self.facts = facts
         """``kind`` (``vm``, ``bare``, or ``internet`` for the host out there), ``network``,
-        ``addresses`` (``["10.10.0.5/20"]``), ``mtu``, and for a VM ``port_id`` and ``mac``."""
+        ``addresses`` (``["10.10.0.5/20"]``), ``mtu``, and for a VM ``port_id`` and ``mac``;
+        ``kernel`` is ``own`` where it is not the host's."""
 
     @property
     def namespace(self) -> str:
@@ -43,8 +48,22 @@ class Node:
 
     @property
     def pid(self) -> int | None:
-        """The process that keeps its namespaces, None when the node is down."""
-        return live_pid(self._places.node(self.name) / "pid", self._places.folder)
+        """The process that keeps its namespaces or is its kernel, None when the node is down."""
+        folder = self._places.node(self.name)
+        pid_file = vm.pid_file(folder) if self.kernel == "own" else folder / "pid"
+        return live_pid(pid_file, self._places.folder)
+
+    @property
+    def kernel(self) -> Kernel:
+        """Whose kernel it runs on."""
+        return "own" if self.facts.get("kernel") == "own" else "shared"
+
+    @property
+    def description(self) -> str:
+        """What it is, in words."""
+        kind = {"vm": "a VM", "bare": "a bare one"}.get(self.facts["kind"], "the host out there")
+        own = " with a kernel of its own" if self.kernel == "own" else ""
+        return f"{kind} on network {self.facts.get('network', 'external')}{own}"
 
     @property
     def is_stopped(self) -> bool:
@@ -128,6 +147,8 @@ class Node:
                 hint = f"`neutron-cni lab node start {self.name}` starts it."
                 raise LabError(f"node {self.name} is stopped", hint)
             raise LabError(f"node {self.name} is down", "`neutron-cni lab up` repairs it.")
+        if self.kernel == "own":
+            return vm.enter(self.name, f"/run/netns/{self.namespace}", pid)
         return ["nsenter", f"--target={pid}", "--mount", "--uts", "--net", "--"]
 
 

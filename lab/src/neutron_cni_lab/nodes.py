@@ -6,10 +6,12 @@ from typing import Any, Literal
 from neutron_cni_lab import vm_port
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.machine import Machine, bare_facts
-from neutron_cni_lab.node import Node
+from neutron_cni_lab.namespace_machine import NamespaceMachine
+from neutron_cni_lab.node import Kernel, Node
 from neutron_cni_lab.parts import Parts
 from neutron_cni_lab.switch import EXTERNAL_PREFIX, FAR_ADDRESS
 from neutron_cni_lab.switch import INTERNET_ADDRESS as EXTERNAL_GATEWAY
+from neutron_cni_lab.uml.machine import VirtualMachine
 
 Kind = Literal["vm", "bare"]
 
@@ -33,17 +35,23 @@ class Nodes(Parts):
         """All nodes."""
         return [self.node(name) for name in self.facts.get("nodes", {})]
 
-    def add_node(self, name: str, network: str = "tenant", kind: Kind = "vm") -> Node:
-        """Make a node: a VM with a port on `network`, or a bare one on the external network."""
+    def add_node(
+        self, name: str, network: str = "tenant", kind: Kind = "vm", kernel: Kernel = "shared"
+    ) -> Node:
+        """Make a node: a VM with a port on `network`, or a bare one on the external network.
+
+        Either shares the host's kernel, or has its `own`, as a user-mode Linux VM.
+        """
         with self._locked():
             known = self.facts["nodes"].get(name)
-            wanted = (kind, "external" if kind == "bare" else network)
-            if known and (known["kind"], known["network"]) != wanted:
-                raise LabError(
-                    f"there is a node {name!r}, a {known['kind']} on network {known['network']}",
-                    f"Take another name, or `neutron-cni lab node rm {name}` first.",
-                )
-            return self._ensure_node(name, network, kind)
+            if known:
+                wanted = (kind, "external" if kind == "bare" else network, kernel)
+                if (known["kind"], known["network"], self.node(name).kernel) != wanted:
+                    raise LabError(
+                        f"there is a node {name!r}, {self.node(name).description}",
+                        f"Take another name, or `neutron-cni lab node rm {name}` first.",
+                    )
+            return self._ensure_node(name, network, kind, kernel)
 
     def remove_node(self, name: str) -> None:
         """Remove a node and its port; whatever pods it has go with it."""
@@ -57,11 +65,14 @@ class Nodes(Parts):
                 self.connection().network.delete_port(known["port_id"])
             self._write(facts)
 
-    def reboot_node(self, name: str) -> Node:
-        """Power-cycle a node: pods, devices and /run are gone, /var/lib and /etc are kept."""
+    def reboot_node(self, name: str, noreboot: bool = False) -> Node:
+        """Power-cycle a node: pods, devices and /run are gone, /var/lib and /etc are kept.
+
+        With `noreboot` a VM with a kernel of its own ends, until `start_node`, when it reboots.
+        """
         with self._locked():
             self._machine_of_node(name).stop()
-            return self._ensure_node(name)
+            return self._ensure_node(name, noreboot=noreboot)
 
     def stop_node(self, name: str) -> None:
         """Switch a node off until `start_node`; its port, /var/lib and /etc are kept."""
@@ -69,17 +80,21 @@ class Nodes(Parts):
             self._machine_of_node(name).stop()
             self._note_stopped(name, True)
 
-    def start_node(self, name: str) -> Node:
-        """Switch a node on that was stopped or has died; one that runs is left alone."""
+    def start_node(self, name: str, noreboot: bool = False) -> Node:
+        """Switch a node on that was stopped or has died; one that runs is left alone.
+
+        `noreboot` as with `reboot_node`.
+        """
         with self._locked():
             self._machine_of_node(name)
-            return self._ensure_node(name)
+            return self._ensure_node(name, noreboot=noreboot)
 
     def replace_port(self, name: str, network: str = "", mac: str = "", keep: bool = False) -> Node:
         """Give a VM's NIC a new Neutron port, on `network` and with `mac` where they are named.
 
-        That is what a VM finds that was made anew: its disks (/var/lib) and pods stay here. The
-        old port is deleted, or with `keep` left as Nova leaves one that a user made: unbound.
+        That is what a VM finds that was made anew: its disks (/var/lib) and pods stay here; one
+        with a kernel of its own is switched off meanwhile, and has no pods after that. The old port
+        is deleted, or with `keep` left as Nova leaves one that a user made: unbound.
         """
         with self._locked():
             facts = self.facts
@@ -93,23 +108,33 @@ class Nodes(Parts):
             else:
                 calls.delete_port(old["port_id"])
             more = {"mac_address": mac} if mac else {}
-            facts["nodes"][name] = self._new_vm(name, network or old["network"], facts, **more)
+            new = self._new_vm(name, network or old["network"], facts, **more)
+            facts["nodes"][name] = {**new, **_kernel_facts(self.node(name).kernel)}
             self._write(facts)
             return self._ensure_node(name)
 
-    def _ensure_node(self, name: str, network: str = "tenant", kind: Kind = "vm") -> Node:
+    def _ensure_node(
+        self,
+        name: str,
+        network: str = "tenant",
+        kind: Kind = "vm",
+        kernel: Kernel = "shared",
+        noreboot: bool = False,
+    ) -> Node:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,10}", name) or name in ("fabric", "internet"):
             hint = "Use up to 11 lower-case letters and digits, a letter first."
             raise LabError(f"{name!r} can't be a node's name", hint)
         facts = self.facts
         if name not in facts["nodes"]:
+            if kernel == "own":
+                self.software.kernel.check()
             made = (
                 bare_facts(facts["nodes"]) if kind == "bare" else self._new_vm(name, network, facts)
             )
-            facts["nodes"][name] = made
+            facts["nodes"][name] = {**made, **_kernel_facts(kernel)}
             self._write(facts)
         self._note_stopped(name, False)
-        machine = self._machine(name)
+        machine = self._machine(name, noreboot)
         machine.ensure(self.software.cni)
         machine.install_product()
         if machine.node.facts["kind"] == "vm":
@@ -130,8 +155,12 @@ class Nodes(Parts):
                 facts["nodes"][name]["stopped"] = True
             self._write(facts)
 
-    def _machine(self, name: str) -> Machine:
-        return Machine(self.places, self.switch, name, self.node(name).facts)
+    def _machine(self, name: str, noreboot: bool = False) -> Machine:
+        node = self.node(name)
+        parts = (self.places, self.switch, name, node.facts)
+        if node.kernel == "shared":
+            return NamespaceMachine(*parts)
+        return VirtualMachine(*parts, self.software.kernel, noreboot)
 
     def _new_vm(
         self, name: str, network: str, facts: dict[str, Any], **attributes: Any
@@ -145,3 +174,8 @@ class Nodes(Parts):
             security_group_ids=[facts["security_group_id"]],
             **attributes,
         )
+
+
+def _kernel_facts(kernel: Kernel) -> dict[str, str]:
+    """What the facts of a node say of its kernel; nothing of the host's, as ever."""
+    return {"kernel": "own"} if kernel == "own" else {}

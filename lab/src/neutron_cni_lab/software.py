@@ -1,18 +1,18 @@
-"""What the lab needs installed: Debian's programs are checked, Neutron and Go programs made."""
+"""What the lab needs installed: Debian's programs are checked; Neutron, Go programs and the VMs'
+kernel made."""
 
 import hashlib
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import neutron_cni
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked
+from neutron_cni_lab.installers import install_by, is_made, make
 from neutron_cni_lab.progress import Progress
+from neutron_cni_lab.uml.kernel import Kernel
 
 _MAIN = ("bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp")
 _IPAM = ("host-local", "static")
@@ -50,9 +50,13 @@ class Software:
         self.neutron = cache / f"neutron-{_digest(neutron)}"
         self._go = cache / f"go-{_digest(go)}"
         self.cni = cache / f"cni-{_digest(' '.join([*_PLUGINS, _CNITOOL]).encode(), go)}"
+        self.kernel = Kernel(cache)
 
     def check(self) -> None:
-        """Raise `LabError` naming what is missing, or where nodes would not see this program."""
+        """Raise `LabError` naming what is missing, or where nodes would not see this program.
+
+        The VMs' kernel is asked for by `Kernel.check`: not every lab has VMs.
+        """
         for path in (Path(sys.prefix), Path(neutron_cni.__file__).parent):
             for hidden in _HIDDEN:
                 if path.resolve().is_relative_to(hidden.resolve()):
@@ -63,29 +67,23 @@ class Software:
         packages = [name for name, path in _PROGRAMS.items() if not Path(path).exists()]
         if packages:
             raise LabError(f"not installed: {', '.join(packages)}", "Run scripts/setup first.")
-        if not (_is_made(self.neutron) and _is_made(self.cni)):
+        if not (is_made(self.neutron) and is_made(self.cni)):
             raise LabError(
                 f"Neutron or the CNI programs are not in {self._cache}",
                 "Run scripts/setup, or `neutron-cni lab install`.",
             )
 
     def install(self, progress: Progress) -> None:
-        """Make what is missing, both halves at once; quick when nothing is."""
+        """Make what is missing, all of it at once; quick when nothing is."""
         self._cache.mkdir(parents=True, exist_ok=True)
         with locked(self._cache / "lock"), ThreadPoolExecutor() as pool:
-            jobs = []
-            if not _is_made(self.neutron):
-                jobs.append(pool.submit(self._make, self.neutron, self._make_neutron, progress))
-            if not _is_made(self.cni):
-                jobs.append(pool.submit(self._make, self.cni, self._make_cni, progress))
+            jobs = [pool.submit(self.kernel.install, progress)]
+            if not is_made(self.neutron):
+                jobs.append(pool.submit(make, self.neutron, self._make_neutron, progress))
+            if not is_made(self.cni):
+                jobs.append(pool.submit(make, self.cni, self._make_cni, progress))
             for job in jobs:
                 job.result()
-
-    def _make(self, folder: Path, make: Callable[[], None], progress: Progress) -> None:
-        with progress.step(f"install {folder.name}"):
-            shutil.rmtree(folder, ignore_errors=True)
-            make()
-            (folder / ".complete").touch()
 
     def _make_neutron(self) -> None:
         _make_venv(self.neutron, self._locks / "neutron.lock")
@@ -103,37 +101,20 @@ class Software:
             "CGO_ENABLED": "0",
         }
         go = self._go / "bin" / "go"
-        _install([go, "install", *_PLUGINS], env)
-        _install([go, "install", _CNITOOL], {**env, "GOBIN": str(self.cni / "tools")})
+        install_by([go, "install", *_PLUGINS], env)
+        install_by([go, "install", _CNITOOL], {**env, "GOBIN": str(self.cni / "tools")})
         shutil.rmtree(self._go)  # 300 MB, and needed only here
 
 
 def _make_venv(folder: Path, lock: Path) -> None:
     uv = Path(sys.prefix) / "bin" / "uv"
-    _install([uv, "venv", "--quiet", "--python", "/usr/bin/python3", folder])
-    _install(
+    install_by([uv, "venv", "--quiet", "--python", "/usr/bin/python3", folder])
+    install_by(
         [
             *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"),
             *("--python", folder, "--requirement", lock),
         ]
     )
-
-
-def _install(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
-    """Run an installer; it sees the user's environment, where proxies and certificates are set."""
-    words = [str(word) for word in command]
-    done = subprocess.run(
-        words, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise LabError(
-            f"`{' '.join(words[:3])} ...` failed: {done.stderr.strip()[-2000:]}",
-            "Check that this machine reaches its package registries, then run it again.",
-        )
-
-
-def _is_made(folder: Path) -> bool:
-    return (folder / ".complete").exists()
 
 
 def _digest(*parts: bytes) -> str:
