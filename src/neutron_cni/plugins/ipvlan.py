@@ -39,9 +39,9 @@ PART = "ipvlan"
 
 _WARNINGS = {
     IpvlanMode.L3: (
-        "mode l3: nobody answers ARP for the pod, as the kernel hands the question to the child, which "
-        "does not speak ARP; who has not learnt the node's MAC for it from the cloud (ML2/OVN knows it) "
-        "or from an announcement does not reach it"
+        "mode l3: nobody answers ARP for the pod, as the kernel hands the question to the child, "
+        "which does not speak ARP: who has not learnt the MAC from the cloud (ML2/OVN knows it) or "
+        "from an announcement does not reach the pod"
     ),
     IpvlanMode.L3S: (
         "mode l3s: what comes in for pods and goes out passes the node's netfilter, too: rules and "
