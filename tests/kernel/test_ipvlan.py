@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from ipaddress import ip_address, ip_interface
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts
-from neutron_cni.netlink.plan import Plan, VethPair
+from neutron_cni.netlink.plan import Ipvlan, Plan, VethPair
 from neutron_cni.plugins import ipvlan, veth_host
 from neutron_cni.plugins.contract import Call, Leftover
 from neutron_cni.values.address import anywhere
@@ -126,6 +127,17 @@ def test_the_link_is_a_child_of_the_uplink_with_its_mac_and_our_alias(world: Wor
     assert link["ifalias"] == f"neutron-cni net1 {made.attachment.container_id} eth0 ipvlan"
 
 
+def test_the_pods_interface_may_have_the_name_of_its_parent(world: World) -> None:
+    """As on a VM whose NIC is eth0."""
+    node = world.full("node")
+    for words in (("down",), ("name", "eth0"), ("up",)):
+        run("ip", "-n", node, "link", "set", "eth0" if words == ("up",) else "up0", *words)
+    run("ip", "-n", node, "route", "add", "default", "via", ROUTER_ADDRESS)
+    made = applied(world)
+    assert made.diff() == []
+    assert world.pings("pod1", OUTSIDE)
+
+
 def test_a_repeated_add_changes_nothing(world: World) -> None:
     made = applied(world)
     before = world.snapshot("pod1"), world.snapshot("node")
@@ -134,11 +146,25 @@ def test_a_repeated_add_changes_nothing(world: World) -> None:
     assert made.diff() == []
 
 
-def test_a_link_that_a_killed_add_left_half_made_is_completed(world: World) -> None:
+@pytest.fixture
+def half_made(world: World) -> Pod:
+    """What an ADD leaves that is killed before it names the link."""
     made = pod(world)
-    child(world, "pod1", "eth0", "ipvlan", "mode", "l2")
-    made.apply()
-    assert made.diff() == []
+    (link,) = (item for item in made.plan.links if isinstance(item, Ipvlan))
+    first = f"ncni{sha256(link.alias.encode()).hexdigest()[:11]}"
+    child(world, "pod1", first, "ipvlan", "mode", "l2")
+    return made
+
+
+def test_a_link_that_a_killed_add_left_half_made_is_completed(half_made: Pod) -> None:
+    half_made.apply()
+    assert half_made.diff() == []
+    assert "ncni" not in str(half_made.world.text("pod1", "link", "show"))
+
+
+def test_a_link_that_a_killed_add_left_half_made_goes_with_del(half_made: Pod) -> None:
+    half_made.undo(leftovers(half_made))
+    assert [link["ifname"] for link in half_made.world.ip("pod1", "link", "show")] == ["lo"]
 
 
 def test_an_interface_of_somebody_else_is_a_conflict_and_stays(world: World) -> None:

@@ -125,7 +125,7 @@ class _Application:
 
     def _make(self, link: WantedLink) -> None:
         host, kind = self.rtnl[Side.HOST], kind_of(link)
-        (outcome,) = host.attempt([kind.create(link, self.pod)])
+        outcome = kind.create(link, host, lambda: self._rtnl(Side.POD), self.pod)
         # Links are looked up only if the kernel says that the name is taken: usually it is free.
         exists = outcome.errno == errno.EEXIST
         before = exists and not outcome.ok

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import Side
-from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.netlink.rtnl import Outcome, Request, Rtnl
 
 L = TypeVar("L", contravariant=True)
 
@@ -19,8 +19,13 @@ class LinkKind(Protocol[L]):
     Functions that talk to the kernel raise CniError KERNEL.
     """
 
-    def create(self, wanted: L, pod: Namespace) -> Request:
-        """The request that makes the link; the kernel answers EEXIST if its name is taken."""
+    def create(
+        self, wanted: L, host: Rtnl, pod: Callable[[], Rtnl], namespace: Namespace
+    ) -> Outcome:
+        """Ask the kernel to make the link: its answer is EEXIST if the name is taken.
+
+        `pod` opens a socket in the pod's `namespace`, which not every kind needs.
+        """
 
     def made_before(self, wanted: L, host: Rtnl, pod: Rtnl, netns: str) -> bool:
         """Whether the link exists, made by an earlier `apply` of this plan.

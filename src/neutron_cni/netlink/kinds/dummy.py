@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
@@ -11,15 +11,16 @@ from neutron_cni.netlink.links import NEWLINK, Link
 from neutron_cni.netlink.messages import EXCL_CREATE, EXISTS, new
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import Dummy, Side
-from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.netlink.rtnl import Outcome, Request, Rtnl
 
 
-def create(wanted: Dummy, pod: Namespace) -> Request:
+def create(wanted: Dummy, host: Rtnl, pod: Callable[[], Rtnl], namespace: Namespace) -> Outcome:
     """See `LinkKind`. The link is made down; one of that name that is there already is fine."""
     info = {"attrs": [("IFLA_INFO_KIND", "dummy")]}
     attributes = [("IFLA_IFNAME", wanted.name), ("IFLA_LINKINFO", info)]
     message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=attributes)
-    return Request(message, f"create the dummy link {wanted.name}", EXISTS)
+    (outcome,) = host.attempt([Request(message, f"create the dummy link {wanted.name}", EXISTS)])
+    return outcome
 
 
 def made_before(wanted: Dummy, host: Rtnl, pod: Rtnl, netns: str) -> bool:

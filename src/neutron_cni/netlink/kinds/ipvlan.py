@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from neutron_cni.netlink import links
 from neutron_cni.netlink.links import NEWLINK, Link
-from neutron_cni.netlink.messages import EXCL_CREATE, new
+from neutron_cni.netlink.messages import EXCL_CREATE, EXISTS, new
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import Ipvlan, IpvlanMode, Side
-from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.netlink.rtnl import Outcome, Request, Rtnl
 from neutron_cni.values.errors import CniError, Code
 
 _MODES = {IpvlanMode.L2: 0, IpvlanMode.L3: 1, IpvlanMode.L3S: 2}
@@ -27,9 +28,12 @@ _WHY = {
 """What the kernel does not say by itself (drivers/net/ipvlan/ipvlan_main.c)."""
 
 
-def create(wanted: Ipvlan, pod: Namespace) -> Request:
-    """See `LinkKind`. The link is made in the pod's namespace, by its final name.
+def create(wanted: Ipvlan, host: Rtnl, pod: Callable[[], Rtnl], namespace: Namespace) -> Outcome:
+    """See `LinkKind`. The link is made in the pod's namespace by a name of its own, and then gets
+    its final name and its alias in one request.
 
+    By its final name it can't be made: the kernel looks for that name on the node as well, where it
+    is usually the parent's; a request from within the pod's namespace makes no difference (6.1).
     All children of a parent have one mode: the kernel changes that of the others along.
     """
     try:
@@ -39,15 +43,35 @@ def create(wanted: Ipvlan, pod: Namespace) -> Request:
     data = {"attrs": [("IFLA_IPVLAN_MODE", _MODES[wanted.mode])]}
     mtu = [("IFLA_MTU", wanted.mtu)] if wanted.mtu is not None else []
     attributes = [
-        ("IFLA_IFNAME", wanted.pod_name),
+        ("IFLA_IFNAME", _first_name(wanted)),
         ("IFLA_LINK", parent),
         *mtu,
-        ("IFLA_NET_NS_FD", pod.descriptor),
+        ("IFLA_NET_NS_FD", namespace.descriptor),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "ipvlan"), ("IFLA_INFO_DATA", data)]}),
     ]
     message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=attributes)
     doing = f"create {wanted.pod_name} (pod) as an ipvlan child of {wanted.parent} (node)"
-    return Request(message, doing, hints=_WHY)
+    # EEXIST: an ADD that was killed made it, and did not come to the next step.
+    (made,) = host.attempt([Request(message, doing, EXISTS, _WHY)])
+    return _name(wanted, pod(), doing) if made.ok else made
+
+
+def _name(wanted: Ipvlan, pod: Rtnl, doing: str) -> Outcome:
+    """Give the new link its final name and its alias; it goes if the name is taken."""
+    link = links.get(pod, _first_name(wanted))
+    if link is None:
+        raise CniError(Code.KERNEL, f"cannot {doing}: it went at once", "try again")
+    attributes = [("IFLA_IFNAME", wanted.pod_name), ("IFLA_IFALIAS", wanted.alias)]
+    message = new(ifinfmsg, NEWLINK, index=link.index, attrs=attributes)
+    (outcome,) = pod.attempt([Request(message, doing)])
+    if not outcome.ok:
+        pod.attempt([links.delete(link.index, link.name)])
+    return outcome
+
+
+def _first_name(wanted: Ipvlan) -> str:
+    """The name that the link has while it is made: 15 characters, known without any record."""
+    return f"ncni{sha256(wanted.alias.encode()).hexdigest()[:11]}"
 
 
 def made_before(wanted: Ipvlan, host: Rtnl, pod: Rtnl, netns: str) -> bool:
@@ -66,8 +90,8 @@ def made_before(wanted: Ipvlan, host: Rtnl, pod: Rtnl, netns: str) -> bool:
 
 
 def bring_up(wanted: Ipvlan, side: Side, index: int) -> Request:
-    """See `LinkKind`. The link gets its alias, too."""
-    return links.set_up(index, wanted.pod_name, wanted.alias, wanted.mtu)
+    """See `LinkKind`."""
+    return links.set_up(index, wanted.pod_name, mtu=wanted.mtu)
 
 
 def to_delete(wanted: Ipvlan, host: Rtnl) -> Link | None:
@@ -77,9 +101,9 @@ def to_delete(wanted: Ipvlan, host: Rtnl) -> Link | None:
 
 def clear_pod(wanted: Ipvlan, pod: Rtnl) -> None:
     """See `LinkKind`."""
-    link = links.get(pod, wanted.pod_name)
-    if link is not None and _is_ours(link, wanted):
-        pod.run([links.delete(link.index, link.name)])
+    final, first = links.get(pod, wanted.pod_name), links.get(pod, _first_name(wanted))
+    ours = [link for link in (final, first) if link is not None]
+    pod.run([links.delete(x.index, x.name) for x in ours if x is first or _is_ours(x, wanted)])
 
 
 def differences(wanted: Ipvlan, side: Side, found: Link) -> Iterator[str]:
@@ -94,8 +118,5 @@ def differences(wanted: Ipvlan, side: Side, found: Link) -> Iterator[str]:
 
 
 def _is_ours(link: Link, wanted: Ipvlan) -> bool:
-    """Whether the alias says so. A link that is down and has none is half made: it gets both in
-    one request, and a crash may come before that."""
-    if link.kind != "ipvlan":
-        return False
-    return link.alias == wanted.alias or not (link.alias or link.up)
+    """Whether the alias says so: no link has its final name without it."""
+    return link.kind == "ipvlan" and link.alias == wanted.alias

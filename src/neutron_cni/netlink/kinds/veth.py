@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
@@ -11,11 +11,11 @@ from neutron_cni.netlink.links import NEWLINK, Link
 from neutron_cni.netlink.messages import EXCL_CREATE, new
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import Side, VethPair
-from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.netlink.rtnl import Outcome, Request, Rtnl
 from neutron_cni.values.errors import CniError, Code
 
 
-def create(wanted: VethPair, pod: Namespace) -> Request:
+def create(wanted: VethPair, host: Rtnl, pod: Callable[[], Rtnl], namespace: Namespace) -> Outcome:
     """See `LinkKind`. One request gives both ends their name, MAC and MTU, and makes the pod's
     end in the pod's namespace. A pair that is made first and moved later would be half-made for a
     while, and the name of its pod end could collide with a link of the node.
@@ -25,7 +25,7 @@ def create(wanted: VethPair, pod: Namespace) -> Request:
         ("IFLA_IFNAME", wanted.pod_name),
         ("IFLA_ADDRESS", wanted.pod_mac),
         *mtu,
-        ("IFLA_NET_NS_FD", pod.descriptor),
+        ("IFLA_NET_NS_FD", namespace.descriptor),
     ]
     data = {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]}
     attributes = [
@@ -36,7 +36,8 @@ def create(wanted: VethPair, pod: Namespace) -> Request:
     ]
     message = new(ifinfmsg, NEWLINK, EXCL_CREATE, attrs=attributes)
     ends = f"{wanted.host_name} (node) - {wanted.pod_name} (pod)"
-    return Request(message, f"create the veth pair {ends}")
+    (outcome,) = host.attempt([Request(message, f"create the veth pair {ends}")])
+    return outcome
 
 
 def made_before(wanted: VethPair, host: Rtnl, pod: Rtnl, netns: str) -> bool:
