@@ -45,7 +45,8 @@ def apply(
     `going_up` is called before the pod's links come up: until then no packet can have passed.
 
     May be repeated: after a crash half-way the rest is added. On an error, what this call made
-    is removed again (but not the sysctls and dummy links that pods share, which do no harm).
+    is removed again (but not the sysctls, dummy links and packet rules that pods share, which do no
+    harm).
     Raises CniError: INVALID_ENVIRONMENT (`netns` is no network namespace, or the node's own),
     CONFLICT (an interface or route of another owner is in the way), TRY_AGAIN (`deadline`
     passed), KERNEL (anything else, with the kernel's words).
@@ -84,7 +85,7 @@ class _Application:
     """One call of `apply`: its sockets, the link indexes that it learned, and what it made.
 
     `made` has, for each thing made, the request that removes it. `in_pod` are the links made that
-    the node has no end of.
+    the node has no end of. `unfilter` removes the packet rules made in the pod.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class _Application:
         self.indexes: dict[tuple[Side, str], int] = {}
         self.made: list[tuple[Side, Request]] = []
         self.in_pod: list[WantedLink] = []
+        self.unfilter: Callable[[], None] = lambda: None
 
     def run(self) -> None:
         for link in self.plan.links:
@@ -113,6 +115,7 @@ class _Application:
         # on what the kernel does at that moment.
         for setting in self._sysctls(Side.HOST, own=True):
             sysctl.write(setting)
+        self._filter(Side.HOST)
         # The node's end first, so that the pod's end has a carrier as soon as it is up.
         self._configure(Side.HOST)
         self.going_up()
@@ -148,7 +151,8 @@ class _Application:
         return self.rtnl[side]
 
     def _enter_pod(self) -> None:
-        """Enter the pod's namespace once: open its socket, write sysctls, learn link indexes."""
+        """Enter the pod's namespace once: open its socket, write sysctls and packet rules, learn
+        link indexes."""
         names = self.plan.names(Side.POD)
 
         def body() -> None:
@@ -158,8 +162,18 @@ class _Application:
                 sysctl.write(setting)
             for name in names:
                 self.indexes[Side.POD, name] = _index(name, Side.POD)
+            self._filter(Side.POD)
 
         self.pod.call(body)
+
+    def _filter(self, side: Side) -> None:
+        """Make the packet rules of `side`, in whose namespace the calling thread is."""
+        if any(item.side is side for item in self.plan.filters):
+            from neutron_cni.netlink import filters  # Most plans have none.
+
+            made = filters.make(self.plan.filters, side, self.deadline)
+            if side is Side.POD:
+                self.unfilter = partial(self.pod.call, partial(filters.remove, made, side))
 
     def _sysctls(self, side: Side, own: bool | None = None) -> Iterable[Sysctl]:
         for item in self.plan.sysctls:
@@ -264,6 +278,8 @@ class _Application:
         for link in self.in_pod:
             with contextlib.suppress(CniError, OSError):
                 kind_of(link).clear_pod(link, self._rtnl(Side.POD))
+        with contextlib.suppress(CniError, OSError):
+            self.unfilter()
 
     def close(self) -> None:
         """Close the pod's socket; the caller closes the node's."""

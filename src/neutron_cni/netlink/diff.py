@@ -15,7 +15,7 @@ from neutron_cni.netlink import addresses, links, neighbours, routes, rules, sys
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import LinkAddress, LinkRoute, Path, Plan, Rule, Side
+from neutron_cni.netlink.plan import LinkAddress, LinkRoute, PacketRules, Path, Plan, Rule, Side
 from neutron_cni.netlink.routes import Route
 from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.address import IPAddress, IPInterface
@@ -30,6 +30,7 @@ class View:
     links that the routes go by. `routes` are those that were found for the plan's, `paths` the
     indexes of the links by which what the plan's paths speak of really leaves. `neighbours`
     are by link and address; a neighbour is (MAC, whether permanent). `sysctls` are values by key.
+    `filters` say what is wrong with the packet rules: no words if nothing is.
     """
 
     links: Mapping[str, Link] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class View:
     neighbours: Mapping[tuple[str, IPAddress], tuple[str, bool]] = field(default_factory=dict)
     proxies: frozenset[tuple[str, IPAddress]] = frozenset()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    filters: Mapping[PacketRules, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,16 @@ def _view(plan: Plan, side: Side) -> View:
                 and item.checked
                 and (value := sysctl.read(item.key)) is not None
             },
+            filters=_filters(plan, side),
         )
+
+
+def _filters(plan: Plan, side: Side) -> Mapping[PacketRules, tuple[str, ...]]:
+    if not any(item.side is side for item in plan.filters):
+        return {}
+    from neutron_cni.netlink import filters  # Most plans have none.
+
+    return filters.faults(plan.filters, side)
 
 
 def _found(rtnl: Rtnl, wanted: LinkRoute, there: Mapping[str, Link]) -> Route | None:
@@ -166,6 +177,9 @@ def _differences(
     for rule in (item for item in plan.rules if item.side is side and item.checked):
         if rule not in view.rules:
             yield f"{side}: {rules.describe(rule)} is missing"
+    for item in (item for item in plan.filters if item.side is side):
+        for fault in view.filters.get(item, ()):
+            yield f"{side}: {fault}"
     yield from _neighbours(plan, side, view)
     for setting in (item for item in plan.sysctls if item.side is side and item.checked):
         value = view.sysctls.get(setting.key)

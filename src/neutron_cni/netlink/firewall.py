@@ -4,8 +4,6 @@ Docker, ufw and firewalld make such chains, and then pods reach nothing and nobo
 are looked for by name, as a node with kube-proxy may have thousands of chains, in both of the
 kernel's rule sets: nftables, in which iptables keeps its rules today, and the older one
 (iptables-legacy). No rule and no table is made.
-
-Decoded by hand: pyroute2's module for nftables takes 57 ms to import; this is read at every ADD.
 """
 
 from __future__ import annotations
@@ -18,14 +16,9 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from neutron_cni.netlink import nfnetlink
 from neutron_cni.netlink.facts import ForwardDrop
 
-_NETLINK_NETFILTER = 12
-_NFT_GETCHAIN, _NFT_NEWCHAIN = 10 << 8 | 4, 10 << 8 | 3
-_NLM_F_REQUEST = 0x1
-_HEADER = struct.Struct("=IHHII")
-_GENERAL = struct.Struct("=BBH")
-_ATTRIBUTE = struct.Struct("=HH")
 _TABLE, _NAME, _HOOK, _POLICY = 1, 3, 4, 5
 _HOOK_NUMBER = 1
 _HOOK_FORWARD = 2
@@ -41,7 +34,6 @@ _CHAINS = (
     _FIREWALLD,
 )
 """What Docker and ufw use (by iptables), and what examples for nftables call such a chain."""
-_SECONDS = 5.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _GET_INFO, _GET_ENTRIES = 64, 65
@@ -70,56 +62,29 @@ def forward_drops() -> tuple[ForwardDrop, ...]:
 
 def _nftables() -> Iterator[ForwardDrop]:
     requests = b"".join(_ask_for(number, *chain) for number, chain in enumerate(_CHAINS))
-    with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)) as sock:
-        sock.settimeout(_SECONDS)
+    with closing(nfnetlink.connect()) as sock:
         sock.send(requests)
         answered = 0
         while answered < len(_CHAINS):
-            data = sock.recv(1 << 16)
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, kind, _, number, _ = _HEADER.unpack_from(data, offset)
-                if kind == _NFT_NEWCHAIN:
-                    yield from _read_chain(
-                        data[offset + _HEADER.size : offset + length], _CHAINS[number]
-                    )
+            for answer in nfnetlink.receive(sock):
+                if answer.kind == nfnetlink.NEWCHAIN:
+                    yield from _read_chain(answer.attributes, _CHAINS[answer.number])
                 answered += 1
-                offset += max(_HEADER.size, (length + 3) & ~3)
 
 
 def _ask_for(number: int, family: int, table: str, chain: str) -> bytes:
     """The request number `number`, for one chain; the kernel answers ENOENT where there is none."""
-    payload = _GENERAL.pack(family, 0, 0) + _text(_TABLE, table) + _text(_NAME, chain)
-    size = _HEADER.size + len(payload)
-    return _HEADER.pack(size, _NFT_GETCHAIN, _NLM_F_REQUEST, number, 0) + payload
+    names = nfnetlink.text(_TABLE, table) + nfnetlink.text(_NAME, chain)
+    return nfnetlink.message(nfnetlink.GETCHAIN, family, names, number=number)
 
 
-def _text(kind: int, value: str) -> bytes:
-    data = value.encode() + b"\0"
-    padding = b"\0" * (-len(data) % 4)
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data + padding
-
-
-def _read_chain(payload: bytes, asked: tuple[int, str, str]) -> Iterator[ForwardDrop]:
+def _read_chain(chain: dict[int, bytes], asked: tuple[int, str, str]) -> Iterator[ForwardDrop]:
     family, versions = _FAMILIES[asked[0]]
-    chain = _attributes(payload[_GENERAL.size :])
-    hook = _attributes(chain.get(_HOOK, b"")).get(_HOOK_NUMBER, b"")
+    hook = nfnetlink.attributes(chain.get(_HOOK, b"")).get(_HOOK_NUMBER, b"")
     forwards = int.from_bytes(hook, "big") == _HOOK_FORWARD
     drops = _POLICY in chain and int.from_bytes(chain[_POLICY], "big") == _DROP
     if forwards and (drops or asked == _FIREWALLD):
         yield ForwardDrop(f"nftables {family} {asked[1]} {asked[2]}", versions)
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found, offset = {}, 0
-    while offset + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if length < _ATTRIBUTE.size:
-            break
-        # The two upper bits say "nested" and "in network byte order".
-        found[kind & 0x3FFF] = data[offset + _ATTRIBUTE.size : offset + length]
-        offset += (length + 3) & ~3
-    return found
 
 
 def _legacy(version: int) -> Iterator[ForwardDrop]:

@@ -224,6 +224,11 @@ class ReturnMark:
     link: str
     mark: int
 
+    @property
+    def side(self) -> Side:
+        """The pod's."""
+        return Side.POD
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSource:
@@ -238,6 +243,11 @@ class NodeSource:
     version: int
     prefix: str
     mark: int
+
+    @property
+    def side(self) -> Side:
+        """The node's."""
+        return Side.HOST
 
 
 PacketRules = ReturnMark | NodeSource

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from neutron_cni.netlink import links, neighbours, routes, rules
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
@@ -18,7 +20,9 @@ def undo(plan: Plan, netns: str | None) -> None:
     `netns` is the pod's path; it may be None or gone. What has another owner by now stays: a link
     must carry the plan's alias, a route must go by the plan's link, a rule must be equal in every
     field, and a proxy entry or a rule for an address only while no other link has a route to it.
-    Dummy links and sysctls of shared links stay, as other pods use them.
+    Dummy links, sysctls of shared links and the node's packet rules stay, as other pods use them.
+    The pod's rules and packet rules go unless a link by a name of the plan's is still in the pod:
+    then they are another attachment's.
     Raises CniError KERNEL. Deleting a veth takes the kernel 11-20 ms (it waits for RCU).
     """
     with Rtnl.here() as host:
@@ -35,6 +39,8 @@ def undo(plan: Plan, netns: str | None) -> None:
         requests += _rules(plan, host, {link.index for link in doomed})
         requests += [links.delete(link.index, link.name) for link in doomed]
         host.run(requests)
+    if netns:
+        _clear_rules(plan, netns)
 
 
 def remove_stale_entries() -> list[IPAddress]:
@@ -156,3 +162,28 @@ def _clear_pod(wanted: WantedLink, netns: str) -> None:
         return  # The namespace is gone, and the end of the link with it.
     with pod, Rtnl.inside(pod) as rtnl:
         kind_of(wanted).clear_pod(wanted, rtnl)
+
+
+def _clear_rules(plan: Plan, netns: str) -> None:
+    """Remove the plan's rules and packet rules from the pod, where the namespace still exists.
+
+    The plan's own links are gone by now. They need not be this plan's: of two networks of a pod
+    the second may have found all that it wants, and have made nothing.
+    """
+    named = [rule for rule in plan.rules if rule.side is Side.POD]
+    marks = [item for item in plan.filters if item.side is Side.POD]
+    if not named and not marks:
+        return
+    try:
+        pod = Namespace.open_pod(netns)
+    except CniError:
+        return  # The namespace is gone, and its rules with it.
+    with pod, Rtnl.inside(pod) as rtnl:
+        names = (link.name_on(Side.POD) for link in plan.links)
+        if any(name is not None and links.get(rtnl, name) is not None for name in names):
+            return
+        rtnl.run([rules.delete(rule) for rule in named])
+        if marks:
+            from neutron_cni.netlink import filters  # Most plans have none.
+
+            pod.call(partial(filters.remove, marks, Side.POD))
