@@ -26,13 +26,17 @@ PREFIX = "m-"
 
 @contextmanager
 def fresh_nodes(
-    lab: Lab, *names: str, network: str = "tenant", kind: Literal["vm", "bare"] = "vm"
+    lab: Lab,
+    *names: str,
+    network: str = "tenant",
+    kind: Literal["vm", "bare"] = "vm",
+    kernel: Literal["shared", "own"] = "shared",
 ) -> Iterator[list[Node]]:
     """Nodes without a past; what a run that was killed left of them goes first."""
     for name in names:
         _remove(lab, name)
     try:
-        yield [lab.add_node(name, network, kind) for name in names]
+        yield [lab.add_node(name, network, kind, kernel) for name in names]
     finally:
         for name in names:
             _remove(lab, name)

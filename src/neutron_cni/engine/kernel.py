@@ -218,7 +218,12 @@ class Kernel:
         self, attachment: Attachment, lease: Lease | None = None, facts: HostFacts | None = None
     ) -> Plan:
         gone = Leftover(self._request.network, attachment, lease, facts, self._request.mac)
-        return combined(*(page.leftovers(gone) for page in self._pages))
+        return combined(
+            *(
+                page.leftovers(replace(gone, config=config))
+                for page, config in zip(self._pages, self._request.configs, strict=True)
+            )
+        )
 
 
 def _alias(link: WantedLink) -> str:

@@ -61,6 +61,7 @@ class Leftover:
     """What is known of an attachment to remove; `lease` or `facts` is None if it is lost.
 
     `mac`: the MAC that the runtime asked for the pod's interface, empty if none or not known.
+    `config`: the page's, None where only the link's alias tells of the attachment.
     """
 
     network: str
@@ -68,6 +69,7 @@ class Leftover:
     lease: Lease | None = None
     facts: HostFacts | None = None
     mac: str = ""
+    config: Any = None
 
 
 class Page(Protocol):

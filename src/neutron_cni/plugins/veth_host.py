@@ -149,7 +149,8 @@ def plan(call: Call[Config]) -> Plan:
 
 def leftovers(gone: Leftover) -> Plan:
     """See `Page.leftovers`. Routes and neighbours go with the link, on both sides."""
-    veth = _pair(gone.network, gone.attachment, Config().veth_name, None)
+    config = gone.config or Config()
+    veth = _pair(gone.network, gone.attachment, config.veth_name, None)
     return Plan(
         links=(veth,),
         rules=tuple(_rule(version) for version in (4, 6)),

@@ -1,0 +1,1 @@
+from tests.openstack.conftest import lab  # noqa

@@ -1,0 +1,274 @@
+"""What pods with a second leg reach, and what reaches them: the rows of the table in the documents.
+
+A cell says who the other side sees: the pod, its node, the router, or the client, or "yes" where
+nobody tells. "no": it can't be reached. "-": there is no such thing in that column.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from neutron_cni_lab import Lab, Node
+from neutron_cni_lab.demo import Pod
+from neutron_cni_lab.demo.traffic import Place
+from tests.kernel.conversation import CLIENT, SERVER
+
+TABLE = Path(__file__).parents[2] / "docs" / "reference" / "reachability.md"
+SERVICE = {4: "10.96.0.1", 6: "fd96::1"}
+SERVICE_CIDRS = ["10.96.0.0/12", "fd96::/112"]
+PORT, SERVICE_PORT, NODE_PORT = 8080, 80, 30080
+FORGED = {4: "192.0.2.77", 6: "2001:db8::77"}
+_MASQUERADED = "0x4000"
+"""The mark by which kube-proxy masquerades."""
+
+
+@dataclass
+class Site:
+    """Where the rows are measured, for one IP version.
+
+    `one` and `beside` are pods of `node`, `far` is one of `other`. `routed` is a pod in veth-route
+    mode, elsewhere; `vm` is a VM beside, `outside` somebody on the internet; None where the column
+    has none. `gateway` is the pods'. `floating` is a floating IP that leads to `one`.
+    """
+
+    lab: Lab
+    version: int
+    one: Pod
+    beside: Pod
+    far: Pod
+    gateway: str
+    vm: Node | None = None
+    routed: Pod | None = None
+    outside: Node | None = None
+    outside_address: str = ""
+    router_address: str = ""
+    floating: str = ""
+    port_security: bool = True
+
+    @property
+    def node(self) -> Node:
+        """The node of `one`."""
+        return self.one.node
+
+    @property
+    def other(self) -> Node:
+        """The node of `far`."""
+        return self.far.node
+
+    def address(self, place: Place) -> str:
+        """A pod's or a node's."""
+        if isinstance(place, Node):
+            found = (str(item).partition("/")[0] for item in place.facts["addresses"])
+            return next(item for item in found if (":" in item) is (self.version == 6))
+        words = ["ip", "-o", f"-{self.version}", "addr", "show", "dev", "eth0", "scope", "global"]
+        return str(place.exec(words).stdout.split()[3].partition("/")[0])
+
+    def pings(self, source: Place, target: str, *options: str) -> str:
+        """Whether one of three echo requests is answered."""
+        words = ["ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", *options, target]
+        done = source.exec(words, check=False)
+        return "no" if re.search(r" 0 received", done.stdout) or done.returncode > 1 else "yes"
+
+    def sees(
+        self, server: Place, client: Place, target: str = "", port: int = PORT, size: int = 20000
+    ) -> str:
+        """Who `server` sees when `client` sends `size` bytes to `target`, `server` itself if empty,
+        and whether all of them come."""
+        python = ["python3", "-I", "-S", "-c"]
+        where = target or self.address(server)
+        words = [*python, CLIENT, where, str(port), "10", str(size)]
+        with _serving(server, [*python, SERVER, str(self.version), str(PORT)]):
+            done = client.exec(words, check=False)
+        seen, _, came = done.stdout.strip().partition(" ")
+        if not seen:
+            return "no"
+        return self.name_of(seen, client) if came == str(size) else f"cut: {came}"
+
+    def name_of(self, address: str, client: Place) -> str:
+        """What the table calls who has that address."""
+        known = {
+            self.router_address: "the router",
+            self.address(self.other): "another node",
+            self.address(self.node): "the node",
+            self.address(client): "the pod" if isinstance(client, Pod) else "the client",
+        }
+        return known.get(address, address)
+
+    @contextmanager
+    def translated(
+        self, target: str, port: int, backend: Pod, *, hidden: bool = False
+    ) -> Iterator[None]:
+        """A service's rules on `node`, as kube-proxy has them. `hidden`: the client is replaced."""
+        address = self.address(backend)
+        to = f"[{address}]:{PORT}" if self.version == 6 else f"{address}:{PORT}"
+        hide = ["-j", "MASQUERADE"]
+        which = ["-d", target, "-p", "tcp", "--dport", str(port)]
+        rules = [
+            *(
+                [chain, *which, "-j", "MARK", "--or-mark", _MASQUERADED]
+                for chain in ("PREROUTING", "OUTPUT")
+                if hidden
+            ),
+            ["PREROUTING", *which, "-j", "DNAT", "--to-destination", to],
+            ["OUTPUT", *which, "-j", "DNAT", "--to-destination", to],
+            ["POSTROUTING", "-m", "mark", "--mark", f"{_MASQUERADED}/{_MASQUERADED}", *hide],
+            ["POSTROUTING", "-s", address, "-d", address, *hide],
+        ]
+        program = {4: "iptables-legacy", 6: "ip6tables-legacy"}[self.version]
+        try:
+            for rule in rules:
+                self.node.exec([program, "-w", "-t", "nat", "-A", *rule])
+            yield
+        finally:
+            for rule in rules:
+                self.node.exec([program, "-w", "-t", "nat", "-D", *rule], check=False)
+
+
+Measure = Callable[[Site], str]
+
+
+@contextmanager
+def _serving(place: Place, words: list[str]) -> Iterator[None]:
+    pipe = subprocess.PIPE
+    with place.popen(words, stdin=subprocess.DEVNULL, stdout=pipe) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            server.terminate()
+
+
+def _service(backend: Callable[[Site], Pod]) -> Measure:
+    def measure(site: Site) -> str:
+        target = SERVICE[site.version]
+        with site.translated(target, SERVICE_PORT, backend(site)):
+            return site.sees(backend(site), site.one, target, SERVICE_PORT)
+
+    return measure
+
+
+def _node_port(backend: Callable[[Site], Pod], *, hidden: bool) -> Measure:
+    def measure(site: Site) -> str:
+        client = site.vm or site.outside or site.other
+        target = site.address(site.node)
+        with site.translated(target, NODE_PORT, backend(site), hidden=hidden):
+            return site.sees(backend(site), client, target, NODE_PORT)
+
+    return measure
+
+
+def _routed(site: Site) -> str:
+    return site.sees(site.routed, site.one) if site.routed else "-"
+
+
+def _vm(site: Site) -> str:
+    return site.sees(site.vm, site.one) if site.vm else "-"
+
+
+def _internet(site: Site) -> str:
+    return site.sees(site.outside, site.one, site.outside_address) if site.outside else "-"
+
+
+def _metadata(site: Site) -> str:
+    if site.version == 6 or not site.port_security:
+        return "-"
+    url = "http://169.254.169.254/openstack/latest/network_data.json"
+    done = site.one.exec(["curl", "-s", "-m", "10", url], check=False)
+    return "yes" if site.node.port_id in done.stdout else f"no: {done.stdout[:80]}"
+
+
+def _floating(site: Site) -> str:
+    if not site.floating or site.outside is None:
+        return "-"
+    seen = site.sees(site.one, site.outside, site.floating)
+    return "the client" if seen in ("the client", site.outside_address) else seen
+
+
+def _forged(site: Site) -> str:
+    if not site.port_security:
+        return "-"
+    link = ["ip", "addr", "add", FORGED[site.version], "dev", "lo"]
+    site.one.exec(link, check=False)
+    try:
+        return site.pings(site.one, site.gateway, "-I", FORGED[site.version])
+    finally:
+        site.one.exec([*link[:2], "del", *link[3:]], check=False)
+
+
+def _edge(site: Site) -> str:
+    headers = 28 if site.version == 4 else 48
+    mtu = int(site.node.facts["mtu"])
+    target = site.address(site.far)
+    fits = site.pings(site.one, target, "-M", "do", "-s", str(mtu - headers))
+    above = site.pings(site.one, target, "-M", "do", "-s", str(mtu + 1 - headers))
+    return "yes" if (fits, above) == ("yes", "no") else f"{fits}, and {above} above"
+
+
+ROWS: dict[str, Measure] = {
+    "pod to its gateway": lambda site: site.pings(site.one, site.gateway),
+    "pod to a pod of its node": lambda site: site.sees(site.beside, site.one),
+    "pod to a pod of another node": lambda site: site.sees(site.far, site.one),
+    "pod to a `veth-route` pod of a node in another subnet": _routed,
+    "pod to a VM in another subnet": _vm,
+    "pod to a host on the internet": _internet,
+    "pod to its own node": lambda site: site.sees(site.node, site.one),
+    "pod to another node": lambda site: site.sees(site.other, site.one),
+    "node to its pod (a probe)": lambda site: site.sees(site.one, site.node),
+    "pod to the metadata service": _metadata,
+    "pod to a service, backend on its node": _service(lambda site: site.beside),
+    "pod to a service, backend on another node": _service(lambda site: site.far),
+    "pod to a service, backend is the pod itself": _service(lambda site: site.one),
+    "node port, policy Cluster, backend on that node": _node_port(
+        lambda site: site.one, hidden=True
+    ),
+    "node port, policy Cluster, backend on another node": _node_port(
+        lambda site: site.far, hidden=True
+    ),
+    "node port, policy Local": _node_port(lambda site: site.one, hidden=False),
+    "floating IP to the pod": _floating,
+    "forged source gets through": _forged,
+    "packets of the MTU pass, larger ones do not": _edge,
+    "a megabyte to a pod of another node": lambda site: site.sees(
+        site.far, site.one, size=1_000_000
+    ),
+}
+
+
+def expected(column: str) -> dict[str, str]:
+    """The cells of a column of the table in the documents, by the first cells of their rows."""
+    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    place = rows[0].index(column)
+    return {row[0]: row[place] for row in rows[2:]}
+
+
+def measured(site: Site) -> dict[str, str]:
+    """The cells of the column that `site` is for, as they are; what goes wrong is that cell's."""
+    found = {}
+    for row, measure in ROWS.items():
+        try:
+            found[row] = measure(site)
+        except Exception as error:
+            found[row] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def assert_as_written(site: Site, column: str) -> None:
+    """Fails with all that was measured unless it is what the documents say."""
+    found, wanted = measured(site), expected(column)
+    lines = [
+        f"{'' if wanted.get(row) == cell else '!! '}{row}: {cell}" for row, cell in found.items()
+    ]
+    assert found == wanted, "\n".join([column, *lines])
+
+
+def gateway_of(pod: Pod, version: int) -> str:
+    """The pod's default gateway, as its kernel says."""
+    shown = pod.exec(["ip", f"-{version}", "route", "show", "default"]).stdout
+    return shown.split()[2]
