@@ -97,6 +97,8 @@ class Site:
             self.address(self.node): "the node",
             self.address(client): "the pod" if isinstance(client, Pod) else "the client",
         }
+        if client is self.node:
+            return "the node" if address == self.address(client) else address
         return known.get(address, address)
 
     @contextmanager
@@ -155,7 +157,7 @@ def _service(backend: Callable[[Site], Pod]) -> Measure:
 
 def _node_port(backend: Callable[[Site], Pod], *, hidden: bool) -> Measure:
     def measure(site: Site) -> str:
-        client = site.vm or site.outside or site.other
+        client = site.vm or site.outside or site.other  # Whoever it is, he is no pod of ours.
         target = site.address(site.node)
         with site.translated(target, NODE_PORT, backend(site), hidden=hidden):
             return site.sees(backend(site), client, target, NODE_PORT)
@@ -172,7 +174,8 @@ def _vm(site: Site) -> str:
 
 
 def _internet(site: Site) -> str:
-    return site.sees(site.outside, site.one, site.outside_address) if site.outside else "-"
+    """Not of the pod that has a floating IP."""
+    return site.sees(site.outside, site.beside, site.outside_address) if site.outside else "-"
 
 
 def _metadata(site: Site) -> str:

@@ -27,12 +27,15 @@ def document(mode: str, **ipam: Any) -> dict[str, Any]:
 
 @contextmanager
 def floating_ip(lab: Lab, container: Container) -> Iterator[str]:
-    """A floating IP on the container's own address."""
+    """A floating IP on the container's own address, on whichever port that is."""
     calls = lab.connection().network
     address = next(item for item in addresses(container.add()) if "." in item)
+    (port,) = calls.ports(
+        network_id=lab.facts["networks"]["dual"], fixed_ips=f"ip_address={address}"
+    )
     made = calls.create_ip(
         floating_network_id=lab.facts["networks"]["external"],
-        port_id=container.node.port_id,
+        port_id=port.id,
         fixed_ip_address=address,
     )
     try:

@@ -1,1 +1,0 @@
-from tests.openstack.conftest import lab  # noqa
