@@ -1,14 +1,25 @@
-"""What all tests have in common: the list of what can't be tested here, and the order of work."""
+"""What all tests have in common: what can't be tested here, the order of work, and the lab."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests import unavailable
 from tests.schedule import BusyCores, Stopwatch
+
+if TYPE_CHECKING:
+    from neutron_cni_lab import Lab
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """The lab of all parts of the tests that need one, see `lab_of`."""
+    from tests.support.labs import lab_of  # what it imports is not installed for every part
+
+    return lab_of(request)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,12 +1,8 @@
-"""OpenStack tests need a lab: under ``./test`` each worker that runs them brings up one of its own,
-by hand they take the one that $NEUTRON_CNI_LAB_NAME names (``neutron-cni lab up``)."""
+"""OpenStack tests need a lab; which one is in tests/support/labs.py."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, Literal
@@ -17,6 +13,7 @@ from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import Pod
 from tests.openstack.plugin import NETWORK, call, collect, config
 from tests.openstack.state import snapshot, wait_for, wait_until_settled
+from tests.support.labs import lab_by_hand
 
 CONF_DIR = "/run/neutron-cni-test"
 MARK = "neutron-cni test"
@@ -32,40 +29,15 @@ _numbers = count()
 
 
 @pytest.fixture(scope="session")
-def lab(request: pytest.FixtureRequest) -> Lab:
-    """This worker's own lab, or the one that is named, without what a killed run left in it."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    prefix = os.environ.get("NEUTRON_CNI_TEST_LAB_PREFIX")
-    name = os.environ.get("NEUTRON_CNI_LAB_NAME")
-    if worker and prefix:
-        lab = own_lab(prefix + worker.removeprefix("gw"), request)
-    elif name and not worker:
-        lab = Lab.open(name)
+def lab(lab: Lab) -> Lab:
+    """The worker's lab, without what a killed run left in one that is named."""
+    if lab_by_hand():
         lab.start_database()
         lab.start_neutron()
         _remove_leftovers(lab)
-    else:
-        pytest.fail("set NEUTRON_CNI_LAB_NAME to a lab that is up, or run ./test openstack")
     for node in lab.nodes:
         write_conflist(node)
     return lab
-
-
-def own_lab(name: str, request: pytest.FixtureRequest) -> Lab:
-    """A new lab, which goes with this process; `./test` removes it if that is killed."""
-    lab, began = Lab(name), time.monotonic()
-    request.addfinalizer(lab.down)
-    tell(request.config, f"lab {name} is brought up ...")
-    lab.down()
-    lab.up()
-    tell(request.config, f"lab {name} is up after {time.monotonic() - began:.0f} s")
-    return lab
-
-
-def tell(config: pytest.Config, line: str) -> None:
-    """A line on the terminal, past pytest's capturing."""
-    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{line}", file=sys.stderr, flush=True)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,10 @@ class Lab(Nodes):
             wanted = [name for name in dict.fromkeys([*known, *nodes]) if name not in stopped]
             with progress.step(f"nodes {', '.join(wanted)}"):
                 for name in wanted:
-                    self._ensure_node(name, kernel=kernel or "shared")
+                    self._note_node(name, kernel=kernel or "shared")
+                with ThreadPoolExecutor() as pool:
+                    for node in [pool.submit(self._run_node, name) for name in wanted]:
+                        node.result()
                 self.switch.sync()
             self._change(up=True)
 

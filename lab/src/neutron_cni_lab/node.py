@@ -61,9 +61,8 @@ class Node:
     @property
     def description(self) -> str:
         """What it is, in words."""
-        kind = {"vm": "a VM", "bare": "a bare one"}.get(self.facts["kind"], "the host out there")
         own = " with a kernel of its own" if self.kernel == "own" else ""
-        return f"{kind} on network {self.facts.get('network', 'external')}{own}"
+        return f"a {self.facts['kind']} on network {self.facts['network']}{own}"
 
     @property
     def is_stopped(self) -> bool:

@@ -121,6 +121,13 @@ class Nodes(Parts):
         kernel: Kernel = "shared",
         noreboot: bool = False,
     ) -> Node:
+        self._note_node(name, network, kind, kernel)
+        return self._run_node(name, noreboot)
+
+    def _note_node(
+        self, name: str, network: str = "tenant", kind: Kind = "vm", kernel: Kernel = "shared"
+    ) -> None:
+        """Have it in the facts, with a port if it is a VM, as one that is to run."""
         if not re.fullmatch(r"[a-z][a-z0-9]{0,10}", name) or name in ("fabric", "internet"):
             hint = "Use up to 11 lower-case letters and digits, a letter first."
             raise LabError(f"{name!r} can't be a node's name", hint)
@@ -134,6 +141,9 @@ class Nodes(Parts):
             facts["nodes"][name] = {**made, **_kernel_facts(kernel)}
             self._write(facts)
         self._note_stopped(name, False)
+
+    def _run_node(self, name: str, noreboot: bool = False) -> Node:
+        """Have a node that is noted running; several may be on their way at once."""
         machine = self._machine(name, noreboot)
         machine.ensure(self.software.cni)
         machine.install_product()

@@ -41,6 +41,7 @@ def test_the_tests_of_the_lab_itself_need_no_worker_with_a_lab() -> None:
     assert (ROOT / schedule.OWN_LAB).exists()
     assert not needs_lab(schedule.OWN_LAB)
     assert needs_lab("tests/openstack/test_lookup.py")
+    assert needs_lab("tests/vm/test_uml_nodes.py")
 
 
 def test_usual_durations_are_those_of_the_last_run(tmp_path: Path) -> None:

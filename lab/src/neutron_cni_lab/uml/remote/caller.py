@@ -130,8 +130,8 @@ def call(arguments: argparse.Namespace) -> int:
         return Caller(connection, vm).run(arguments.words)
     except (Gone, ProcessLookupError):
         sentence = (
-            f"node {arguments.node} is gone: its virtual machine ended; `neutron-cni lab logs "
-            f"{arguments.node}` may say why, `neutron-cni lab up` repairs it"
+            f"node {arguments.node} is gone: its virtual machine ended or rebooted meanwhile; "
+            f"`neutron-cni lab logs {arguments.node}` may say why, `neutron-cni lab up` repairs it"
         )
     except TimeoutError:
         sentence = (
@@ -160,12 +160,21 @@ def _connect(arguments: argparse.Namespace, vm: int) -> Connection:
         if vm in ready:
             raise Gone
         if ready and not trial.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            _watch(trial)
             return Connection(trial)
         trial.close()
         time.sleep(0.02)
         # A busy VM needs longer for its answer; one that boots does not hear the first.
-        patience = min(patience * 1.5, 5)
+        patience = min(patience * 1.5, 1)
     raise TimeoutError
+
+
+def _watch(connected: socket.socket) -> None:
+    """A VM that reboots by itself forgets the connection, and says so when it is asked."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 60)
 
 
 def end(status: int) -> NoReturn:

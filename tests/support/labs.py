@@ -1,0 +1,50 @@
+"""The lab that tests run in.
+
+Under ``./test`` each worker whose tests need one brings up its own; by hand they take the one that
+$NEUTRON_CNI_LAB_NAME names (``neutron-cni lab up``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import pytest
+
+from neutron_cni_lab import Lab
+
+
+def lab_of(request: pytest.FixtureRequest) -> Lab:
+    """This worker's own lab, or the one that is named."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    prefix = os.environ.get("NEUTRON_CNI_TEST_LAB_PREFIX")
+    if worker and prefix:
+        return _own_lab(prefix + worker.removeprefix("gw"), request)
+    if not lab_by_hand():
+        pytest.fail("set NEUTRON_CNI_LAB_NAME to a lab that is up, or run ./test with the part")
+    return Lab.open(os.environ["NEUTRON_CNI_LAB_NAME"])
+
+
+def lab_by_hand() -> bool:
+    """Whether the lab is one that is named: it may have been used before."""
+    return bool(os.environ.get("NEUTRON_CNI_LAB_NAME")) and not os.environ.get(
+        "PYTEST_XDIST_WORKER"
+    )
+
+
+def _own_lab(name: str, request: pytest.FixtureRequest) -> Lab:
+    """A new lab, which goes with this process; `./test` removes it if that is killed."""
+    lab, began = Lab(name), time.monotonic()
+    request.addfinalizer(lab.down)
+    _tell(request.config, f"lab {name} is brought up ...")
+    lab.down()
+    lab.up()
+    _tell(request.config, f"lab {name} is up after {time.monotonic() - began:.0f} s")
+    return lab
+
+
+def _tell(config: pytest.Config, line: str) -> None:
+    """A line on the terminal, past pytest's capturing."""
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{line}", file=sys.stderr, flush=True)
