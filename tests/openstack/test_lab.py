@@ -17,32 +17,12 @@ from pathlib import Path
 import pytest
 
 from neutron_cni_lab import Lab, LabError, daemons
-from neutron_cni_lab.paths import MARKER, name_for_checkout
+from neutron_cni_lab.paths import name_for_checkout
 from neutron_cni_lab.processes import is_ours
 from tests.openstack.state import wait_for
+from tests.support.labs import NOTHING, traces
 
 NAME = name_for_checkout("selftest")
-
-
-def traces(lab: Lab) -> dict[str, list[str]]:
-    """What of `lab` can be seen on the host."""
-    folder, prefix = str(lab.places.folder), lab.places.namespace_prefix
-    marker = f"{MARKER}={folder}".encode()
-    processes = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker in (entry / "environ").read_bytes().split(b"\0"):
-                processes.append((entry / "cmdline").read_text())
-        except OSError:
-            continue
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    named = Path("/run/netns")
-    return {
-        "processes": processes,
-        "mounts": [line for line in mounts if folder in line or prefix in line],
-        "namespaces": [p.name for p in named.glob(f"{prefix}*")],
-        "folder": [str(path) for path in lab.places.home.glob(f"{lab.places.name}*/")],
-    }
 
 
 def host() -> dict[str, list[str]]:
@@ -60,9 +40,6 @@ def host() -> dict[str, list[str]]:
 
 def output(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
-NOTHING: dict[str, list[str]] = {"processes": [], "mounts": [], "namespaces": [], "folder": []}
 
 
 @pytest.fixture(scope="module")

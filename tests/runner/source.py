@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("test", "demo", "bench", ".ci/run", "scripts/setup", "scripts/lock")
+SCRIPTS = (
+    *("test", "demo", "bench", ".ci/run", "scripts/setup", "scripts/lock"),
+    *(f"lab/src/neutron_cni_lab/uml/{name}.sh" for name in ("init", "main")),
+)
 """Every shell script; a test compares this with what is in the repository."""
 
 

@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from neutron_cni_lab import Lab
+from neutron_cni_lab.paths import MARKER
+
+NOTHING: dict[str, list[str]] = {"processes": [], "mounts": [], "namespaces": [], "folder": []}
+"""The `traces` of a lab that is down."""
 
 
 def lab_of(request: pytest.FixtureRequest) -> Lab:
@@ -31,6 +36,27 @@ def lab_by_hand() -> bool:
     return bool(os.environ.get("NEUTRON_CNI_LAB_NAME")) and not os.environ.get(
         "PYTEST_XDIST_WORKER"
     )
+
+
+def traces(lab: Lab) -> dict[str, list[str]]:
+    """What of `lab` can be seen on the host."""
+    folder, prefix = str(lab.places.folder), lab.places.namespace_prefix
+    marker = f"{MARKER}={folder}".encode()
+    processes = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (entry / "environ").read_bytes().split(b"\0"):
+                processes.append((entry / "cmdline").read_text())
+        except OSError:
+            continue
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    named = Path("/run/netns")
+    return {
+        "processes": processes,
+        "mounts": [line for line in mounts if folder in line or prefix in line],
+        "namespaces": [p.name for p in named.glob(f"{prefix}*")],
+        "folder": [str(path) for path in lab.places.home.glob(f"{lab.places.name}*/")],
+    }
 
 
 def _own_lab(name: str, request: pytest.FixtureRequest) -> Lab:

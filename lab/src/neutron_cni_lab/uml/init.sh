@@ -6,11 +6,11 @@ set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
 
 mount -t proc proc /proc
-insmod "$lab_modules/$(uname -r)/kernel/fs/overlayfs/overlay.ko"
+insmod "${lab_modules:?}/$(uname -r)/kernel/fs/overlayfs/overlay.ko"
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/disk /mnt/seed /mnt/root
 mount -t ext4 -o noatime /dev/ubda /mnt/disk
-mount -t hostfs -o "$lab_seed" none /mnt/seed
+mount -t hostfs -o "${lab_seed:?}" none /mnt/seed
 
 # /tmp goes with a reboot, the rest of the disk stays.
 rm -rf /mnt/disk/work /mnt/disk/upper/tmp
@@ -38,4 +38,5 @@ mount -t tmpfs -o mode=755 tmpfs run
 mkdir -p run/lock run/netns
 
 pivot_root . .host
-exec chroot . sh "$lab_guest/main.sh" <dev/console >dev/console 2>&1
+# shellcheck disable=SC2094 # a device, no file
+exec chroot . sh "${lab_guest:?}/main.sh" <dev/console >dev/console 2>&1
