@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from typing import Any
 
 import msgspec
@@ -46,9 +47,9 @@ def text() -> str:
     """The page."""
     return f"""# Configuration
 
-A network is a file in `/etc/cni/net.d`. Ours are the keys of the plugin object (`veth-route`) and
-those of its `ipam` section (`cni-ipam-neutron`). Only `type` is required in each. A key that is
-not listed here is ignored, also a misspelt one.
+A network is a file in `/etc/cni/net.d`. Ours are the keys of the plugin object (such as `veth-route`)
+and those of its `ipam` section (`cni-ipam-neutron`). Only `type` is required in each, and
+`serviceCIDRs` where it is listed. A key that is not listed here is ignored, also a misspelt one.
 
 Supported values of `cniVersion`: {", ".join(SUPPORTED)}.
 Plugin types: {", ".join(f"`{kind}`" for kind in RECIPES)}.
@@ -92,7 +93,7 @@ Plugin types: {", ".join(f"`{kind}`" for kind in RECIPES)}.
 | `runtimeConfig` `io.kubernetes.cri.pod-annotations` (capability of that name) | the pod's annotations; `{ADDRESSES_ANNOTATION}` asks for addresses, where `runtimeConfig.ips` is not there |
 | `args.cni.ips` | the same, where none of these is there |
 | `CNI_ARGS`: {", ".join(f"`{name}`" for name in sorted(environment._KNOWN_ARGS))} | `IP`: the same, where neither is there. `K8S_POD_*`: the pod, for names, tags and messages. Any other argument is refused unless `IgnoreUnknown=1` |
-| `runtimeConfig.mac` | refused: `veth-route` gives its own MACs |
+| `runtimeConfig.mac` (capability `mac`) | the MAC of the pod's interface; `neutron-ipvlan` refuses it, as an ipvlan link has the MAC of its parent |
 """
 
 
@@ -151,6 +152,8 @@ def _default(field: shape.Field) -> str:
         return "`true`" if value else "`false`"
     if value in ((), ""):
         return "-"
+    if isinstance(value, tuple):
+        return f"`{json.dumps(value)}`"
     return f"`{value.value if hasattr(value, 'value') else value}`"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from neutron_cni import files
-from neutron_cni.cli import node_files
+from neutron_cni.cli import chain, node_files
 from neutron_cni.cni.document import decode
 from neutron_cni.cni.environment import NAME
 from neutron_cni.cni.request import OWN_IPAM, own_ipam
@@ -36,7 +36,8 @@ COPY = "before"
 class Change:
     """A network's file as it is to be. `document` is as it was where nothing was asked for.
 
-    `former`: what the file says now, None if there is none. `mode`: its permissions.
+    `former`: what the file says now, None if there is none. `mode`: its permissions. `warnings`:
+    sentences for the operator.
     """
 
     path: Path
@@ -44,10 +45,17 @@ class Change:
     former: dict[str, Any] | None
     mode: int
     state_dir: Path
+    warnings: list[str]
 
 
-def plan(target: Path, network: str | None, options: Mapping[str, object]) -> Change:
-    """What is to be written for these `options` of the `ipam` section; writes nothing.
+def plan(
+    target: Path,
+    network: str | None,
+    options: Mapping[str, object],
+    plugins: chain.Wanted,
+) -> Change:
+    """What is to be written for these `options` of the `ipam` section, and for what is asked for
+    in the objects of the `plugins`; writes nothing.
 
     None: not asked for. Empty: the key goes. Raises CniError where the file is not ours to change,
     and where the network would be wrong.
@@ -63,11 +71,7 @@ def plan(target: Path, network: str | None, options: Mapping[str, object]) -> Ch
     section = plugin["ipam"]
     if network is not None:
         document["name"] = network
-    for key, value in options.items():
-        if value:
-            section[key] = value
-        elif value is not None:
-            section.pop(key, None)
+    chain.set_keys(section, options)
     if not NAME.fullmatch(str(document.get("name", ""))):
         raise CniError(Code.INVALID_CONFIG, f"{document.get('name')!r} is not a network name")
     config = own_ipam(plugin, section)
@@ -77,7 +81,10 @@ def plan(target: Path, network: str | None, options: Mapping[str, object]) -> Ch
             f"mode {config.mode} needs to know the Neutron network",
             "name it with --neutron-network",
         )
-    return Change(path, document, former, mode, Path(config.state_dir))
+    warnings = chain.change(_plugins(document), plugin, plugins)
+    if former is None:
+        plugin["ipam"] = plugin.pop("ipam")  # In a new file it comes last.
+    return Change(path, document, former, mode, Path(config.state_dir), warnings)
 
 
 def write(change: Change) -> Path | None:
@@ -118,7 +125,7 @@ def _new() -> dict[str, Any]:
         "cniVersions": list(SUPPORTED),
         "name": NETWORK,
         "plugins": [
-            {"type": "veth-route", "ipam": {"type": OWN_IPAM, "mode": Mode.FIXED_IPS.value}}
+            {"type": chain.DEFAULT, "ipam": {"type": OWN_IPAM, "mode": Mode.FIXED_IPS.value}}
         ],
     }
 
@@ -139,8 +146,7 @@ _ASIDE = "mend it or move it away; nothing was written"
 
 def _own_plugin(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """The first object of the document, or the document itself, whose IPAM is ours."""
-    plugins = document.get("plugins", [document])
-    for plugin in plugins if isinstance(plugins, list) else []:
+    for plugin in _plugins(document):
         section = plugin.get("ipam") if isinstance(plugin, dict) else None
         if isinstance(section, dict) and section.get("type") == OWN_IPAM:
             found: dict[str, Any] = plugin
@@ -150,6 +156,12 @@ def _own_plugin(document: dict[str, Any], path: Path) -> dict[str, Any]:
         f"{path} is a network without {OWN_IPAM}, so it is not ours to change",
         "give another name with --conf-name; nothing was written",
     )
+
+
+def _plugins(document: dict[str, Any]) -> list[Any]:
+    """The objects of the chain, as the file has them."""
+    plugins = document.get("plugins", [document])
+    return plugins if isinstance(plugins, list) else []
 
 
 def _copy_name(path: Path) -> Path:

@@ -161,10 +161,10 @@ def _freed(store: Store, named: list[Finding]) -> list[str]:
 
 
 def _judge(kubeconfig: str | None, node_is_gone: bool) -> NodeKnown:
-    from neutron_cni.ipam.audit.leavings import known_to_api_server
+    from neutron_cni.cli.api_server import known_nodes
 
     if kubeconfig:
-        return known_to_api_server(kubeconfig)
+        return known_nodes(kubeconfig)
     if node_is_gone:
         return lambda _: False
     raise CniError(

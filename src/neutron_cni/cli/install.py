@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neutron_cni.cli import conflist, node_files
+from neutron_cni.cli import chain, conflist, node_files
 from neutron_cni.ipam.audit.configured import SUFFIXES
+from neutron_cni.netlink.plan import IpvlanMode
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR, Mode
 
@@ -33,6 +35,12 @@ def install(
     network: Annotated[
         str | None, typer.Option(help="Name of the CNI network; of a new one: neutron.")
     ] = None,
+    plugin: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Main plugin, {' or '.join(chain.MAIN)}; of a new one: {chain.DEFAULT}."
+        ),
+    ] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="How pods get addresses; of a new network: fixed-ips.")
     ] = None,
@@ -45,6 +53,20 @@ def install(
     state_dir: Annotated[
         str | None,
         typer.Option(help=f"Where the store is; of a new network: {DEFAULT_STATE_DIR}."),
+    ] = None,
+    master: Annotated[
+        str | None, typer.Option(help="For ipvlan: NIC that pods' links are children of.")
+    ] = None,
+    ipvlan_mode: Annotated[
+        IpvlanMode | None, typer.Option(help="For ipvlan: how its links pass packets on.")
+    ] = None,
+    service_cidr: Annotated[
+        list[str] | None,
+        typer.Option(help="For neutron-ipvlan, veth-host: a service network; repeatable."),
+    ] = None,
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(help="For the same: ask this API server for the cluster's service networks."),
     ] = None,
 ) -> None:
     """Install the plugins in the CNI bin dir and, with --conf-dir, a network for the pods.
@@ -61,8 +83,13 @@ def install(
         "subnets": [item for item in subnet if item] if subnet else None,
         "stateDir": "" if state_dir == DEFAULT_STATE_DIR else state_dir,
     }
+    wanted = chain.Wanted(
+        plugin,
+        {"master": master, "mode": ipvlan_mode and ipvlan_mode.value},
+        _services(service_cidr, kubeconfig),
+    )
     target = conf_dir / _loaded(conf_name) if conf_dir is not None else None
-    change = conflist.plan(target, network, options) if target is not None else None
+    change = conflist.plan(target, network, options, wanted) if target is not None else None
     folders = [bin_dir, *([change.path.parent, change.state_dir] if change is not None else [])]
     for folder in folders:
         node_files.require_writable(folder)
@@ -72,6 +99,21 @@ def install(
     if change is not None and target is not None:
         with node_files.in_words(target):
             _write_network(change, target)
+
+
+def _services(given: list[str] | None, kubeconfig: str | None) -> Callable[[], list[str]] | None:
+    """What gives the cluster's service networks; None if nobody asked. Raises CniError."""
+    if given is not None and kubeconfig is not None:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            "--service-cidr and --kubeconfig both say what the service networks are",
+            "give one of them; nothing was written",
+        )
+    if kubeconfig is not None:
+        from neutron_cni.cli.api_server import service_cidrs
+
+        return lambda: service_cidrs(kubeconfig)
+    return None if given is None else lambda: [item for item in given if item]
 
 
 def _loaded(name: str) -> str:
@@ -91,10 +133,12 @@ def _write_network(change: conflist.Change, target: Path) -> None:
         typer.echo(f"kept {target}: it says what was asked for")
     else:
         typer.echo(f"wrote {target}{f'; the former one is {copy}' if copy else ''}")
+    warnings = list(change.warnings)
     first = conflist.before(target)
     if first is not None:
-        said = f"{first} comes first by its name, and runtimes take the first network"
-        typer.secho(f"warning: {said}", fg="yellow", err=True)
+        warnings.append(f"{first} comes first by its name, and runtimes take the first network")
+    for warning in warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
 
 
 def uninstall(

@@ -56,7 +56,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
     `master`: the NIC of the node that the pods' links are children of; default: `hostInterface`,
     else the NIC whose Neutron port has the pod's address, or else that of the default route.
     `host_interface`: another name for it, which our IPAM has, too.
-    `mode`: l2, l3 or l3s; all children of a NIC have the same.
+    `mode`: how the links pass packets on; all children of a NIC have the same.
     `mtu`: bytes; default, also with 0: the smaller of the Neutron network's and the NIC's.
     `default_route`: whether the pod's default route goes by this interface; default: if the pod has
     no other one.

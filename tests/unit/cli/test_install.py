@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from neutron_cni.cli import app, node_files
 from neutron_cni.cni.versions import SUPPORTED
+from neutron_cni.plugins import RECIPES
 from neutron_cni.values.errors import CniError
 
 
@@ -23,12 +24,8 @@ def neutron_cni(*arguments: str) -> Result:
 def test_install_writes_programs_and_touches_no_network(tmp_path: Path) -> None:
     done = neutron_cni("install", "--bin-dir", str(tmp_path / "bin"))
     assert done.exit_code == 0, done.output
-    assert sorted(item.name for item in tmp_path.rglob("*")) == [
-        "bin",
-        "cni-ipam-neutron",
-        "veth-route",
-    ]
-    for name in ("cni-ipam-neutron", "veth-route"):
+    assert sorted(item.name for item in tmp_path.rglob("*")) == ["bin", *sorted(RECIPES)]
+    for name in RECIPES:
         assert (tmp_path / "bin" / name).stat().st_mode & 0o777 == 0o755
 
 
@@ -45,7 +42,7 @@ def test_install_writes_the_network_last(tmp_path: Path, monkeypatch: pytest.Mon
     more = ["--cloud", "lab", "--mode", "port", "--neutron-network", "provider"]
     more += ["--subnet", "a", "--subnet", "b", "--state-dir", str(tmp_path / "state")]
     assert neutron_cni("install", *options, *more).exit_code == 0
-    assert written == ["cni-ipam-neutron", "veth-route", "10-neutron-cni.conflist"]
+    assert written == [*sorted(RECIPES), "10-neutron-cni.conflist"]
     document = json.loads((tmp_path / "net.d" / written[-1]).read_text())
     assert document["cniVersions"] == list(SUPPORTED)
     assert document["plugins"][0]["ipam"] == {
@@ -62,7 +59,7 @@ def test_install_writes_the_network_last(tmp_path: Path, monkeypatch: pytest.Mon
 def test_install_may_be_repeated_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     for _ in range(2):
         assert neutron_cni("install", "--bin-dir", str(tmp_path)).exit_code == 0
-    assert len(list(tmp_path.iterdir())) == 2
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted(RECIPES)
 
 
 def test_a_wrong_network_name_is_a_sentence_and_nothing_is_written(tmp_path: Path) -> None:

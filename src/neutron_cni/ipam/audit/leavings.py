@@ -5,20 +5,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import SequenceMatcher
-from typing import Any
 
-from neutron_cni import files
 from neutron_cni.ipam import absence
 from neutron_cni.ipam.modes.reserving_port import nodes_with_ports, parents, ports_of_node
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
 from neutron_cni.values.deadline import Deadline
-from neutron_cni.values.errors import CniError, Code
 
 MIN_AGE_SECONDS = 300.0
 """Younger ports are never touched: their node may only just have come."""
@@ -96,62 +92,3 @@ def _exists(neutron: Neutron, port_id: str) -> bool:
     if absence.read(neutron, port_id) is not None or not absence.pause(neutron.deadline):
         return True
     return absence.read(neutron, port_id) is not None
-
-
-def known_to_api_server(kubeconfig: str) -> NodeKnown:
-    """Asks the API server named in a kubeconfig. Raises CniError when it can't be asked.
-
-    Every node is looked at: the tag has the host name, and a node may be registered by another
-    name (a cloud provider's, or the fully qualified one). When in doubt it is known.
-    """
-
-    def ask(node: str) -> bool:
-        try:
-            from kubernetes import client, config
-        except ImportError as error:
-            raise CniError(
-                Code.INVALID_CONFIG,
-                "asking the API server needs the Kubernetes client",
-                "install neutron-cni[kubernetes]",
-            ) from error
-        _require_readable(kubeconfig)
-        try:
-            api = client.CoreV1Api(config.new_client_from_config(kubeconfig))
-            found = api.list_node(_request_timeout=30)
-        except client.ApiException as error:
-            raise _unanswered(kubeconfig, f"{error.status} {error.reason}") from error
-        except Exception as error:  # urllib3's and the client's own have no common base
-            raise _unanswered(kubeconfig, str(error)) from error
-        return any(_short(node) in map(_short, _names(item)) for item in found.items)
-
-    return ask
-
-
-def _require_readable(kubeconfig: str) -> None:
-    """Raise CniError where the client would wait for ever; a list of files is one too."""
-    for path in kubeconfig.split(os.pathsep):
-        try:
-            files.require_readable(path)
-        except OSError as error:
-            raise _unanswered(kubeconfig, f"{path} {error.strerror}") from error
-
-
-def _names(node: Any) -> set[str]:
-    """Everything that a node of the API is called by."""
-    labels = node.metadata.labels or {}
-    addresses = (node.status and node.status.addresses) or ()
-    names = {node.metadata.name, labels.get("kubernetes.io/hostname", "")}
-    names |= {item.address for item in addresses if item.type in ("Hostname", "InternalDNS")}
-    return {name for name in names if name}
-
-
-def _short(name: str) -> str:
-    return name.partition(".")[0].lower()
-
-
-def _unanswered(kubeconfig: str, why: str) -> CniError:
-    return CniError(
-        Code.TRY_AGAIN,
-        f"the API server of {kubeconfig} can't be asked: {why.splitlines()[0][:200]}",
-        "nothing was removed: a node that may still be there keeps its addresses",
-    )
