@@ -65,6 +65,17 @@ THINGS = {
         "the kernel forwards IPv6 for the whole node or not at all (Linux before 6.17)",
         Path("/proc/sys/net/ipv6/conf/all/force_forwarding").exists,
     ),
+    "nftables": Thing(
+        "the kernel has no nf_tables for IPv4 and IPv6",
+        lambda: _succeeds("unshare", "--net", "sh", "-c", "iptables-nft -L && ip6tables-nft -L"),
+    ),
+    "iptables-legacy": Thing(
+        "the kernel has no ip_tables",
+        lambda: _succeeds(
+            *("unshare", "--net", "sh", "-c"),
+            "iptables-legacy -t mangle -L && ip6tables-legacy -t nat -L",
+        ),
+    ),
     "mounts of one process": Thing(
         "neither root nor user namespaces (kernel.unprivileged_userns_clone)", _private_mounts
     ),

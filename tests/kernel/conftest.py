@@ -7,7 +7,10 @@ from itertools import count
 
 import pytest
 
+from neutron_cni.netlink import filters
+from tests.kernel.two_links import build_fabric
 from tests.kernel.world import World, remove_leftovers
+from tests.unavailable import needs
 
 _numbers = count()
 
@@ -26,3 +29,23 @@ def world() -> Iterator[World]:
         yield world
     finally:
         world.destroy()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("nftables", marks=needs("nftables")),
+        pytest.param("legacy", marks=needs("iptables-legacy")),
+    ]
+)
+def back_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which packet filter this process, and those forked from it, take the kernel to have."""
+    without = {4, 6} if request.param == "legacy" else set()
+    monkeypatch.setattr(filters, "_without_nftables", without)
+    return str(request.param)
+
+
+@pytest.fixture
+def two(world: World) -> World:
+    """A world with a network of the pods' own, beside the node; see `two_links`."""
+    build_fabric(world)
+    return world
