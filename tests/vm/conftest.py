@@ -13,10 +13,10 @@ NAMES = ("uml1", "uml2")
 
 @pytest.fixture(scope="session")
 def vms(lab: Lab) -> Iterator[list[Node]]:
-    """Two of them on the network `tenant`; of a lab that is named they are removed again."""
+    """Two of them on the network `dual`; of a lab that is named they are removed again."""
     for name in NAMES:
         lab.remove_node(name)
-    yield [lab.add_node(name, kernel="own") for name in NAMES]
+    yield [lab.add_node(name, "dual", kernel="own") for name in NAMES]
     for name in NAMES:
         lab.remove_node(name)
 

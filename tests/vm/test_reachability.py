@@ -45,13 +45,6 @@ def floating_ip(lab: Lab, container: Container) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def vms(lab: Lab) -> Iterator[list[Node]]:
-    """Two VMs with kernels of their own, on the network with both IP versions."""
-    with fresh_nodes(lab, "vone", "vtwo", network="dual", kernel="own") as nodes:
-        yield nodes
-
-
-@pytest.fixture(scope="module")
 def hosts(lab: Lab) -> Iterator[list[Node]]:
     """Two hosts beside the cloud with kernels of their own."""
     with fresh_nodes(lab, "vbone", "vbtwo", kind="bare", kernel="own") as nodes:
