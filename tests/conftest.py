@@ -29,6 +29,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Stopwatch(config))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to `tests/vm` what it runs on a kernel that can."""
+    left = [item for item in items if unavailable.left_to_vm(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Ahead of fixtures, which may need the missing thing too."""
     unavailable.before(item)

@@ -18,6 +18,10 @@ from pathlib import Path
 
 import pytest
 
+IN_VM = ("dummy", "ipvlan")
+"""What a kernel may lack that the lab's virtual machines have: `tests/vm` runs the tests of
+`tests/kernel` that need it there, so they are left out where it is missing."""
+
 KEY = "not possible here"
 """Name of the property that carries a thing's name from a worker to the summary."""
 
@@ -44,9 +48,10 @@ def _succeeds(*command: str) -> bool:
 
 
 def _nftables() -> bool:
-    """Whether rules for IPv4 can be made in it, in a namespace that goes with the process."""
-    rule = ("-t", "nat", "-A", "OUTPUT", "-j", "ACCEPT")
-    return _succeeds("unshare", "--net", "iptables-nft", *rule)
+    """Whether rules can be made, in a namespace that goes with the process: to list them works on
+    every kernel."""
+    rule = "tables-nft -t nat -A OUTPUT -j ACCEPT"
+    return _succeeds("unshare", "--net", "sh", "-c", f"ip{rule} && ip6{rule}")
 
 
 def _private_mounts() -> bool:
@@ -57,18 +62,11 @@ def _private_mounts() -> bool:
 THINGS = {
     "dummy": Thing("the kernel has no such link kind", _link_kind("dummy")),
     "ipvlan": Thing("the kernel has no such link kind", _link_kind("ipvlan")),
-    "nftables for IP": Thing(
-        "the kernel's nftables has no tables for IP (as Debian's user-mode Linux)",
-        _nftables,
-    ),
     "IPv6 forwarding of single links": Thing(
         "the kernel forwards IPv6 for the whole node or not at all (Linux before 6.17)",
         Path("/proc/sys/net/ipv6/conf/all/force_forwarding").exists,
     ),
-    "nftables": Thing(
-        "the kernel has no nf_tables for IPv4 and IPv6",
-        lambda: _succeeds("unshare", "--net", "sh", "-c", "iptables-nft -L && ip6tables-nft -L"),
-    ),
+    "nftables": Thing("the kernel has no nf_tables for IPv4 and IPv6", _nftables),
     "iptables-legacy": Thing(
         "the kernel has no ip_tables",
         lambda: _succeeds(
@@ -92,6 +90,12 @@ def needs(name: str) -> pytest.MarkDecorator:
     """Marks a test that can't be done without the thing of that name."""
     assert name in THINGS
     return pytest.mark.needs(name)
+
+
+def left_to_vm(item: pytest.Item) -> bool:
+    """Whether the test needs what this kernel lacks and that of the virtual machines has."""
+    needed = [mark.args[0] for mark in item.iter_markers("needs")]
+    return any(name in IN_VM and not possible(name) for name in needed)
 
 
 def before(item: pytest.Item) -> None:

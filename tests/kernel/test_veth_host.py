@@ -98,7 +98,7 @@ class Site:
     def nat(self, version: int, chain: str, *words: str) -> None:
         """A rule in the node's table nat, by the iptables that its kernel has."""
         program = {4: "iptables", 6: "ip6tables"}[version]
-        suffix = "" if possible("nftables for IP") else "-legacy"
+        suffix = "" if possible("nftables") else "-legacy"
         self.world.do("node", f"{program}{suffix}", "-w", "-t", "nat", "-A", chain, *words)
 
 
@@ -109,6 +109,12 @@ _TCP = ("-p", "tcp", "--dport")
 def site(request: pytest.FixtureRequest, world: World) -> Site:
     """A node whose pods' main interfaces bypass it."""
     return Site(world, request.param)
+
+
+@pytest.fixture
+def one_kind(world: World) -> Site:
+    """The same, where it does not matter which kind of link they are."""
+    return Site(world, "macvlan")
 
 
 @VERSIONS
@@ -195,7 +201,7 @@ def test_link_local_services_of_the_node_are_reached(site: Site) -> None:
 def test_a_redirection_in_the_pod_takes_what_comes_by_the_second_leg(site: Site) -> None:
     """Service meshes redirect what comes in to a proxy: to an address of the link it came by."""
     site.pod("pod1")
-    program = "iptables" if possible("nftables for IP") else "iptables-legacy"
+    program = "iptables" if possible("nftables") else "iptables-legacy"
     rule = ("-A", "PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-port", "8080")
     site.world.do("pod1", program, "-w", "-t", "nat", *rule)
     with serving(site.world, "pod1"):
@@ -203,16 +209,16 @@ def test_a_redirection_in_the_pod_takes_what_comes_by_the_second_leg(site: Site)
         assert seen_by(site.world, "router", POD[4], 80) == ROUTER[4]
 
 
-def test_a_pod_can_not_send_by_the_node_from_an_address_of_another(site: Site) -> None:
-    site.pod("pod1")
-    site.pod("pod2")
-    site.world.do("pod1", "ip", "addr", "add", f"{OTHER[4]}/32", "dev", "lo")
-    assert site.world.pings("pod1", NODE[4])
-    assert not site.world.pings("pod1", NODE[4], "-I", OTHER[4], seconds=2)
+def test_a_pod_can_not_send_by_the_node_from_an_address_of_another(one_kind: Site) -> None:
+    one_kind.pod("pod1")
+    one_kind.pod("pod2")
+    one_kind.world.do("pod1", "ip", "addr", "add", f"{OTHER[4]}/32", "dev", "lo")
+    assert one_kind.world.pings("pod1", NODE[4])
+    assert not one_kind.world.pings("pod1", NODE[4], "-I", OTHER[4], seconds=2)
 
 
-def test_as_made_nothing_differs(site: Site) -> None:
-    assert site.pod("pod1").diff() == []
+def test_as_made_nothing_differs(one_kind: Site) -> None:
+    assert one_kind.pod("pod1").diff() == []
 
 
 @pytest.mark.parametrize(
@@ -228,75 +234,75 @@ def test_as_made_nothing_differs(site: Site) -> None:
         ("node", "ip route del 10.10.10.19", "the route 10.10.10.19"),
     ],
 )
-def test_what_is_missing_is_named(site: Site, name: str, words: str, sentence: str) -> None:
-    pod = site.pod("pod1")
-    site.world.do(name, *words.split())
+def test_what_is_missing_is_named(one_kind: Site, name: str, words: str, sentence: str) -> None:
+    pod = one_kind.pod("pod1")
+    one_kind.world.do(name, *words.split())
     assert any(sentence in line for line in pod.diff())
 
 
-def test_what_differs_is_mended_by_a_repeated_add(site: Site) -> None:
-    pod = site.pod("pod1")
-    site.world.do("pod1", "ip", "route", "flush", "table", "110")
-    site.world.do("pod1", "ip", "route", "del", "10.96.0.0/12")
+def test_what_differs_is_mended_by_a_repeated_add(one_kind: Site) -> None:
+    pod = one_kind.pod("pod1")
+    one_kind.world.do("pod1", "ip", "route", "flush", "table", "110")
+    one_kind.world.do("pod1", "ip", "route", "del", "10.96.0.0/12")
     pod.apply()
     assert pod.diff() == []
 
 
-def test_del_leaves_the_pod_and_the_node_as_they_were(site: Site) -> None:
-    site.main_interface("pod1")
-    world = site.world
+def test_del_leaves_the_pod_and_the_node_as_they_were(one_kind: Site) -> None:
+    one_kind.main_interface("pod1")
+    world = one_kind.world
     before = {name: world.snapshot(name) for name in ("node", "pod1")}
-    call = site.call("pod1")
+    call = one_kind.call("pod1")
     pod = Pod(world, "pod1", call.attachment, call.lease, veth_host.plan(call))
     pod.apply()
     pod.undo(veth_host.leftovers(Leftover("net1", pod.attachment)))
     assert {name: world.snapshot(name) for name in ("node", "pod1")} == before
 
 
-def test_del_of_a_pod_that_is_gone_leaves_the_node_as_it_was(site: Site) -> None:
-    world = site.world
+def test_del_of_a_pod_that_is_gone_leaves_the_node_as_it_was(one_kind: Site) -> None:
+    world = one_kind.world
     before = world.snapshot("node")
-    pod = site.pod("pod1")
+    pod = one_kind.pod("pod1")
     world.remove("pod1")
     pod.undo(veth_host.leftovers(Leftover("net1", pod.attachment)), None)
     assert world.snapshot("node") == before
 
 
-def test_an_add_that_fails_half_way_leaves_nothing(site: Site) -> None:
-    site.main_interface("pod1")
-    world = site.world
+def test_an_add_that_fails_half_way_leaves_nothing(one_kind: Site) -> None:
+    one_kind.main_interface("pod1")
+    world = one_kind.world
     run("ip", "-n", world.full("pod1"), "route", "add", "10.96.0.0/12", "dev", "eth0")
     before = {name: world.snapshot(name) for name in ("node", "pod1")}
-    call = site.call("pod1")
+    call = one_kind.call("pod1")
     pod = Pod(world, "pod1", call.attachment, call.lease, veth_host.plan(call))
     with pytest.raises(CniError, match=r"10\.96\.0\.0/12"):
         pod.apply()
     assert {name: world.snapshot(name) for name in ("node", "pod1")} == before
 
 
-def test_two_pods_have_links_of_their_own(site: Site) -> None:
-    first, second = site.pod("pod1"), site.pod("pod2")
+def test_two_pods_have_links_of_their_own(one_kind: Site) -> None:
+    first, second = one_kind.pod("pod1"), one_kind.pod("pod2")
     assert first.host_link != second.host_link
     first.undo()
     assert second.diff() == []
-    assert site.world.pings("node", OTHER[4])
+    assert one_kind.world.pings("node", OTHER[4])
 
 
-def test_all_of_the_nodes_addresses_are_reached(site: Site) -> None:
-    run("ip", "-n", site.world.full("node"), "addr", "add", "172.17.0.1/16", "dev", "lo")
-    site.pod("pod1")
-    assert site.world.pings("pod1", "172.17.0.1")
+def test_all_of_the_nodes_addresses_are_reached(one_kind: Site) -> None:
+    run("ip", "-n", one_kind.world.full("node"), "addr", "add", "172.17.0.1/16", "dev", "lo")
+    one_kind.pod("pod1")
+    assert one_kind.world.pings("pod1", "172.17.0.1")
 
 
-def test_an_address_that_the_node_got_later_is_named(site: Site) -> None:
-    pod = site.pod("pod1")
-    run("ip", "-n", site.world.full("node"), "addr", "add", "172.17.0.1/16", "dev", "lo")
-    call = site.call("pod1")
+def test_an_address_that_the_node_got_later_is_named(one_kind: Site) -> None:
+    pod = one_kind.pod("pod1")
+    run("ip", "-n", one_kind.world.full("node"), "addr", "add", "172.17.0.1/16", "dev", "lo")
+    call = one_kind.call("pod1")
     (line,) = pod.diff(veth_host.plan(call))
     assert "172.17.0.1" in line
 
 
-def test_the_plan_owns_only_the_pods_own_links(site: Site) -> None:
-    plan: Plan = replace(site.pod("pod1").plan)
+def test_the_plan_owns_only_the_pods_own_links(one_kind: Site) -> None:
+    plan: Plan = replace(one_kind.pod("pod1").plan)
     assert plan.owns(Side.POD, "veth0")
     assert not plan.owns(Side.POD, "eth0")
