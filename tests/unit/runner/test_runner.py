@@ -212,6 +212,7 @@ def test_a_check_is_left_out_where_its_configuration_is_missing(tmp_path: Path) 
 def test_every_shell_script_is_checked() -> None:
     files = [path for path in ROOT.iterdir() if path.is_file()]
     files += [path for folder in (".ci", "scripts") for path in (ROOT / folder).iterdir()]
+    files += (ROOT / "lab" / "src").rglob("*.sh")
     shell = {
         str(path.relative_to(ROOT))
         for path in files

@@ -32,7 +32,10 @@ class Caller:
     def __init__(self, connection: Connection, vm: int) -> None:
         self._connection = connection
         self._vm = vm
-        self._open = {1, 2}
+        self._outputs = {1: bytearray(), 2: bytearray()}
+        """What came for each that is open and was not written yet."""
+        self._ended: set[int] = set()
+        self._status: int | None = None
         self._room = WINDOW
         self._wanted = True
         self._changed = threading.Condition()
@@ -45,55 +48,87 @@ class Caller:
         signal.pthread_sigmask(signal.SIG_BLOCK, passed)
         threading.Thread(target=self._pass_signals, args=(passed,), daemon=True).start()
         threading.Thread(target=self._pass_stdin, daemon=True).start()
-        status = None
-        while status is None:
-            status = self._receive()
-        # Others may still write to the command's outputs: a process that stays behind passes that
-        # on, so that who waits for the command sees it end, and who reads gets all of it.
-        if self._open and os.fork() == 0:
-            _close(0)
-            with contextlib.suppress(Gone):
-                while self._open:
-                    self._receive()
-            os._exit(0)
-        return status
+        try:
+            while self._status is None:
+                self._step()
+        finally:
+            self._write_what_is_taken()
+        # Others may still write to the command's outputs, or nobody read them yet: as a pipe does
+        # for a command that has ended, a process that stays behind passes the rest on.
+        if self._outputs and os.fork() == 0:
+            self._stay_behind()
+        return self._status
 
-    def _receive(self) -> int | None:
-        """Wait for frames and do what they say; the status, if it has come."""
-        poll = select.poll()
+    def _stay_behind(self) -> NoReturn:
+        close(0)
+        with contextlib.suppress(Gone):
+            while self._outputs:
+                self._step()
+        for stream, data in self._outputs.items():  # all has come, and waits for its reader
+            with contextlib.suppress(OSError):
+                while data:
+                    del data[: os.write(stream, data)]
+        os._exit(0)
+
+    def _step(self) -> None:
+        """Wait for what comes, and for room for what has come; do what can be done."""
+        poll = self._poll_outputs()
         poll.register(self._connection, select.POLLIN)
         poll.register(self._vm, select.POLLIN)
-        if self._connection.fileno() not in {number for number, _ in poll.poll()}:
+        ready = {number for number, _ in poll.poll()}
+        for stream in ready & self._outputs.keys():
+            self._write(stream)
+        if self._connection.fileno() in ready:
+            for frame in self._connection.receive():
+                self._obey(*frame)
+        elif self._vm in ready:
             raise Gone  # a kernel that was killed closes no connection
-        status = None
-        for kind, stream, payload in self._connection.receive():
-            if kind is Kind.DATA:
-                self._write(stream, payload)
-            elif kind is Kind.CLOSED and stream:
-                self._close(stream)
-            elif kind is Kind.STATUS:
-                status = number_in(payload)
-            else:
-                with self._changed:
-                    self._room += number_in(payload) if kind is Kind.TAKEN else 0
-                    self._wanted = self._wanted and kind is not Kind.CLOSED
-                    self._changed.notify_all()
-        return status
 
-    def _write(self, stream: int, data: bytes) -> None:
-        size = len(data)
+    def _obey(self, kind: Kind, stream: int, payload: bytes) -> None:
+        if kind is Kind.DATA and stream in self._outputs:
+            self._outputs[stream] += payload
+        elif kind is Kind.CLOSED and stream:
+            self._ended.add(stream)
+            self._close_if_done(stream)
+        elif kind is Kind.STATUS:
+            self._status = number_in(payload)
+        elif kind in (Kind.TAKEN, Kind.CLOSED):
+            with self._changed:
+                self._room += number_in(payload) if kind is Kind.TAKEN else 0
+                self._wanted = self._wanted and kind is not Kind.CLOSED
+                self._changed.notify_all()
+
+    def _poll_outputs(self) -> select.poll:
+        poll = select.poll()
+        for stream, data in self._outputs.items():
+            if data:
+                poll.register(stream, select.POLLOUT)
+        return poll
+
+    def _write(self, stream: int) -> None:
+        """Write no more than a pipe takes without delay once it is ready (POSIX: PIPE_BUF)."""
+        data = self._outputs[stream]
         try:
-            while data and stream in self._open:
-                data = data[os.write(stream, data) :]
+            written = os.write(stream, data[: select.PIPE_BUF])
         except OSError:
-            self._close(stream)
+            del self._outputs[stream]
+            close(stream)
             self._connection.send(Kind.CLOSED, stream)
-        self._connection.send_number(Kind.TAKEN, size, stream)
+            written = len(data)
+        del data[:written]
+        self._connection.send_number(Kind.TAKEN, written)
+        self._close_if_done(stream)
 
-    def _close(self, stream: int) -> None:
-        if stream in self._open:
-            self._open.discard(stream)
-            _close(stream)
+    def _write_what_is_taken(self) -> None:
+        with contextlib.suppress(Gone):
+            while ready := self._poll_outputs().poll(0):
+                for stream, _ in ready:
+                    self._write(stream)
+
+    def _close_if_done(self, stream: int) -> None:
+        if stream in self._ended and not self._outputs.get(stream, b"data"):
+            del self._outputs[stream]
+            close(stream)
 
     def _pass_signals(self, passed: set[signal.Signals]) -> None:
         with contextlib.suppress(Gone):
@@ -118,7 +153,7 @@ class Caller:
             self._room -= len(data)
             if data and self._wanted:
                 return data
-        _close(0)
+        close(0)
         return None
 
 
@@ -188,6 +223,6 @@ def end(status: int) -> NoReturn:
     os._exit(status & 0xFF)
 
 
-def _close(stream: int) -> None:
+def close(stream: int) -> None:
     with contextlib.suppress(OSError):
         os.close(stream)

@@ -82,9 +82,7 @@ class Command:
                     pipe.close()
 
     def _has_output(self, ready: list[Any]) -> bool:
-        """Whether the command may have written what its host has not got yet."""
-        if self._outputs and self._room <= 0:
-            return True
+        """Whether there is something that its host can be sent before the status."""
         pipes = set(self._outputs.values())
         return any(key.fileobj in pipes for key, _ in ready)
 
@@ -178,7 +176,11 @@ class Command:
 
 def serve(nic: str, address: str) -> NoReturn:
     """Listen at `address` on device `nic`, both in a network namespace of which nobody knows."""
-    server = _listen(nic, address)
+    accept(_listen(nic, address))
+
+
+def accept(server: socket.socket) -> NoReturn:
+    """Serve whoever connects, each with a thread of its own."""
     while True:
         connected, _ = server.accept()
         threading.Thread(target=_serve_one, args=(Connection(connected),), daemon=True).start()

@@ -8,6 +8,7 @@ folder with ``-I -S``, so that it starts quickly: nothing but the standard libra
 from __future__ import annotations
 
 import argparse
+import os
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
     caller.add_argument("pid", type=int)
     caller.add_argument("words", nargs="+")
     arguments = parser.parse_args()
+    while os.open(os.devnull, os.O_RDWR) <= 2:  # what opens next is no standard stream
+        pass
     # Each end loads its own half only.
     if arguments.role == "serve":
         from commands import serve
