@@ -234,7 +234,7 @@ def test_an_error_takes_back_what_this_call_made(two: World, back_end: str) -> N
 def _delete_table() -> None:
     with nfnetlink.connect() as sock:
         name = nfnetlink.text(1, nftables.TABLE)
-        nfnetlink.commit(sock, nfnetlink.FAMILY[4], [(nfnetlink.DELTABLE, 0, name)])
+        nfnetlink.commit(sock, [nfnetlink.Change(nfnetlink.DELTABLE, 0, 2, name)])
 
 
 def _another_mark() -> None:
@@ -243,7 +243,7 @@ def _another_mark() -> None:
 
 def _nothing_but_a_chain() -> None:
     chains = chains_of(ReturnMark(4, "veth0", 2))
-    nftables.write(4, [replace(chain, rules=()) for chain in chains])
+    nftables.write(4, [chain._replace(rules=()) for chain in chains])
 
 
 @needs("nftables")

@@ -91,7 +91,7 @@ def flush() -> None:
     """As `nft flush ruleset` does."""
     with nfnetlink.connect() as sock:
         for family in nfnetlink.FAMILY.values():
-            nfnetlink.commit(sock, family, [(nfnetlink.DELTABLE, 0, b"")])
+            nfnetlink.commit(sock, [nfnetlink.Change(nfnetlink.DELTABLE, 0, family, b"")])
 
 
 def test_pods_do_not_take_the_nodes_rules_with_them(two: World, back_end: str) -> None:

@@ -101,8 +101,9 @@ def answer(number: int, errno: int) -> bytes:
 
 def commit(*answers: bytes) -> Kernel:
     kernel = Kernel(*answers)
-    changes = [(nfnetlink.NEWTABLE, 0, b""), (nfnetlink.NEWCHAIN, 0, b"")]
-    nfnetlink.commit(kernel, 2, changes)  # type: ignore[arg-type]
+    kinds = (nfnetlink.NEWTABLE, nfnetlink.NEWCHAIN)
+    changes = [nfnetlink.Change(kind, 0, 2, b"") for kind in kinds]
+    nfnetlink.commit(kernel, changes)  # type: ignore[arg-type]
     return kernel
 
 

@@ -54,18 +54,19 @@ def remove(filters: Iterable[PacketRules], side: Side) -> None:
     The node's rules stay, as other pods use them. Raises CniError KERNEL or TRY_AGAIN.
     """
     marks = [item for item in filters if isinstance(item, ReturnMark)]
-    for version, items in _by_version(marks, side).items():
-        chains = _chains(items)
-        try:
-            if nftables.remove(version, chains):
-                continue
-        except OSError as error:
-            if error.errno not in nftables.UNSUPPORTED:
-                raise _refused(version, "remove", error) from error
+    chains = {version: _chains(items) for version, items in _by_version(marks, side).items()}
+    removed: frozenset[int] = frozenset()
+    try:
+        if chains:
+            removed = nftables.remove(chains)
+    except OSError as error:
+        if error.errno not in nftables.UNSUPPORTED:
+            raise _refused(f"remove the packet rules from {nftables.TABLE}", error) from error
+    for version in chains.keys() - removed:
         if _has_legacy(version):
             from neutron_cni.netlink.filters import legacy  # Brings subprocess, which is slow.
 
-            legacy.remove(version, chains, Deadline.after(_LOOK_SECONDS))
+            legacy.remove(version, chains[version], Deadline.after(_LOOK_SECONDS))
 
 
 def differences(filters: Iterable[PacketRules], side: Side) -> Iterator[str]:
@@ -100,7 +101,7 @@ def _make(version: int, items: Sequence[PacketRules], deadline: Deadline) -> lis
             return _make_by_nftables(version, items)
         except OSError as error:
             if error.errno not in nftables.UNSUPPORTED:
-                raise _refused(version, "make", error) from error
+                raise _refused(f"make the packet rules of IPv{version}", error) from error
             _without_nftables.add(version)
     return _make_by_legacy(version, items, deadline)
 
@@ -147,7 +148,7 @@ def _read(version: int, chains: Sequence[Chain]) -> tuple[Mapping[str, bool], st
         there = nftables.read(version, chains)
     except OSError as error:
         if error.errno not in nftables.UNSUPPORTED:
-            raise _refused(version, "read", error) from error
+            raise _refused(f"read the packet rules of IPv{version}", error) from error
         there = {}
     if there or not _has_legacy(version):
         return there, by_nftables
@@ -184,12 +185,10 @@ def _chains(items: Sequence[PacketRules]) -> list[Chain]:
     return [chain for item in items for chain in chains_of(item)]
 
 
-def _refused(version: int, verb: str, error: OSError) -> CniError:
-    table = f"{_FAMILY[version]} {nftables.TABLE}"
-    return CniError(
-        Code.KERNEL,
-        f"cannot {verb} the packet rules (nftables table {table}): {error.strerror or error}",
+def _refused(doing: str, error: OSError) -> CniError:
+    hint = (
         "CAP_NET_ADMIN is needed"
         if isinstance(error, PermissionError)
-        else f"if a chain in the table is not ours, delete it: nft delete table {table}",
+        else f"`nft list ruleset` shows what is there; the tables {nftables.TABLE} are ours alone"
     )
+    return CniError(Code.KERNEL, f"cannot {doing} (nftables): {error.strerror or error}", hint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -24,7 +25,7 @@ from neutron_cni.netlink.filters.chains import (
     Rule,
     SetMark,
 )
-from neutron_cni.netlink.nfnetlink import attribute, number32, text
+from neutron_cni.netlink.nfnetlink import Change, attribute, number32, text
 
 TABLE = "neutron-cni"
 
@@ -86,41 +87,54 @@ def write(version: int, chains: Sequence[Chain]) -> None:
 
     Raises OSError.
     """
-    changes = [(nfnetlink.NEWTABLE, nfnetlink.NLM_F_CREATE, text(_TABLE_NAME, TABLE))]
+    family = nfnetlink.FAMILY[version]
+    create, append = nfnetlink.NLM_F_CREATE, nfnetlink.NLM_F_CREATE | nfnetlink.NLM_F_APPEND
+    changes = [Change(nfnetlink.NEWTABLE, create, family, text(_TABLE_NAME, TABLE))]
     for chain in chains:
         changes += [
-            (nfnetlink.NEWCHAIN, nfnetlink.NLM_F_CREATE, _encode_chain(chain)),
-            (nfnetlink.DELRULE, 0, _all_rules(chain.name)),
+            Change(nfnetlink.NEWCHAIN, create, family, _encode_chain(chain)),
+            Change(nfnetlink.DELRULE, 0, family, _all_rules(chain.name)),
         ]
-        append = nfnetlink.NLM_F_CREATE | nfnetlink.NLM_F_APPEND
         changes += [
-            (nfnetlink.NEWRULE, append, encode_rule(chain.name, rule)) for rule in chain.rules
+            Change(nfnetlink.NEWRULE, append, family, encode_rule(chain.name, rule))
+            for rule in chain.rules
         ]
     with closing(nfnetlink.connect()) as sock:
-        nfnetlink.commit(sock, nfnetlink.FAMILY[version], changes)
+        nfnetlink.commit(sock, changes)
 
 
-def remove(version: int, chains: Sequence[Chain]) -> bool:
-    """Remove those of `chains` that are there, and the table if nothing else is in it.
+def remove(chains: Mapping[int, Sequence[Chain]]) -> frozenset[int]:
+    """Remove those of `chains`, by IP version, that are there, and tables without any others.
 
-    Whether there was something to remove. Raises OSError.
+    Returns the versions of which there was something to remove. Raises OSError.
     """
-    family = nfnetlink.FAMILY[version]
+    changes: dict[int, list[Change]] = {}
     with closing(nfnetlink.connect()) as sock:
+        for version, wanted in chains.items():
+            changes[version] = _removal(sock, version, {chain.name for chain in wanted})
+        together = [change for part in changes.values() for change in part]
+        if together:
+            nfnetlink.commit(sock, together)
+    return frozenset(version for version, part in changes.items() if part)
+
+
+def _removal(sock: socket.socket, version: int, wanted: set[str]) -> list[Change]:
+    family = nfnetlink.FAMILY[version]
+    try:
         listed = nfnetlink.dump(sock, nfnetlink.GETCHAIN, family, b"")
-        there = {_name(item[_CHAIN_NAME]) for item in listed if _name(item[_CHAIN_TABLE]) == TABLE}
-        ours = [chain.name for chain in chains if chain.name in there]
-        if not ours:
-            return False
-        changes = [(nfnetlink.DELRULE, 0, _all_rules(name)) for name in ours]
-        changes += [
-            (nfnetlink.DELCHAIN, 0, text(_CHAIN_TABLE, TABLE) + text(_CHAIN_NAME, name))
-            for name in ours
-        ]
-        if there == set(ours):
-            changes.append((nfnetlink.DELTABLE, 0, text(_TABLE_NAME, TABLE)))
-        nfnetlink.commit(sock, family, changes)
-    return True
+    except OSError as error:
+        if error.errno in UNSUPPORTED:
+            return []
+        raise
+    there = {_name(item[_CHAIN_NAME]) for item in listed if _name(item[_CHAIN_TABLE]) == TABLE}
+    ours = sorted(there & wanted)
+    if ours and there <= wanted:
+        return [Change(nfnetlink.DELTABLE, 0, family, text(_TABLE_NAME, TABLE))]
+    changes = [Change(nfnetlink.DELRULE, 0, family, _all_rules(name)) for name in ours]
+    for name in ours:
+        names = text(_CHAIN_TABLE, TABLE) + text(_CHAIN_NAME, name)
+        changes.append(Change(nfnetlink.DELCHAIN, 0, family, names))
+    return changes
 
 
 def _encode_chain(chain: Chain) -> bytes:
