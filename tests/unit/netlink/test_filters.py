@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
 import sys
 
 import pytest
@@ -139,3 +140,13 @@ def test_a_chain_that_is_there_is_not_led_to_twice() -> None:
     with_jump = legacy._section("mangle", [chain], ["-A OUTPUT -j ncni-x"])
     assert with_jump == "*mangle\n:ncni-x - [0:0]\nCOMMIT\n"
     assert "-I OUTPUT -j ncni-x" in legacy._section("mangle", [chain], [])
+
+
+def test_who_has_no_packet_rules_to_make_imports_nothing_for_them() -> None:
+    script = (
+        "import sys, neutron_cni.netlink.apply, neutron_cni.netlink.diff;"
+        "ours = 'neutron_cni.netlink.filters', 'neutron_cni.netlink.nfnetlink';"
+        "print([name for name in sys.modules if name.startswith(ours)])"
+    )
+    argv = [sys.executable, "-c", script]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "[]\n"
