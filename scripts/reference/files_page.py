@@ -11,8 +11,16 @@ from neutron_cni.cli.conflist import COPY
 from neutron_cni.files import LIMIT
 from neutron_cni.hosts.trace import LOG_LIMIT
 from neutron_cni.ipam.node import NAMED
+from neutron_cni.netlink.filters.chains import chains_of
+from neutron_cni.netlink.plan import NodeSource
 from neutron_cni.plugins import RECIPES
 from neutron_cni.plugins.ownership import PREFIX
+from neutron_cni.plugins.veth_host import (
+    HOST_PREFIX,
+    NODE_MARK,
+    RETURN_PRIORITY,
+    RETURN_TABLE,
+)
 from neutron_cni.store.machine import MACHINE_ID, PRODUCT_UUID
 from neutron_cni.values.ipam_config import IpamConfig
 
@@ -26,6 +34,7 @@ def text() -> str:
     conf_name = _default(install.install, "conf_name")
     store = Path(state) / "store.db"
     launchers = "<br>".join(f"`{bin_dir}/{name}`" for name in sorted(RECIPES))
+    node_chains = [chain.name for chain in chains_of(NodeSource(4, HOST_PREFIX, NODE_MARK))]
     named = ", ".join(f"`{path}`" for path in NAMED)
     return f"""# Files on a node
 
@@ -62,13 +71,17 @@ and `/proc/*/mountinfo` (which namespace has an address).
 
 | what | where | goes with |
 |---|---|---|
-| a veth `veth` + 11 hex digits, MAC ee:ee:ee:ee:ee:ee, alias `{PREFIX}NETWORK CONTAINER IFNAME` | node | DEL |
+| `veth-route`: a veth `veth` + 11 hex digits, MAC ee:ee:ee:ee:ee:ee, alias `{PREFIX}NETWORK CONTAINER IFNAME` | node | DEL |
 | a route to the pod's address by that veth | node | DEL |
 | a permanent neighbour entry for the pod's address on that veth | node | DEL |
 | a proxy neighbour entry for the pod's address on the uplink, if the address is of the uplink's own subnet | node | DEL |
 | the link `dummy0` with 169.254.1.1/32, if the kernel has dummy links | node | stays |
 | `net.ipv4.conf.UPLINK.forwarding=1`, `net.ipv4.neigh.UPLINK.proxy_delay=0`; IPv6: also `forwarding`, `proxy_ndp`, `accept_ra=2` where it was 1 | node | stays |
-| `eth0` with its addresses, `169.254.1.1 dev eth0 scope link`, `default via 169.254.1.1`, a permanent neighbour entry for it | pod | the namespace, or DEL |
+| `neutron-ipvlan`: `eth0`, an ipvlan child of the NIC, with alias `{PREFIX}NETWORK CONTAINER IFNAME ipvlan`, its addresses and routes; on the node nothing, but in modes `l3` and `l3s` a proxy neighbour entry and its settings as above | pod | the namespace, or DEL |
+| `veth-host`: a veth `{HOST_PREFIX}` + 10 hex digits, MAC ee:ee:ee:ee:ee:ee, with a route and a permanent neighbour entry to the pod's address | node | DEL |
+| `veth-host`: `veth0` with 169.254.1.2, its routes, a permanent neighbour entry for 169.254.1.1 or fe80::1, rule {RETURN_PRIORITY}, table {RETURN_TABLE}, and the return mark's chains `ncni-in-veth0` and `ncni-out-veth0` | pod | the namespace, or DEL |
+| `veth-host`: chains `{node_chains[0]}` and `{node_chains[1]}`, in nftables' table `neutron-cni` (`ip`, `ip6`), or iptables-legacy where the kernel has no nftables | node | stays, for all pods |
+| `veth-route`: `eth0` with its addresses, `169.254.1.1 dev eth0 scope link`, `default via 169.254.1.1`, a permanent neighbour entry for it | pod | the namespace, or DEL |
 
 ## Processes
 

@@ -20,7 +20,7 @@ from neutron_cni.cli.app import build
 from neutron_cni.cni.request import OWN_IPAM, parse
 from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.netlink.plan import VethPair
-from neutron_cni.plugins import RECIPES, veth_route
+from neutron_cni.plugins import RECIPES, Kind, veth_host, veth_route
 from neutron_cni.plugins.contract import Leftover
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.ipam_config import IpamConfig
@@ -104,9 +104,10 @@ def test_other_json_is_json(page: Path) -> None:
 def test_kube_proxy_knows_pods_by_what_their_links_are_called() -> None:
     proxy = yaml.safe_load(documented.block("kubernetes.md", "yaml kube-proxy"))
     attachment = Attachment("container", "eth0", "/run/netns/pod")
-    links = veth_route.leftovers(Leftover("neutron", attachment)).links
-    (name,) = [link.host_name for link in links if isinstance(link, VethPair)]
-    assert name.startswith(proxy["detectLocal"]["interfaceNamePrefix"])
+    for page in (veth_route, veth_host):
+        links = page.leftovers(Leftover("neutron", attachment)).links
+        (name,) = [link.host_name for link in links if isinstance(link, VethPair)]
+        assert name.startswith(proxy["detectLocal"]["interfaceNamePrefix"])
     assert proxy["detectLocalMode"] == "InterfaceNamePrefix"
 
 
@@ -123,7 +124,10 @@ def _accept(document: dict[str, Any], plugin: dict[str, Any]) -> None:
         return
     called = plugin["type"] if own else OWN_IPAM
     part = {"cniVersion": document["cniVersion"], "name": document["name"], **plugin}
-    request = parse(called, ADD, json.dumps(part).encode(), RECIPES[called].schemas())
+    recipe = RECIPES[called]
+    with_ipam = recipe.kind is not Kind.CHAINED
+    data = json.dumps(part).encode()
+    request = parse(called, ADD, data, recipe.schemas(), with_ipam=with_ipam)
     assert request.network == document["name"]
 
 
