@@ -16,10 +16,11 @@ from tests.vm.reachability import SERVICE_CIDRS, Site, assert_as_written, gatewa
 CONVERGED = ("fixed-ips", "address-pairs")
 
 
-def document(mode: str, **ipam: Any) -> dict[str, Any]:
+def document(mode: str, layer: str = "l2", **ipam: Any) -> dict[str, Any]:
     """A network of neutron-ipvlan; this kernel forwards IPv6 for whole nodes only."""
     return {
         **config("1.1.0", plugin="neutron-ipvlan", mode=mode, **ipam),
+        "mode": layer,
         "serviceCIDRs": SERVICE_CIDRS,
         "hostForwarding": True,
     }
@@ -118,3 +119,16 @@ def test_pods_beside_the_cloud_reach_what_the_table_says(lab: Lab, hosts: list[N
             port_security=False,
         )
         assert_as_written(site, "port IPv4")
+
+
+@pytest.mark.parametrize("layer", ["l2", "l3", "l3s"])
+def test_the_modes_of_ipvlan_reach_what_the_table_says(
+    lab: Lab, vms: list[Node], layer: str
+) -> None:
+    wanted = document("fixed-ips", layer)
+    with (
+        containers(vms[0], "one beside", wanted, "neutron-ipvlan") as (one, beside),
+        containers(vms[1], "far", wanted, "neutron-ipvlan") as (far,),
+    ):
+        site = Site(lab, 4, one.pod, beside.pod, far.pod, gateway_of(one.pod, 4))
+        assert_as_written(site, layer)
