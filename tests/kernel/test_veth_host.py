@@ -36,7 +36,6 @@ CONFIG = veth_host.Config(
     service_cidrs=("10.96.0.0/12", "fd96::/112"),
     host_forwarding=not possible("IPv6 forwarding of single links"),
 )
-VERSIONS = pytest.mark.parametrize("version", [4, 6])
 POD = {4: "10.10.10.19", 6: "fd00:10::19"}
 OTHER = {4: "10.10.10.20", 6: "fd00:10::20"}
 NODE = {4: NODE_ADDRESS, 6: NODE_ADDRESS_6}
@@ -117,78 +116,72 @@ def one_kind(world: World) -> Site:
     return Site(world, "macvlan")
 
 
-@VERSIONS
-def test_the_node_and_its_pod_reach_each_other(site: Site, version: int) -> None:
+def test_the_node_and_its_pod_reach_each_other(site: Site) -> None:
     site.pod("pod1")
-    assert site.world.pings("node", POD[version])
-    assert site.world.pings("pod1", NODE[version])
+    for version in (4, 6):
+        assert site.world.pings("node", POD[version])
+        assert site.world.pings("pod1", NODE[version])
 
 
-@VERSIONS
-def test_without_the_second_leg_the_node_and_its_pod_do_not_reach_each_other(
-    site: Site, version: int
-) -> None:
+def test_without_the_second_leg_the_node_and_its_pod_do_not_reach_each_other(site: Site) -> None:
     site.main_interface("pod1")
-    assert not site.world.pings("node", POD[version], seconds=2)
+    for version in (4, 6):
+        assert not site.world.pings("node", POD[version], seconds=2)
 
 
-@VERSIONS
-def test_what_is_for_others_leaves_by_the_main_interface_with_the_pods_address(
-    site: Site, version: int
-) -> None:
+def test_what_is_for_others_leaves_by_the_main_interface_with_the_pods_address(site: Site) -> None:
     site.pod("pod1")
-    with serving(site.world, "router", version=version):
-        assert seen_by(site.world, "pod1", FAR[version]) == POD[version]
+    for version in (4, 6):
+        with serving(site.world, "router", version=version):
+            assert seen_by(site.world, "pod1", FAR[version]) == POD[version]
 
 
-@VERSIONS
-def test_a_service_with_its_backend_on_the_same_node_sees_the_client(
-    site: Site, version: int
-) -> None:
+def test_a_service_with_its_backend_on_the_same_node_sees_the_client(site: Site) -> None:
     """Without the mark the backend would answer by its main interface, past the translation."""
     site.pod("pod1")
     site.pod("pod2")
-    site.translate(version, SERVICE[version], 80, OTHER[version])
-    with serving(site.world, "pod2", version=version):
-        assert seen_by(site.world, "pod1", SERVICE[version], 80) == POD[version]
+    for version in (4, 6):
+        site.translate(version, SERVICE[version], 80, OTHER[version])
+        with serving(site.world, "pod2", version=version):
+            assert seen_by(site.world, "pod1", SERVICE[version], 80) == POD[version]
 
 
-@VERSIONS
-def test_a_service_with_its_backend_elsewhere_sees_the_node(site: Site, version: int) -> None:
+def test_a_service_with_its_backend_elsewhere_sees_the_node(site: Site) -> None:
     """With the pod's own address as the source, the answer would pass the translation by."""
     site.pod("pod1")
-    site.translate(version, SERVICE[version], 80, FAR[version])
-    with serving(site.world, "router", version=version):
-        assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
+    for version in (4, 6):
+        site.translate(version, SERVICE[version], 80, FAR[version])
+        with serving(site.world, "router", version=version):
+            assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
 
 
-@VERSIONS
-def test_a_service_leads_back_to_the_pod_that_asks(site: Site, version: int) -> None:
+def test_a_service_leads_back_to_the_pod_that_asks(site: Site) -> None:
     """The masquerading of what comes back to its sender is kube-proxy's."""
     site.pod("pod1")
-    site.translate(version, SERVICE[version], 80, POD[version])
-    own = ("-s", POD[version], "-d", POD[version], "-j", "MASQUERADE")
-    site.nat(version, "POSTROUTING", *own)
-    with serving(site.world, "pod1", version=version):
-        assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
+    for version in (4, 6):
+        site.translate(version, SERVICE[version], 80, POD[version])
+        own = ("-s", POD[version], "-d", POD[version], "-j", "MASQUERADE")
+        site.nat(version, "POSTROUTING", *own)
+        with serving(site.world, "pod1", version=version):
+            assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
 
 
-@VERSIONS
-def test_a_node_port_leads_to_the_pod_which_sees_the_client(site: Site, version: int) -> None:
+def test_a_node_port_leads_to_the_pod_which_sees_the_client(site: Site) -> None:
     site.pod("pod1")
-    site.translate(version, NODE[version], 30080, POD[version])
-    with serving(site.world, "pod1", version=version):
-        assert seen_by(site.world, "router", NODE[version], 30080) == ROUTER[version]
-        assert seen_by(site.world, "node", NODE[version], 30080) == NODE[version]
+    for version in (4, 6):
+        site.translate(version, NODE[version], 30080, POD[version])
+        with serving(site.world, "pod1", version=version):
+            assert seen_by(site.world, "router", NODE[version], 30080) == ROUTER[version]
+            assert seen_by(site.world, "node", NODE[version], 30080) == NODE[version]
 
 
-@VERSIONS
-def test_the_node_port_of_the_own_node_leads_to_a_pod_beside(site: Site, version: int) -> None:
+def test_the_node_port_of_the_own_node_leads_to_a_pod_beside(site: Site) -> None:
     site.pod("pod1")
     site.pod("pod2")
-    site.translate(version, NODE[version], 30080, OTHER[version])
-    with serving(site.world, "pod2", version=version):
-        assert seen_by(site.world, "pod1", NODE[version], 30080) == POD[version]
+    for version in (4, 6):
+        site.translate(version, NODE[version], 30080, OTHER[version])
+        with serving(site.world, "pod2", version=version):
+            assert seen_by(site.world, "pod1", NODE[version], 30080) == POD[version]
 
 
 def test_link_local_services_of_the_node_are_reached(site: Site) -> None:

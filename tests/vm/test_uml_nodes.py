@@ -204,6 +204,8 @@ def test_packets_of_the_networks_mtu_pass_and_larger_ones_do_not(vm1: Node) -> N
 
 def test_a_pod_behind_a_real_dummy0_is_reached_from_another_node(lab: Lab, vm1: Node) -> None:
     pod = Pod(vm1, "pod1")
+    # This kernel forwards IPv6 for whole nodes only, and the pod has an IPv6 address.
+    vm1.exec(["sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"], timeout=PATIENCE)
     try:
         pod.add()
         link = json.loads(output(vm1, "ip", "-j", "address", "show", "dev", "dummy0"))[0]
