@@ -32,7 +32,7 @@ SERVICE = {4: "10.96.0.10", 6: "fd96::10"}
 
 
 def expected(kind: str) -> dict[str, int]:
-    names = ("ncni-fwd-vethh", "ncni-src-vethh")
+    names = ("ncni-from-vethh", "ncni-src-vethh")
     jumps = {f"-> {name}": 1 for name in names} if kind == "legacy" else {}
     return {**dict.fromkeys(names, 1), **jumps}
 

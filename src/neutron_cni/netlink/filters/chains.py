@@ -17,7 +17,6 @@ class Hook(Enum):
     PREROUTING = ("mangle", "PREROUTING")
     OUTPUT = ("mangle", "OUTPUT")
     """A packet whose mark is changed here is routed anew."""
-    FORWARD = ("mangle", "FORWARD")
     SOURCE = ("nat", "POSTROUTING")
 
     @property
@@ -128,14 +127,16 @@ def _return_mark(item: ReturnMark) -> tuple[Chain, ...]:
 
 
 def _node_source(item: NodeSource) -> tuple[Chain, ...]:
-    """Two chains, as no hook at which a source is changed knows the link that a packet came by."""
-    passing = (
-        Link(incoming=True, name=item.prefix, prefix=True),
-        Link(incoming=False, name=item.prefix, prefix=True, other=True),
-    )
+    """Two chains, as no hook at which a source is changed knows the link that a packet came by.
+
+    The first is not at the hook for what is forwarded: what IPVS translates (kube-proxy's mode
+    ipvs) comes to the node as its own, and never passes there.
+    """
+    came = Link(incoming=True, name=item.prefix, prefix=True)
+    leaves = Link(incoming=False, name=item.prefix, prefix=True, other=True)
     give = SetMark(Marked.PACKET, item.mark)
     marked = HasMark(Marked.PACKET, item.mark)
     return (
-        Chain(f"ncni-fwd-{item.prefix}", Hook.FORWARD, (Rule(passing, give),)),
-        Chain(f"ncni-src-{item.prefix}", Hook.SOURCE, (Rule((marked,), Masquerade()),)),
+        Chain(f"ncni-from-{item.prefix}", Hook.PREROUTING, (Rule((came,), give),)),
+        Chain(f"ncni-src-{item.prefix}", Hook.SOURCE, (Rule((leaves, marked), Masquerade()),)),
     )

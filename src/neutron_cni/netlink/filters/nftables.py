@@ -56,7 +56,6 @@ _AFTER_MANGLE = -149
 instead of a bit of it, would take ours away."""
 _HOOKS = {
     Hook.PREROUTING: ("filter", 0, _AFTER_MANGLE),
-    Hook.FORWARD: ("filter", 2, _AFTER_MANGLE),
     Hook.OUTPUT: ("route", 3, _AFTER_MANGLE),
     Hook.SOURCE: ("nat", 4, 100),
 }
