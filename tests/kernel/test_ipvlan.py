@@ -197,8 +197,8 @@ def test_an_add_that_fails_half_way_leaves_nothing(world: World) -> None:
 
 
 MISSING = {
-    "ip addr del 10.10.10.19/24 dev eth0": "the address 10.10.10.19/24 is missing",
     "ip route del default": "the route default",
+    "ip addr del 10.10.10.19/24 dev eth0": "the address 10.10.10.19/24 is missing",
     "ip link set eth0 alias x": "has the alias 'x'",
     "ip link set eth0 down": "the link eth0 is down",
     "ip link del eth0": "the link eth0 is missing",

@@ -92,7 +92,7 @@ def _view(plan: Plan, side: Side) -> View:
         found = {
             item: _found(rtnl, item, there)
             for item in plan.routes
-            if item.side is side and not item.shared
+            if item.side is side and item.checked and not item.shared
         }
         ways = {
             item: routes.way_out(rtnl, item.source, there[item.incoming].index)
@@ -165,8 +165,9 @@ def _differences(
 ) -> Iterator[str]:
     yield from _links(plan, side, view)
     yield from _addresses(plan, side, view, further)
-    for route in (item for item in plan.routes if item.side is side and not item.shared):
-        yield from _route(route, view)
+    for route in plan.routes:
+        if route.side is side and route.checked and not route.shared:
+            yield from _route(route, view)
     for path in plan.paths if side is Side.HOST else ():
         by = view.holders.get(view.paths.get(path, 0))
         if by is not None and by != path.link:

@@ -123,7 +123,8 @@ class LinkRoute:
     shall take the gateway to be on the link, although no route says so. `metric`: of several routes
     to one destination the lowest counts (0: the kernel's default, 0 for IPv4, 1024 for IPv6).
     `shared`: others want the same route, so it is never taken back, and `netlink.diff` does not ask
-    for it: it looks at what comes of it (`Path`).
+    for it: it looks at what comes of it (`Path`). Not `checked`: nor does it, as the pod works
+    without.
     """
 
     side: Side
@@ -137,6 +138,7 @@ class LinkRoute:
     table: int = MAIN_TABLE
     metric: int = 0
     shared: bool = False
+    checked: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def plan(call: Call[Config]) -> Plan:
         addresses=_addresses(veth, versions),
         routes=(
             *(LinkRoute(Side.HOST, veth.host_name, ip_network(ip)) for ip in ips),
-            *_pod_routes(veth, sources, _destinations(config, facts)),
+            *_pod_routes(veth, sources, _destinations(config, facts), _later(facts)),
         ),
         rules=tuple(_rule(version) for version in sorted(versions)),
         neighbours=(
@@ -241,8 +241,19 @@ def _addresses(veth: VethPair, versions: set[int]) -> tuple[LinkAddress, ...]:
     return (*own, gateway) if 6 in versions else own
 
 
+def _later(facts: HostFacts) -> set[IPNetwork]:
+    """The node's addresses that may come and go while pods run, such as those of docker0: CHECK
+    does not ask for the routes to them, or one more address would fail every pod of the node."""
+    uplink = facts.uplink
+    kept = {item.ip for item in uplink.addresses} if uplink else set()
+    return {ip_network(ip) for ip in facts.addresses if ip not in kept}
+
+
 def _pod_routes(
-    veth: VethPair, sources: dict[int, IPAddress], destinations: list[IPNetwork]
+    veth: VethPair,
+    sources: dict[int, IPAddress],
+    destinations: list[IPNetwork],
+    unchecked: set[IPNetwork],
 ) -> list[LinkRoute]:
     name = veth.pod_name
     found = []
@@ -250,7 +261,14 @@ def _pod_routes(
         gateway = _gateway(version)
         found.append(LinkRoute(Side.POD, name, ip_network(gateway), scope="link"))
         found += [
-            LinkRoute(Side.POD, name, item, gateway=gateway, source=source)
+            LinkRoute(
+                Side.POD,
+                name,
+                item,
+                gateway=gateway,
+                source=source,
+                checked=item not in unchecked,
+            )
             for item in destinations
             if item.version == version
         ]
