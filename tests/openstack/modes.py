@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import Pod
+from tests.openstack.node_store import in_store
 from tests.openstack.plugin import NETWORK, Answer, call, config
 from tests.openstack.state import leases, wait_for
 
@@ -173,10 +173,8 @@ def reserving(lab: Lab, container: Container) -> Any:
 
 def facts(lab: Lab, node: Node, prefix: str) -> dict[str, str]:
     """What the node's store remembers under keys that begin with `prefix`."""
-    path = lab.places.node(node.name) / "root" / "var-lib" / "neutron-cni" / "store.db"
-    with closing(sqlite3.connect(path, timeout=60)) as connection:
-        rows = connection.execute("SELECT key, value FROM fact").fetchall()
-    return {key: value for key, value in rows if key.startswith(prefix)}
+    rows = in_store(lab, node, "SELECT key, value FROM fact")
+    return {row["key"]: row["value"] for row in rows if row["key"].startswith(prefix)}
 
 
 def addresses(result: Mapping[str, Any]) -> list[str]:
@@ -243,10 +241,7 @@ LONG = 3600
 
 def edit_store(lab: Lab, node: Node, statement: str, *values: Any) -> None:
     """Change the node's store behind the back of the product."""
-    path = lab.places.node(node.name) / "root" / "var-lib" / "neutron-cni" / "store.db"
-    with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(statement, values)
+    in_store(lab, node, statement, *values)
 
 
 def end_rests(lab: Lab, node: Node) -> None:
@@ -256,8 +251,7 @@ def end_rests(lab: Lab, node: Node) -> None:
 
 def forget_looks(lab: Lab, node: Node) -> None:
     """The node's next STATUS asks the cloud, instead of answering what the last one saw."""
-    if (lab.places.node(node.name) / "root" / "var-lib" / "neutron-cni" / "store.db").exists():
-        edit_store(lab, node, "DELETE FROM fact WHERE key LIKE 'status|%'")
+    edit_store(lab, node, "DELETE FROM fact WHERE key LIKE 'status|%'")
 
 
 def age(lab: Lab, node: Node, seconds: float = 120) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from neutron_cni_lab import Lab, Node
+from tests.openstack.node_store import in_store
 
 
 def wait_for(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
@@ -25,44 +26,48 @@ def wait_for(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None
 def fixed_ips(lab: Lab, node: Node) -> set[str]:
     """The addresses on the node's port, its own excepted."""
     port = lab.connection().network.get_port(node.port_id)
-    return {item["ip_address"] for item in port.fixed_ips} - {node.address}
+    own = {str(item).partition("/")[0] for item in node.facts["addresses"]}
+    return {item["ip_address"] for item in port.fixed_ips} - own
 
 
 def leases(lab: Lab, node: Node) -> list[dict[str, Any]]:
     """Rows of the node's store, with their addresses; empty where there is no store yet."""
-    path = lab.places.node(node.name) / "root" / "var-lib" / "neutron-cni" / "store.db"
-    if not path.exists():
-        return []
-    connection = sqlite3.connect(path, timeout=60)
-    try:
-        connection.row_factory = sqlite3.Row
-        rows = [dict(row) for row in connection.execute("SELECT * FROM lease ORDER BY id")]
-        for row in rows:
-            found = connection.execute(
-                "SELECT address FROM address WHERE lease_id = ?", (row["id"],)
-            )
-            row["addresses"] = sorted(item["address"] for item in found)
-    finally:
-        connection.close()
-    return rows
+    own = "SELECT json_group_array(address) FROM address WHERE lease_id = lease.id"
+    rows = in_store(lab, node, f"SELECT *, ({own}) AS addresses FROM lease ORDER BY id")
+    return [{**row, "addresses": sorted(json.loads(row["addresses"]))} for row in rows]
 
 
-def held(lab: Lab, node: Node) -> dict[str, str]:
-    """Container id to address, of what the store holds for pods."""
+def held(lab: Lab, node: Node) -> dict[str, set[str]]:
+    """Container id to addresses, of what the store holds for pods."""
     rows = leases(lab, node)
-    return {row["container_id"]: row["addresses"][0] for row in rows if row["state"] == "held"}
+    return {row["container_id"]: set(row["addresses"]) for row in rows if row["state"] == "held"}
 
 
 def pod_routes(node: Node) -> dict[str, str]:
-    """Address to device, of the node's routes to its pods."""
-    routes = json.loads(node.exec(["ip", "-j", "route"]).stdout)
-    return {item["dst"]: item["dev"] for item in routes if item["dev"].startswith("veth")}
+    """Address to device, of the node's routes to its pods, of both IP versions."""
+    shown = node.exec(["sh", "-c", "ip -j -4 route && ip -j -6 route"]).stdout
+    routes = [item for line in shown.splitlines() for item in json.loads(line)]
+    return {
+        item["dst"]: item["dev"]
+        for item in routes
+        if item["dev"].startswith("veth") and "/" not in item["dst"]
+    }
 
 
 def veths(node: Node) -> set[str]:
     """The node's ends of pods' links, and of what else is called so."""
     links = json.loads(node.exec(["ip", "-j", "link", "show", "type", "veth"]).stdout)
-    return {item["ifname"] for item in links if item["ifname"].startswith("veth")}
+    names = {item.get("ifname", "") for item in links}  # A link of another type is {}.
+    return {name for name in names if name.startswith("veth")}
+
+
+def half_made(node: Node) -> list[str]:
+    """Links by the names that neutron-ipvlan's have while they are made, wherever they are."""
+    each = (
+        'for name in $(ip netns list | cut -d" " -f1); do ip -n "$name" -o link; done; ip -o link'
+    )
+    shown = node.exec(["sh", "-c", each]).stdout
+    return re.findall(r"^\d+: (ncni\w+)", shown, re.MULTILINE)
 
 
 def proxies(node: Node) -> set[str]:

@@ -109,7 +109,7 @@ def test_add_is_refused_at_once_and_changes_nothing(outage: Outage) -> None:
 
 def test_the_runtimes_next_try_succeeds(lab: Lab, node: Node, outage: Outage) -> None:
     address = call(node, "ADD", COMING).address
-    assert held(lab, node)[COMING] == address
+    assert held(lab, node)[COMING] == {address}
     assert address in fixed_ips(lab, node)
 
 

@@ -118,7 +118,7 @@ def test_add_makes_what_its_result_says(lab: Lab, node1: Node, steady: Steady) -
     host, pod = result["interfaces"]
     assert pod["sandbox"] == f"/run/netns/{steady.name}"
     assert eth0_addresses(node1, steady.name) == [f"{steady.answer.address}/20"]
-    assert held(lab, node1)[steady.name] == steady.answer.address
+    assert held(lab, node1)[steady.name] == {steady.answer.address}
     assert pod_routes(node1)[steady.answer.address] == host["name"]
     shown = json.loads(node1.exec(["ip", "-n", steady.name, "-j", "link", "show", "eth0"]).stdout)
     assert (shown[0]["address"], shown[0]["mtu"]) == (pod["mac"], 1442)

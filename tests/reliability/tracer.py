@@ -12,6 +12,7 @@ import linecache
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -79,6 +80,7 @@ def main(kill_at: int, program: str, *arguments: str) -> None:
     if kill_at == 0:
         _report_at_exit(tracer)
     tracer.start()
+    threading.settrace(tracer._call)  # What is done in a pod's namespace is done in a thread.
     if program == "sweeper":
         from neutron_cni.ipam.sweeper import main as sweep
 
