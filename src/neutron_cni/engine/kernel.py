@@ -104,11 +104,18 @@ class Kernel:
 
         What changed on the node after ADD is no difference: a shared link that exists only since
         then, or another MTU of the uplink. Nor is what prevResult tells of later plugins of the
-        chain: another MAC, further addresses.
+        chain: another MAC, further addresses. A node on which the attachment could not be made
+        any longer, as its NIC is down or gone, differs in just that.
         """
         from neutron_cni.netlink.diff import diff  # Only CHECK needs it.
 
-        plan = as_previous(self._plan(lease).without_shared_links(), self._request.prev_result)
+        try:
+            planned = self._plan(lease)
+        except CniError as error:
+            if error.code not in (Code.INVALID_CONFIG, Code.CONFLICT):
+                raise
+            return [error.message]
+        plan = as_previous(planned.without_shared_links(), self._request.prev_result)
         for remark in self._remarks(self._facts_for(lease)):
             if remark not in plan.troubles:
                 self._note(remark)

@@ -1,0 +1,66 @@
+"""CHECK on a node where the attachment could not be made any longer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from neutron_cni.cni.environment import Command
+from neutron_cni.cni.request import Invocation, Request
+from neutron_cni.engine.kernel import Kernel
+from neutron_cni.netlink import observe
+from neutron_cni.netlink.facts import HostFacts, Uplink
+from neutron_cni.plugins import RECIPES
+from neutron_cni.plugins.ipvlan import Config
+from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.errors import CniError, Code
+from tests.support.cni_doubles import LEASE
+
+UPLINK = Uplink("eth0", "fa:16:3e:00:00:01", 1442, up=False)
+
+
+def kernel(monkeypatch: pytest.MonkeyPatch, facts: HostFacts | CniError) -> Kernel:
+    """neutron-ipvlan's link alone, on a node with these facts, or where they can't be had."""
+
+    def observed(*arguments: object, **options: object) -> HostFacts:
+        if isinstance(facts, CniError):
+            raise facts
+        return facts
+
+    monkeypatch.setattr(observe, "host_facts", observed)
+    request = Request(
+        plugin="neutron-ipvlan",
+        command=Command.CHECK,
+        version="1.1.0",
+        network="net1",
+        attachment=Attachment("pod1", "eth0", "/run/netns/pod1"),
+        configs=(Config(master="eth0"),),
+        ipam=None,
+        invocation=Invocation({}, b""),
+    )
+    return Kernel(request, RECIPES["neutron-ipvlan"].pages()[:1], lambda note: None)
+
+
+def test_a_nic_that_is_down_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = kernel(monkeypatch, HostFacts(UPLINK, ipvlan=True)).differences(LEASE)
+    assert found == ["master eth0 is down"]
+
+
+def test_an_address_that_the_node_has_itself_is_a_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = tuple(item.address for item in LEASE.addresses)
+    uplink = replace(UPLINK, up=True, addresses=own)
+    found = kernel(monkeypatch, HostFacts(uplink, ipvlan=True)).differences(LEASE)
+    assert found == [f"the node itself holds the pod's address {own[0].ip}"]
+
+
+def test_a_nic_that_is_gone_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = CniError(Code.INVALID_CONFIG, "the node has no interface 'eth0'")
+    assert kernel(monkeypatch, gone).differences(LEASE) == ["the node has no interface 'eth0'"]
+
+
+def test_a_kernel_that_does_not_answer_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CniError, match="says no"):
+        kernel(monkeypatch, CniError(Code.KERNEL, "it says no")).differences(LEASE)
