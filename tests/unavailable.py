@@ -62,6 +62,9 @@ def _private_mounts() -> bool:
 THINGS = {
     "dummy": Thing("the kernel has no such link kind", _link_kind("dummy")),
     "ipvlan": Thing("the kernel has no such link kind", _link_kind("ipvlan")),
+    "a kernel without ipvlan": Thing(
+        "the kernel has this link kind", lambda: not _link_kind("ipvlan")()
+    ),
     "IPv6 forwarding of single links": Thing(
         "the kernel forwards IPv6 for the whole node or not at all (Linux before 6.17)",
         Path("/proc/sys/net/ipv6/conf/all/force_forwarding").exists,

@@ -11,8 +11,9 @@ import pytest
 
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import Pod
-from tests.openstack.plugin import NETWORK, call, collect, config
-from tests.openstack.state import snapshot, wait_for, wait_until_settled
+from tests.openstack.plugin import NETWORK, collect, config
+from tests.openstack.state import wait_for, wait_until_settled
+from tests.openstack.unchanged import refused_unchanged
 from tests.support.labs import lab_by_hand
 
 CONF_DIR = "/run/neutron-cni-test"
@@ -84,11 +85,8 @@ Refused = Callable[..., str]
 def refused(lab: Lab, lone_node: Node, lone_pod: str) -> Refused:
     """Makes an ADD that must fail with `code` and change nothing; the sentence it said."""
 
-    def check(code: int, document: Mapping[str, Any] | str | None = None, **environ: str) -> str:
-        before = snapshot(lab, lone_node, lone_pod)
-        answer = call(lone_node, "ADD", lone_pod, document, **environ)
-        assert snapshot(lab, lone_node, lone_pod) == before
-        return answer.refusal(code)
+    def check(code: int, document: Mapping[str, Any] | str | None = None, **options: str) -> str:
+        return refused_unchanged(lab, lone_node, lone_pod, code, document, **options)
 
     return check
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from neutron_cni_lab import Node
 BIN = "/opt/cni/bin"
 NETWORK = "test"
 """The CNI network of every test: what is found under this name was left by one."""
+_FOLDER = "/run/neutron-cni-libcni"
+"""Where `libcni` puts the conflist."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ def call(
     document: Mapping[str, Any] | str | None = None,
     *,
     plugin: str = "veth-route",
+    by: Sequence[str] = (),
     **environ: str,
 ) -> Answer:
     """Run `command` ("ADD") for the container `name`, whose namespace has that name too.
 
-    `document`: the configuration, or any text as standard input. `environ`: CNI variables that
-    are to be other than usual, without their prefix (`IFNAME="eth1"`).
+    `document`: the configuration, or any text as standard input. `by`: words of a command that
+    executes the plugin. `environ`: CNI variables that are to be other than usual, without their
+    prefix (`IFNAME="eth1"`).
     """
     usual = {
         "COMMAND": command,
@@ -75,9 +79,30 @@ def call(
     }
     given = config() if document is None else document
     done = node.exec(
-        [f"{BIN}/{plugin}"],
+        [*by, f"{BIN}/{plugin}"],
         input=given if isinstance(given, str) else json.dumps(given),
         env={f"CNI_{key}": value for key, value in (usual | environ).items()},
+        check=False,
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def libcni(
+    node: Node,
+    command: str,
+    name: str,
+    conflist: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None = None,
+) -> Answer:
+    """Run `command` ("add") of all plugins of the conflist, as a runtime does with libcni.
+
+    `arguments`: those of capabilities. The container's id is made from the namespace's path.
+    """
+    run = f"mkdir -p {_FOLDER} && cat > {_FOLDER}/network.conflist && exec cnitool"
+    done = node.exec(
+        ["sh", "-c", f"{run} {command} {conflist['name']} /run/netns/{name}"],
+        input=json.dumps(conflist),
+        env={"CNI_PATH": BIN, "NETCONFPATH": _FOLDER, "CAP_ARGS": json.dumps(arguments or {})},
         check=False,
     )
     return Answer(done.returncode, done.stdout, done.stderr)

@@ -11,6 +11,12 @@ from typing import Any
 from neutron_cni_lab import Lab, Node
 from tests.openstack.node_store import in_store
 
+_PACKET_RULES = """
+{ iptables-legacy-save; ip6tables-legacy-save; iptables-save; ip6tables-save; } 2>/dev/null |
+sed -e "/^#/d" -e "s/ \\[.*//"
+"""
+"""Without counters, and without the time of day."""
+
 
 def wait_for(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
     """Fails naming `what` when it is not `true` within `seconds`."""
@@ -99,6 +105,9 @@ def snapshot(lab: Lab, node: Node, netns: str = "") -> dict[str, Any]:
         "store": leases(lab, node),
         "links": node.exec(["ip", "-d", "addr"]).stdout,
         "routes": node.exec(["ip", "-d", "route", "show", "table", "all"]).stdout,
+        "routes of IPv6": node.exec(["ip", "-6", "-d", "route", "show", "table", "all"]).stdout,
+        "rules": node.exec(["sh", "-c", "ip rule; ip -6 rule"]).stdout,
+        "packet rules": node.exec(["sh", "-c", _PACKET_RULES], check=False).stdout,
         "neighbours": node.exec(["ip", "neigh", "show", "nud", "permanent"]).stdout,
         "proxies": node.exec(["ip", "neigh", "show", "proxy"]).stdout,
         "pod": node.exec(inside, check=False).stdout,

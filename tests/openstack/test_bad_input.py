@@ -10,6 +10,7 @@ from neutron_cni_lab import Lab, Node
 from tests.openstack.conftest import Refused
 from tests.openstack.plugin import call, config
 from tests.openstack.state import wait_until_settled
+from tests.unavailable import needs
 
 
 def without(key: str) -> dict[str, Any]:
@@ -114,3 +115,10 @@ def test_the_interface_of_another_container_is_there_already(
     finally:
         call(lone_node, "DEL", lone_pod)
         wait_until_settled(lab, lone_node)
+
+
+@needs("a kernel without ipvlan")
+def test_a_kernel_without_ipvlan(refused: Refused) -> None:
+    document = {**config(plugin="neutron-ipvlan"), "serviceCIDRs": ["10.96.0.0/12"]}
+    said = refused(106, document, plugin="neutron-ipvlan")
+    assert said == "this kernel has no ipvlan links"

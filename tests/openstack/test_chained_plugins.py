@@ -15,11 +15,10 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import Pod, traffic
 from tests.openstack.conftest import new_name
-from tests.openstack.plugin import BIN, NETWORK, config
+from tests.openstack.plugin import NETWORK, Answer, config, libcni
 from tests.openstack.state import wait_for, wait_until_settled
 
 MAC = "02:00:00:00:12:34"
-FOLDER = "/run/neutron-cni-chained"
 SHOW_CLIENT = (
     "import socket, sys; s = socket.create_server(('', 80)); print('ready', flush=True);"
     "\nwhile True:\n c, a = s.accept(); c.sendall(a[0].encode()); c.close()"
@@ -39,10 +38,8 @@ class Chain:
     ) -> Pod:
         """A pod of the chain; `args`: capability arguments, as the runtime gives them."""
         main = {"type": "veth-route", "ipam": config()["ipam"], **(first or {})}
-        conflist = {"cniVersion": "1.0.0", "name": NETWORK, "plugins": [main, *plugins]}
-        write = f"mkdir -p {FOLDER} && cat > {FOLDER}/network.conflist"
-        self.node.exec(["sh", "-c", write], input=json.dumps(conflist))
-        pod = Pod(self.node, new_name(), NETWORK, FOLDER)
+        self._conflist = {"cniVersion": "1.0.0", "name": NETWORK, "plugins": [main, *plugins]}
+        pod = Pod(self.node, new_name())
         self.node.exec(["ip", "netns", "add", pod.name])
         self._stack.callback(self.node.exec, ["ip", "netns", "del", pod.name], check=False)
         self._stack.callback(self.cnitool, "del", pod, args)
@@ -50,12 +47,11 @@ class Chain:
         self.cnitool("check", pod, args)
         return pod
 
-    def cnitool(self, command: str, pod: Pod, args: dict[str, Any]) -> dict[str, Any]:
+    def cnitool(self, command: str, pod: Pod, args: dict[str, Any]) -> Answer:
         """The answer of a call that must succeed."""
-        env = {"CNI_PATH": BIN, "NETCONFPATH": FOLDER, "CAP_ARGS": json.dumps(args)}
-        done = self.node.exec(["cnitool", command, NETWORK, pod.netns], env=env)
-        answer: dict[str, Any] = json.loads(done.stdout or "{}")
-        return answer
+        done = libcni(self.node, command, pod.name, self._conflist, args)
+        assert done.status == 0, done
+        return done
 
 
 @pytest.fixture
@@ -149,10 +145,7 @@ def test_firewall_lets_a_pod_out_of_a_node_that_drops_and_nobody_in(
 
 
 def test_add_says_that_the_node_drops(lab: Lab, chain: Chain, dropping: None) -> None:
-    env = {"CNI_PATH": BIN, "NETCONFPATH": FOLDER}
     pod = chain.pod()
-    done = chain.node.exec(["cnitool", "check", NETWORK, pod.netns], env=env)
-    assert (
-        "drops forwarded packets that no rule accepts (nftables ip filter FORWARD)" in done.stderr
-    )
+    said = chain.cnitool("check", pod, {}).stderr
+    assert "drops forwarded packets that no rule accepts (nftables ip filter FORWARD)" in said
     wait_for(lambda: not traffic.ping(pod, lab.facts["far_address"]).answered, "the pod is cut off")

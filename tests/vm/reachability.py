@@ -20,7 +20,6 @@ from tests.kernel.conversation import CLIENT, SERVER
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "reachability.md"
 SERVICE = {4: "10.96.0.1", 6: "fd96::1"}
-SERVICE_CIDRS = ["10.96.0.0/12", "fd96::/112"]
 PORT, SERVICE_PORT, NODE_PORT = 8080, 80, 30080
 FORGED = {4: "192.0.2.77", 6: "2001:db8::77"}
 _MASQUERADED = "0x4000"

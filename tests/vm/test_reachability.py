@@ -11,19 +11,10 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from tests.openstack.modes import Container, addresses, containers, fresh_nodes
 from tests.openstack.plugin import config
-from tests.vm.reachability import SERVICE_CIDRS, Site, assert_as_written, gateway_of
+from tests.vm.networks import ipvlan
+from tests.vm.reachability import Site, assert_as_written, gateway_of
 
 CONVERGED = ("fixed-ips", "address-pairs")
-
-
-def document(mode: str, layer: str = "l2", **ipam: Any) -> dict[str, Any]:
-    """A network of neutron-ipvlan; this kernel forwards IPv6 for whole nodes only."""
-    return {
-        **config("1.1.0", plugin="neutron-ipvlan", mode=mode, **ipam),
-        "mode": layer,
-        "serviceCIDRs": SERVICE_CIDRS,
-        "hostForwarding": True,
-    }
 
 
 @contextmanager
@@ -67,9 +58,9 @@ def converged(
     mode = request.param
     with ExitStack() as stack:
         one, beside = stack.enter_context(
-            containers(vms[0], "one beside", document(mode), "neutron-ipvlan")
+            containers(vms[0], "one beside", ipvlan(mode), "neutron-ipvlan")
         )
-        (far,) = stack.enter_context(containers(vms[1], "far", document(mode), "neutron-ipvlan"))
+        (far,) = stack.enter_context(containers(vms[1], "far", ipvlan(mode), "neutron-ipvlan"))
         router = lab.connection().network.get_router(lab.facts["router_id"])
         yield (
             mode,
@@ -102,7 +93,7 @@ def test_a_vms_pods_reach_what_the_table_says(
 
 
 def test_pods_beside_the_cloud_reach_what_the_table_says(lab: Lab, hosts: list[Node]) -> None:
-    wanted = document("port", network="external")
+    wanted = ipvlan("port", network="external")
     with (
         containers(hosts[0], "one beside", wanted, "neutron-ipvlan") as (one, beside),
         containers(hosts[1], "far", wanted, "neutron-ipvlan") as (far,),
@@ -125,7 +116,7 @@ def test_pods_beside_the_cloud_reach_what_the_table_says(lab: Lab, hosts: list[N
 def test_the_modes_of_ipvlan_reach_what_the_table_says(
     lab: Lab, vms: list[Node], layer: str
 ) -> None:
-    wanted = document("fixed-ips", layer)
+    wanted = {**ipvlan(), "mode": layer}
     with (
         containers(vms[0], "one beside", wanted, "neutron-ipvlan") as (one, beside),
         containers(vms[1], "far", wanted, "neutron-ipvlan") as (far,),
