@@ -7,23 +7,19 @@ nobody tells. "no": it can't be reached. "-": there is no such thing in that col
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from neutron_cni_lab import Lab, Node
-from neutron_cni_lab.demo import Pod
+from neutron_cni_lab import Lab, LabError, Node
+from neutron_cni_lab.demo import Pod, services, traffic
 from neutron_cni_lab.demo.traffic import Place
-from tests.kernel.conversation import CLIENT, SERVER
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "reachability.md"
 SERVICE = {4: "10.96.0.1", 6: "fd96::1"}
 PORT, SERVICE_PORT, NODE_PORT = 8080, 80, 30080
 FORGED = {4: "192.0.2.77", 6: "2001:db8::77"}
-_MASQUERADED = "0x4000"
-"""The mark by which kube-proxy masquerades."""
 
 
 @dataclass
@@ -78,15 +74,12 @@ class Site:
     ) -> str:
         """Who `server` sees when `client` sends `size` bytes to `target`, `server` itself if empty,
         and whether all of them come."""
-        python = ["python3", "-I", "-S", "-c"]
         where = target or self.address(server)
-        words = [*python, CLIENT, where, str(port), "10", str(size)]
-        with _serving(server, [*python, SERVER, str(self.version), str(PORT)]):
-            done = client.exec(words, check=False)
-        seen, _, came = done.stdout.strip().partition(" ")
-        if not seen:
-            return "no"
-        return self.name_of(seen, client) if came == str(size) else f"cut: {came}"
+        try:
+            seen = traffic.transfer(client, server, where, size, port=port, listen=PORT)
+        except LabError as error:
+            return f"no: {error}"
+        return self.name_of(seen.source, client) if seen.intact else f"cut: {seen.size}"
 
     def name_of(self, address: str, client: Place) -> str:
         """What the table calls who has that address."""
@@ -100,49 +93,15 @@ class Site:
             return "the node" if address == self.address(client) else address
         return known.get(address, address)
 
-    @contextmanager
     def translated(
         self, target: str, port: int, backend: Pod, *, hidden: bool = False
-    ) -> Iterator[None]:
-        """A service's rules on `node`, as kube-proxy has them. `hidden`: the client is replaced."""
-        address = self.address(backend)
-        to = f"[{address}]:{PORT}" if self.version == 6 else f"{address}:{PORT}"
-        hide = ["-j", "MASQUERADE"]
-        which = ["-d", target, "-p", "tcp", "--dport", str(port)]
-        rules = [
-            *(
-                [chain, *which, "-j", "MARK", "--or-mark", _MASQUERADED]
-                for chain in ("PREROUTING", "OUTPUT")
-                if hidden
-            ),
-            ["PREROUTING", *which, "-j", "DNAT", "--to-destination", to],
-            ["OUTPUT", *which, "-j", "DNAT", "--to-destination", to],
-            ["POSTROUTING", "-m", "mark", "--mark", f"{_MASQUERADED}/{_MASQUERADED}", *hide],
-            ["POSTROUTING", "-s", address, "-d", address, *hide],
-        ]
-        program = {4: "iptables-legacy", 6: "ip6tables-legacy"}[self.version]
-        try:
-            for rule in rules:
-                self.node.exec([program, "-w", "-t", "nat", "-A", *rule])
-            yield
-        finally:
-            for rule in rules:
-                self.node.exec([program, "-w", "-t", "nat", "-D", *rule], check=False)
+    ) -> AbstractContextManager[None]:
+        """A service's rules on `node`; see `services.translated`."""
+        to = (self.address(backend), PORT)
+        return services.translated(self.node, (target, port), to, hidden=hidden)
 
 
 Measure = Callable[[Site], str]
-
-
-@contextmanager
-def _serving(place: Place, words: list[str]) -> Iterator[None]:
-    pipe = subprocess.PIPE
-    with place.popen(words, stdin=subprocess.DEVNULL, stdout=pipe) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == b"ready\n"
-            yield
-        finally:
-            server.terminate()
 
 
 def _service(backend: Callable[[Site], Pod]) -> Measure:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.node import Kernel
+from neutron_cni_lab.paths import default_name
 from neutron_cni_lab.progress import Progress
 
 
@@ -75,6 +76,10 @@ class NodeKind(enum.StrEnum):
         return "own" if self is NodeKind.UML else "shared"
 
 
+_DEMOS = (
+    "`veth-route` (also without a word; lab `demo`) on nodes with the host's kernel, "
+    "`ipvlan` (lab `ipvlan`) on VMs with kernels of their own"
+)
 _KINDS = "`namespace`, with the host's kernel, or `uml`, a VM with a kernel of its own"
 
 
@@ -101,16 +106,28 @@ def up(
 
 @app.command()
 def demo(
-    name: Name = None,
+    what: Annotated[str, typer.Argument(help=f"What to show: {_DEMOS}.")] = "veth-route",
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Which lab (default: $NEUTRON_CNI_LAB_NAME, else see WHAT)."),
+    ] = None,
     began: Annotated[float | None, typer.Option(hidden=True, help="Unix seconds.")] = None,
 ) -> None:
     """Start the lab, make pods on it, and measure what they reach; status 1 if a check fails."""
-    from neutron_cni_lab.demo import show
+    from neutron_cni_lab.demo import ipvlan, show_ipvlan, show_veth_route
 
     since = began or time.time()
-    lab = _lab(name)
-    lab.up(Progress())
-    if not show(lab, since):
+    if what == "veth-route":
+        lab = _lab(name)
+        lab.up(Progress())
+        passed = show_veth_route(lab, since)
+    elif what == "ipvlan":
+        lab = _lab(name or default_name(ipvlan.LAB))
+        lab.up(Progress(), kernel="own")
+        passed = show_ipvlan(lab, since)
+    else:
+        raise LabError(f"there is no demo {what!r}", f"There are: {_DEMOS}.")
+    if not passed:
         raise typer.Exit(1)
 
 

@@ -22,9 +22,9 @@ def home() -> Path:
     return Path(os.environ.get("NEUTRON_CNI_LAB_HOME", DEFAULT_HOME)).absolute()
 
 
-def default_name() -> str:
+def default_name(otherwise: str = "demo") -> str:
     """The lab that is meant when none is named (``$NEUTRON_CNI_LAB_NAME``)."""
-    return os.environ.get("NEUTRON_CNI_LAB_NAME", "demo")
+    return os.environ.get("NEUTRON_CNI_LAB_NAME", otherwise)
 
 
 def name_for_checkout(word: str) -> str:

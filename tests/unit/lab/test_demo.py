@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from neutron_cni_lab import LabError
+from neutron_cni_lab.cli import demo
 from neutron_cni_lab.demo.rows import Rows
 
 
@@ -41,3 +46,17 @@ def test_long_results_are_wrapped_within_100_columns_and_nothing_is_lost(
 def test_what_is_printed_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     """So that it reads the same in a log, through a pipe and in any locale."""
     assert "\n".join(printed(capsys, "all of it")).isascii()
+
+
+def test_a_word_that_is_no_demo_ends_it_before_anything_is_installed() -> None:
+    program = Path(__file__).parents[3] / "demo"
+    done = subprocess.run([program, "nic"], capture_output=True, text=True, check=False, env={})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no demo 'nic'" in done.stderr
+    assert "./demo ipvlan" in done.stderr
+
+
+def test_so_does_the_command_line() -> None:
+    with pytest.raises(LabError, match="no demo 'nic'") as caught:
+        demo("nic")
+    assert "`ipvlan`" in caught.value.hint

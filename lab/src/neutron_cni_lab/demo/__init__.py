@@ -1,9 +1,10 @@
 """``neutron-cni lab demo``: pods on a real Neutron network, every claim measured.
 
-Its instruments (`Pod`, `traffic`, `traces`) are what the tests measure with, too.
+Its instruments (`Pod`, `traffic`, `services`, `traces`) are what the tests measure with, too.
 """
 
-from neutron_cni_lab.demo.main_job import show
+from neutron_cni_lab.demo.ipvlan import show_ipvlan
 from neutron_cni_lab.demo.pod import Pod
+from neutron_cni_lab.demo.veth_route import show_veth_route
 
-__all__ = ["Pod", "show"]
+__all__ = ["Pod", "show_ipvlan", "show_veth_route"]

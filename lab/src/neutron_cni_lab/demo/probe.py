@@ -1,6 +1,7 @@
 """Sends and receives what the demo measures. A program of its own, run inside of pods and nodes.
 
-``receive``                        takes one TCP connection: prints its port, then what came
+``receive VERSION PORT``           takes one TCP connection to its PORT (0: any) by that version of
+                                   IP: prints the port, then what came
 ``send ADDRESS PORT BYTES``        sends so many bytes there: prints what the receiver saw
 ``watch LINK TOKEN``               until stdin ends: prints the sources of packets with TOKEN
 ``forge SOURCE TARGET TOKEN N``    sends N UDP packets as SOURCE, whoever has that address
@@ -29,9 +30,10 @@ _BLOCK = 1 << 16
 _ETH_P_ALL = 0x0003  # with ETH_P_IP a packet socket is not shown what the host sends
 
 
-def receive() -> None:
+def receive(version: str, port: str) -> None:
     """Take one connection to its end; tell both sides what came."""
-    with socket.create_server(("", 0)) as server:
+    family = socket.AF_INET6 if version == "6" else socket.AF_INET
+    with socket.create_server(("", int(port)), family=family) as server:
         _say(port=server.getsockname()[1])
         connection, peer = server.accept()
     with connection:

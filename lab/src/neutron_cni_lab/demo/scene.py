@@ -14,18 +14,26 @@ from neutron_cni_lab.node import Node
 NO_REST_CONF_DIR = "/run/neutron-cni-demo"
 _NO_REST_NETWORK = "neutron-no-rest"
 _FLOATING_IP = "neutron-cni demo"
-_RETURN_SECONDS = 20.0
+_RETURN_SECONDS = 60.0
 
 
 class Scene:
-    """node1 with pod1 and pod2, node2 with pod3, the host on the internet, and Neutron."""
+    """node1 with pod1 and pod2, node2 with pod3, the host on the internet, and Neutron.
 
-    def __init__(self, lab: Lab) -> None:
+    The pods are on the nodes' CNI network `network`, whose file in CONF_DIR is `conflist`.
+    """
+
+    network = "neutron"
+    conflist = "10-neutron-cni.conflist"
+
+    def __init__(self, lab: Lab, nodes: tuple[str, str] = ("node1", "node2")) -> None:
         self.lab = lab
-        self.node1, self.node2 = lab.node("node1"), lab.node("node2")
+        self.node1, self.node2 = map(lab.node, nodes)
         self.internet = lab.node("internet")
-        self.pod1, self.pod2 = Pod(self.node1, "pod1"), Pod(self.node1, "pod2")
-        self.pod3 = Pod(self.node2, "pod3")
+        self.pod1, self.pod2, self.pod3 = (
+            Pod(node, name, self.network)
+            for node, name in ((self.node1, "pod1"), (self.node1, "pod2"), (self.node2, "pod3"))
+        )
 
     @property
     def pods(self) -> tuple[Pod, ...]:
@@ -40,7 +48,7 @@ class Scene:
     @property
     def mtu(self) -> int:
         """Bytes, as Neutron says."""
-        return int(self._network.get_network(self.lab.facts["networks"]["tenant"]).mtu)
+        return int(self._calls.get_network(self._network_id).mtu)
 
     @property
     def gateway(self) -> str:
@@ -50,20 +58,19 @@ class Scene:
     @property
     def router_address(self) -> str:
         """The router's address on the external network, which SNAT gives to what leaves."""
-        router = self._network.get_router(self.lab.facts["router_id"])
+        router = self._calls.get_router(self.lab.facts["router_id"])
         return str(router.external_gateway_info["external_fixed_ips"][0]["ip_address"])
 
     def fixed_ips(self, node: Node) -> set[str]:
         """The addresses of the node's port."""
-        port = self._network.get_port(node.port_id)
+        port = self._calls.get_port(node.port_id)
         return {item["ip_address"] for item in port.fixed_ips}
 
     def unused_address(self) -> str:
         """The last address of the pods' subnet that is on no port."""
-        network_id = self.lab.facts["networks"]["tenant"]
         used = {
             item["ip_address"]
-            for port in self._network.ports(network_id=network_id)
+            for port in self._calls.ports(network_id=self._network_id)
             for item in port.fixed_ips
         }
         subnet = ipaddress.ip_network(self._subnet.cidr)
@@ -77,13 +84,13 @@ class Scene:
     def floating_ip(self, pod: Pod) -> str:
         """The demo's floating IP, now leading to `pod`."""
         wanted = {"port_id": pod.node.port_id, "fixed_ip_address": pod.address}
-        found = list(self._network.ips(description=_FLOATING_IP))
+        found = list(self._calls.ips(description=_FLOATING_IP))
         if found:
             if found[0].fixed_ip_address != pod.address:
-                self._network.update_ip(found[0].id, **wanted)
+                self._calls.update_ip(found[0].id, **wanted)
             return str(found[0].floating_ip_address)
         network_id = self.lab.facts["networks"]["external"]
-        made = self._network.create_ip(
+        made = self._calls.create_ip(
             floating_network_id=network_id, description=_FLOATING_IP, **wanted
         )
         return str(made.floating_ip_address)
@@ -93,7 +100,7 @@ class Scene:
 
         By default one rests for 30 seconds first, as other hosts' caches outlive a pod.
         """
-        read = self.node1.exec(["cat", f"{CONF_DIR}/10-neutron-cni.conflist"]).stdout
+        read = self.node1.exec(["cat", f"{CONF_DIR}/{self.conflist}"]).stdout
         conflist: dict[str, Any] = json.loads(read)
         conflist["name"] = _NO_REST_NETWORK
         conflist["plugins"][0]["ipam"]["quarantine"] = 0
@@ -121,12 +128,18 @@ class Scene:
         return found
 
     @property
-    def _network(self) -> Any:
+    def _calls(self) -> Any:
         return self.lab.connection().network
 
     @property
+    def _network_id(self) -> str:
+        """The nodes' network."""
+        return str(self.lab.facts["networks"][self.node1.facts["network"]])
+
+    @property
     def _subnet(self) -> Any:
-        found = self._network.get_subnet(self.lab.facts["subnets"]["tenant"])
+        """The IPv4 subnet of it, where the pods are."""
+        found = next(self._calls.subnets(network_id=self._network_id, ip_version=4))
         if found.gateway_ip is None:
-            raise LabError("the tenant subnet has no gateway")
+            raise LabError(f"the subnet {found.name} has no gateway")
         return found

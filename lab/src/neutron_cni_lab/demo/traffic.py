@@ -88,11 +88,25 @@ class Transfer:
         return self.size * 8e-6 / self.seconds
 
 
-def transfer(source: Place, receiver: Place, address: str, size: int = 64) -> Transfer:
-    """Send `size` random bytes from `source` to `address`, where `receiver` should get them."""
-    with _running(receiver, "receive") as server:
-        port = str(_line(server)["port"])
-        done = source.exec([*_probe("send"), address, port, str(size)], check=False)
+def transfer(
+    source: Place,
+    receiver: Place,
+    address: str,
+    size: int = 64,
+    *,
+    port: int = 0,
+    listen: int = 0,
+) -> Transfer:
+    """Send `size` random bytes from `source` to `address`, where `receiver` should get them.
+
+    `listen` is the receiver's TCP port, a free one if 0; `port` the one to connect to, if it is
+    another. `LabError` if no connection comes about, or not all of the bytes are answered.
+    """
+    version = "6" if ":" in address else "4"
+    with _running(receiver, "receive", version, str(listen)) as server:
+        own = _line(server)["port"]  # It is told when somebody listens.
+        words = _probe("send", address, str(port or own), str(size))
+        done = source.exec(words, check=False)
         if done.returncode:
             raise LabError(f"from {source.name}: {done.stderr.strip()}")
     seen = json.loads(done.stdout)
