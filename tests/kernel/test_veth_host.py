@@ -3,6 +3,8 @@ other, services with rules of the node, and what is left of it all."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 
@@ -210,6 +212,65 @@ def test_a_pod_can_not_send_by_the_node_from_an_address_of_another(one_kind: Sit
     assert not one_kind.world.pings("pod1", NODE[4], "-I", OTHER[4], seconds=2)
 
 
+SEND = """
+import socket, sys
+target, source = sys.argv[1:3]
+options = {"bound": (socket.SOL_SOCKET, 25, b"veth0"), "marked": (socket.SOL_SOCKET, 36, 1 << 29)}
+family = socket.AF_INET6 if ":" in target else socket.AF_INET
+client = socket.socket(family)
+client.settimeout(3)
+client.setsockopt(*options[sys.argv[3]])
+client.bind((source, 0))
+client.connect((target, 8080))
+client.sendall(b"x\\n")
+print(client.recv(100))
+"""
+
+
+@pytest.mark.parametrize("how", ["bound", "marked"])
+def test_a_process_of_a_pod_can_not_make_the_node_send_on_for_it(one_kind: Site, how: str) -> None:
+    """Any process can send by any link (SO_BINDTODEVICE), and many by a mark (CAP_NET_RAW): they
+    would be somebody else's to the world, with the node's address, and reach its metadata."""
+    pod, world = one_kind.pod("pod1"), one_kind.world
+    assert pod.diff() == []
+    for version in (4, 6):
+        words = [sys.executable, "-ISc", SEND, FAR[version], POD[version], how]
+        enter = ["ip", "netns", "exec", world.full("pod1")]
+        with serving(world, "router", version=version):
+            assert seen_by(world, "pod1", FAR[version]) == POD[version]
+            done = subprocess.run([*enter, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert any(word in done.stderr for word in ("timed out", "unreachable", "No route"))
+
+
+FORGE = """
+import socket, sys
+client = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+client.setsockopt(41, 78, 1)
+client.bind((sys.argv[1], 0))
+client.sendto(b"forged", (sys.argv[2], 9))
+"""
+
+
+def test_the_node_takes_nothing_by_ipv6_from_an_address_that_is_not_the_pods(
+    one_kind: Site,
+) -> None:
+    """The kernel has no rp_filter for IPv6, and any process may name any source (IPV6_FREEBIND)."""
+    one_kind.pod("pod1")
+    one_kind.pod("pod2")
+    world = one_kind.world
+
+    def received() -> int:
+        count = "nstat -asz Udp6NoPorts | awk '/NoPorts/ {print $2}'"
+        return int(world.do("node", "sh", "-c", count))
+
+    for source, more in ((OTHER[6], 0), ("2001:db8::bad", 0), (POD[6], 1)):
+        before = received()
+        world.do("pod1", sys.executable, "-ISc", FORGE, source, NODE[6])
+        assert world.pings("pod1", NODE[6])
+        assert received() == before + more
+
+
 def test_as_made_nothing_differs(one_kind: Site) -> None:
     assert one_kind.pod("pod1").diff() == []
 
@@ -288,13 +349,15 @@ def test_all_of_the_nodes_addresses_are_reached(one_kind: Site) -> None:
 
 
 def test_an_address_that_the_node_got_later_fails_no_pod(one_kind: Site) -> None:
-    """Docker may be installed on a node that has pods. An address of the uplink is named."""
+    """Docker may be installed on a node that has pods, and keepalived moves addresses."""
     pod, world = one_kind.pod("pod1"), one_kind.world
     run("ip", "-n", world.full("node"), "addr", "add", "172.17.0.1/16", "dev", "lo")
     assert pod.diff(veth_host.plan(one_kind.call("pod1"))) == []
     run("ip", "-n", world.full("node"), "addr", "add", "10.10.10.9/24", "dev", "up0")
+    assert pod.diff(veth_host.plan(one_kind.call("pod1"))) == []
+    world.do("pod1", "ip", "route", "del", NODE[4])
     (line,) = pod.diff(veth_host.plan(one_kind.call("pod1")))
-    assert "10.10.10.9" in line
+    assert NODE[4] in line
 
 
 def test_the_plan_owns_only_the_pods_own_links(one_kind: Site) -> None:

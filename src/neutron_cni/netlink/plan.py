@@ -237,9 +237,10 @@ class NodeSource:
     """On the node, for all its pods: what comes in by a link whose name begins with `prefix`, and
     leaves by a link whose name does not, has an address of the node's as its source then.
 
-    So the answer comes to the node, which has the connection's translations. Such packets carry the
-    firewall mark `mark`, a single bit, on their way. `version` is 4 or 6. It stays when the pod
-    goes, as other pods use it.
+    So the answer comes to the node, which has the connection's translations. Only what a service
+    translated, answers, and what is for link-local addresses is sent on; and nothing is let in from
+    a source that the link has no route to. Such packets carry the firewall mark `mark`, a single
+    bit, on their way. `version` is 4 or 6. It stays when the pod goes, as other pods use it.
     """
 
     version: int

@@ -106,6 +106,12 @@ def plan(call: Call[Config]) -> Plan:
     if _is_further(call):
         return Plan()
     refuse(config, facts)
+    if config.veth_name == call.attachment.ifname:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"vethName is {config.veth_name}, the name of the pod's main interface",
+            "leave it out, or take another name",
+        )
     for item in lease.addresses:
         if item.address.network.num_addresses > 1:
             _refuse_overlaps(config, [item.address.network], "the pod's subnet")
@@ -133,7 +139,7 @@ def plan(call: Call[Config]) -> Plan:
             ),
         ),
         sysctls=(
-            *forwarding.veth_sysctls(veth.host_name, versions, facts),
+            *_node_sysctls(veth.host_name, versions, facts),
             *forwarding.uplink_sysctls(facts, versions, (), host_forwarding=config.host_forwarding),
             *(forwarding.host_sysctls(versions) if config.host_forwarding else ()),
             *_pod_sysctls(veth.pod_name, call.attachment.ifname, versions),
@@ -175,11 +181,11 @@ def result(call: Call[Config]) -> Result:
 
 def _is_further(call: Call[Config]) -> bool:
     """Whether another interface of the pod has its default route: that network has a way to the
-    node. At CHECK the answer of ADD tells."""
+    node. At CHECK the answer of ADD tells, as the pod's routes do not."""
+    if call.inside.answered:
+        return call.config.veth_name not in call.inside.answered
     versions = {item.address.version for item in call.lease.addresses}
-    return bool(versions & call.inside.defaults) and (
-        call.config.veth_name not in call.inside.answered
-    )
+    return bool(versions & call.inside.defaults)
 
 
 def _refuse_overlaps(config: Config, others: Iterable[IPNetwork], what: str) -> None:
@@ -242,11 +248,12 @@ def _addresses(veth: VethPair, versions: set[int]) -> tuple[LinkAddress, ...]:
 
 
 def _later(facts: HostFacts) -> set[IPNetwork]:
-    """The node's addresses that may come and go while pods run, such as those of docker0: CHECK
-    does not ask for the routes to them, or one more address would fail every pod of the node."""
-    uplink = facts.uplink
-    kept = {item.ip for item in uplink.addresses} if uplink else set()
-    return {ip_network(ip) for ip in facts.addresses if ip not in kept}
+    """The node's addresses that may come and go while pods run: docker0's, temporary ones of IPv6,
+    those that keepalived moves. CHECK does not ask for the routes to them, or one more would
+    fail every pod of the node. The first of the uplink stays."""
+    own = facts.uplink.addresses if facts.uplink else ()
+    first = next((item.ip for item in own if item.version == 4), None)
+    return {ip_network(ip) for ip in facts.addresses if ip != first}
 
 
 def _pod_routes(
@@ -282,15 +289,26 @@ def _rule(version: int) -> Rule:
     return Rule(Side.POD, version, RETURN_PRIORITY, RETURN_TABLE, mark=RETURN_MARK)
 
 
+def _node_sysctls(link: str, versions: set[int], facts: HostFacts) -> list[Sysctl]:
+    """As veth-route's, but the node answers no ARP there for others: the pod has a permanent entry
+    for all that it may send by this link."""
+    proxy = f"net/ipv4/conf/{link}/proxy_arp"
+    usual = forwarding.veth_sysctls(link, versions, facts)
+    kept = [item for item in usual if item.key != proxy and "proxy_delay" not in item.key]
+    return [*kept, Sysctl(Side.HOST, proxy, "0")]
+
+
 def _pod_sysctls(veth: str, main: str, versions: set[int]) -> list[Sysctl]:
     """rp_filter=2: what comes in by the one link may have its way back by the other, as clients of
     node ports do. The larger of this and conf/all counts, so a strict node makes no difference.
+    arp_ignore=1: the main interface does not answer for the second leg's address.
     """
     settings = [
         Sysctl(Side.POD, f"net/ipv4/conf/{link}/rp_filter", "2")
         for link in (veth, main)
         if 4 in versions
     ]
+    settings.append(Sysctl(Side.POD, f"net/ipv4/conf/{main}/arp_ignore", "1"))
     v6 = f"net/ipv6/conf/{veth}"
     if 6 not in versions:
         return [*settings, Sysctl(Side.POD, f"{v6}/disable_ipv6", "1", required=False)]

@@ -43,6 +43,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
             raise ValueError(
                 f"vethName must have 1 to {MAX_LINK_NAME} letters, digits, '_', '.' or '-'"
             )
+        if self.veth_name in ("all", "default", "lo"):
+            raise ValueError(f"vethName must not be {self.veth_name}, which is the kernel's")
 
     def services(self) -> list[IPNetwork]:
         """`service_cidrs` as networks."""

@@ -39,7 +39,12 @@ def test_the_return_mark_is_given_to_new_connections_and_to_their_answers_alone(
 
 def test_the_nodes_source_is_for_what_comes_by_the_links_and_leaves_by_others() -> None:
     assert in_words(SOURCE) == [
+        "mangle PREROUTING ncni-from-vethh: -i vethh+ -m rpfilter --invert -j DROP",
         "mangle PREROUTING ncni-from-vethh: -i vethh+ -j MARK --set-xmark 0x1000/0x1000",
+        "mangle FORWARD ncni-fwd-vethh: -i vethh+ ! -o vethh+ -m conntrack --ctstate DNAT"
+        " -j RETURN",
+        "mangle FORWARD ncni-fwd-vethh: -i vethh+ ! -o vethh+ -m conntrack --ctdir REPLY -j RETURN",
+        "mangle FORWARD ncni-fwd-vethh: -i vethh+ ! -o vethh+ -j DROP",
         "nat POSTROUTING ncni-src-vethh: ! -o vethh+ -m mark --mark 0x1000/0x1000"
         " -j MASQUERADE --random-fully",
     ]

@@ -17,6 +17,7 @@ class Hook(Enum):
     PREROUTING = ("mangle", "PREROUTING")
     OUTPUT = ("mangle", "OUTPUT")
     """A packet whose mark is changed here is routed anew."""
+    FORWARD = ("mangle", "FORWARD")
     SOURCE = ("nat", "POSTROUTING")
 
     @property
@@ -37,6 +38,26 @@ class Connection(Enum):
     """No answer has been seen yet, and the connection belongs to no other."""
     REPLY = "reply"
     """The packet goes the way that the connection's first packet did not."""
+    TRANSLATED = "translated"
+    """Its destination was replaced, as those of services are."""
+
+
+class Packet(Enum):
+    """What is matched of the packet itself."""
+
+    TO_LINK_LOCAL = "to link-local"
+    """It is for an IPv4 link-local address (169.254.0.0/16)."""
+    NO_WAY_BACK = "no way back"
+    """What is for its source would not leave by the link that it came by."""
+
+
+class Verdict(Enum):
+    """What becomes of the packet."""
+
+    DROP = "drop"
+    """It is gone."""
+    RETURN = "return"
+    """The rest of the chain does not count."""
 
 
 class Marked(Enum):
@@ -79,12 +100,12 @@ class Masquerade(NamedTuple):
     """
 
 
-Match = Link | Connection | HasMark
-Action = SetMark | Masquerade
+Match = Link | Connection | HasMark | Packet
+Action = SetMark | Masquerade | Verdict
 
 
 class Rule(NamedTuple):
-    """`action` is done with what fits all `matches`, and the packet goes on."""
+    """`action` is done with what fits all `matches`; unless that is a verdict, it goes on."""
 
     matches: tuple[Match, ...]
     action: Action
@@ -127,16 +148,34 @@ def _return_mark(item: ReturnMark) -> tuple[Chain, ...]:
 
 
 def _node_source(item: NodeSource) -> tuple[Chain, ...]:
-    """Two chains, as no hook at which a source is changed knows the link that a packet came by.
+    """Three chains, as no hook at which a source is changed knows the link that a packet came by.
 
-    The first is not at the hook for what is forwarded: what IPVS translates (kube-proxy's mode
-    ipvs) comes to the node as its own, and never passes there.
+    The mark is not given at the hook for what is forwarded: what IPVS translates (kube-proxy's mode
+    ipvs) comes to the node as its own, and never passes there. IPv6 has no rp_filter, so the source
+    is looked at here. What a service or an answer does not explain is not sent on: any process of a
+    pod can send by any link of the pod (SO_BINDTODEVICE), and would have the node's address.
     """
     came = Link(incoming=True, name=item.prefix, prefix=True)
     leaves = Link(incoming=False, name=item.prefix, prefix=True, other=True)
-    give = SetMark(Marked.PACKET, item.mark)
+    give = Rule((came,), SetMark(Marked.PACKET, item.mark))
     marked = HasMark(Marked.PACKET, item.mark)
+    forged = Rule((came, Packet.NO_WAY_BACK), Verdict.DROP)
+    explained: list[Match] = [Connection.TRANSLATED, Connection.REPLY]
+    if item.version == 4:
+        explained.append(Packet.TO_LINK_LOCAL)
     return (
-        Chain(f"ncni-from-{item.prefix}", Hook.PREROUTING, (Rule((came,), give),)),
+        Chain(
+            f"ncni-from-{item.prefix}",
+            Hook.PREROUTING,
+            (give,) if item.version == 4 else (forged, give),
+        ),
+        Chain(
+            f"ncni-fwd-{item.prefix}",
+            Hook.FORWARD,
+            (
+                *(Rule((came, leaves, why), Verdict.RETURN) for why in explained),
+                Rule((came, leaves), Verdict.DROP),
+            ),
+        ),
         Chain(f"ncni-src-{item.prefix}", Hook.SOURCE, (Rule((leaves, marked), Masquerade()),)),
     )

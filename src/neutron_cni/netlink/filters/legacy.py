@@ -20,8 +20,10 @@ from neutron_cni.netlink.filters.chains import (
     HasMark,
     Link,
     Marked,
+    Packet,
     Rule,
     SetMark,
+    Verdict,
 )
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -114,6 +116,8 @@ def _rules(chain: Chain) -> list[str]:
 
 def words(rule: Rule) -> Iterator[str]:
     """A rule as arguments of iptables, in the order in which it prints them itself."""
+    if Packet.TO_LINK_LOCAL in rule.matches:
+        yield "-d 169.254.0.0/16"
     for match in rule.matches:
         if isinstance(match, Link):
             negation = "! " if match.other else ""
@@ -123,12 +127,18 @@ def words(rule: Rule) -> Iterator[str]:
             yield "-m conntrack --ctstate NEW"
         elif match is Connection.REPLY:
             yield "-m conntrack --ctdir REPLY"
+        elif match is Connection.TRANSLATED:
+            yield "-m conntrack --ctstate DNAT"
+        elif match is Packet.NO_WAY_BACK:
+            yield "-m rpfilter --invert"
         elif isinstance(match, HasMark):
             kind = "mark" if match.who is Marked.PACKET else "connmark"
             yield f"-m {kind} --mark {match.mark:#x}/{match.mark:#x}"
     if isinstance(rule.action, SetMark):
         target = "MARK" if rule.action.who is Marked.PACKET else "CONNMARK"
         yield f"-j {target} --set-xmark {rule.action.mark:#x}/{rule.action.mark:#x}"
+    elif isinstance(rule.action, Verdict):
+        yield f"-j {rule.action.name}"
     else:
         yield "-j MASQUERADE --random-fully"
 

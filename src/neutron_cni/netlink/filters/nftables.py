@@ -22,8 +22,10 @@ from neutron_cni.netlink.filters.chains import (
     Link,
     Marked,
     Masquerade,
+    Packet,
     Rule,
     SetMark,
+    Verdict,
 )
 from neutron_cni.netlink.nfnetlink import Change, attribute, number32, text
 
@@ -57,6 +59,7 @@ instead of a bit of it, would take ours away."""
 _HOOKS = {
     Hook.PREROUTING: ("filter", 0, _AFTER_MANGLE),
     Hook.OUTPUT: ("route", 3, _AFTER_MANGLE),
+    Hook.FORWARD: ("filter", 2, _AFTER_MANGLE),
     Hook.SOURCE: ("nat", 4, 100),
 }
 """Type, number and priority. Where a packet is routed anew, the type is "route"."""
@@ -174,6 +177,12 @@ def expressions(rule: Rule) -> list[Expression]:
             found += [_load("ct", _CT_STATE), _mask(_NEW_BIT), _compare(_UNEQUAL, bytes(4))]
         elif match is Connection.REPLY:
             found += [_load("ct", _CT_DIRECTION), _compare(_EQUAL, _REPLY)]
+        elif match is Connection.TRANSLATED:
+            found += [_load("ct", _CT_STATUS), _mask(_TRANSLATED_BIT), _compare(_UNEQUAL, bytes(4))]
+        elif match is Packet.TO_LINK_LOCAL:
+            found += [_DESTINATION, _compare(_EQUAL, _LINK_LOCAL)]
+        elif match is Packet.NO_WAY_BACK:
+            found += [_WAY_BACK, _compare(_EQUAL, bytes(4))]
         elif isinstance(match, HasMark):
             load = _load(*_MARKS[match.who])
             bit = struct.pack("=I", match.mark)
@@ -185,17 +194,35 @@ def expressions(rule: Rule) -> list[Expression]:
         found += [_load(name, key), _mask(others, flip=bit), _store(name, key)]
     elif isinstance(rule.action, Masquerade):
         found.append(("masq", {1: _number(_FULLY_RANDOM)}))
+    elif isinstance(rule.action, Verdict):
+        code = attribute(_VERDICT, attribute(_VERDICT_CODE, _number(_VERDICTS[rule.action])))
+        found.append(("immediate", {1: _number(_VERDICT_REGISTER), 2: code}))
     return found
 
 
-_CT_STATE, _CT_DIRECTION, _CT_MARK = 0, 1, 3
+_CT_STATE, _CT_DIRECTION, _CT_STATUS, _CT_MARK = 0, 1, 2, 3
 _META_MARK, _META_IIFNAME, _META_OIFNAME = 3, 6, 7
 _MARKS = {Marked.PACKET: ("meta", _META_MARK), Marked.CONNECTION: ("ct", _CT_MARK)}
 _IFNAMSIZ = 16
+_TRANSLATED_BIT = struct.pack("=I", 1 << 5)
+"""Of `ct status`: IPS_DST_NAT."""
+_VERDICT, _VERDICT_CODE, _VERDICT_REGISTER = 2, 1, 0
+_VERDICTS = {Verdict.DROP: 0, Verdict.RETURN: -5 & 0xFFFFFFFF}
 
 
 def _number(value: int) -> bytes:
     return struct.pack("!I", value)
+
+
+_DESTINATION: Expression = (
+    "payload",
+    {1: _number(_REGISTER), 2: _number(1), 3: _number(16), 4: _number(2)},
+)
+"""The first two bytes of an IPv4 header's destination into the register."""
+_LINK_LOCAL = bytes((169, 254))
+_WAY_BACK: Expression = ("fib", {1: _number(_REGISTER), 2: _number(1), 3: _number(1 | 8)})
+"""The index of the link by which packets for this one's source leave into the register, if it is
+that by which this one came (`fib saddr . iif oif`), else 0."""
 
 
 def _link(match: Link) -> list[Expression]:
