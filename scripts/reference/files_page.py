@@ -34,7 +34,8 @@ def text() -> str:
     conf_name = _default(install.install, "conf_name")
     store = Path(state) / "store.db"
     launchers = "<br>".join(f"`{bin_dir}/{name}`" for name in sorted(RECIPES))
-    node_chains = [chain.name for chain in chains_of(NodeSource(4, HOST_PREFIX, NODE_MARK))]
+    chains = chains_of(NodeSource(4, HOST_PREFIX, NODE_MARK))
+    node_chains = ", ".join(f"`{chain.name}`" for chain in chains)
     named = ", ".join(f"`{path}`" for path in NAMED)
     return f"""# Files on a node
 
@@ -80,7 +81,7 @@ and `/proc/*/mountinfo` (which namespace has an address).
 | `neutron-ipvlan`: `eth0`, an ipvlan child of the NIC, with alias `{PREFIX}NETWORK CONTAINER IFNAME ipvlan`, its addresses and routes; on the node nothing, but in modes `l3` and `l3s` a proxy neighbour entry and its settings as above | pod | the namespace, or DEL |
 | `veth-host`: a veth `{HOST_PREFIX}` + 10 hex digits, MAC ee:ee:ee:ee:ee:ee, with a route and a permanent neighbour entry to the pod's address | node | DEL |
 | `veth-host`: `veth0` with 169.254.1.2, its routes, a permanent neighbour entry for 169.254.1.1 or fe80::1, rule {RETURN_PRIORITY}, table {RETURN_TABLE}, and the return mark's chains `ncni-in-veth0` and `ncni-out-veth0` | pod | the namespace, or DEL |
-| `veth-host`: chains `{node_chains[0]}` and `{node_chains[1]}`, in nftables' table `neutron-cni` (`ip`, `ip6`), or iptables-legacy where the kernel has no nftables | node | stays, for all pods |
+| `veth-host`: chains {node_chains}, in nftables' table `neutron-cni` (`ip`, `ip6`), or iptables-legacy where the kernel has no nftables | node | stays, for all pods |
 | `veth-route`: `eth0` with its addresses, `169.254.1.1 dev eth0 scope link`, `default via 169.254.1.1`, a permanent neighbour entry for it | pod | the namespace, or DEL |
 
 ## Processes
