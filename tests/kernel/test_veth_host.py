@@ -3,6 +3,7 @@ other, services with rules of the node, and what is left of it all."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -10,9 +11,11 @@ from ipaddress import ip_interface
 
 import pytest
 
-from neutron_cni.netlink import observe
+from neutron_cni.cni.request import parse
+from neutron_cni.engine.kernel import Kernel
+from neutron_cni.netlink import nfnetlink, observe
 from neutron_cni.netlink.plan import Plan, Side
-from neutron_cni.plugins import veth_host
+from neutron_cni.plugins import RECIPES, veth_host
 from neutron_cni.plugins.contract import Call, Leftover
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError
@@ -332,6 +335,42 @@ def test_an_add_that_fails_half_way_leaves_nothing(one_kind: Site) -> None:
     with pytest.raises(CniError, match=r"10\.96\.0\.0/12"):
         pod.apply()
     assert {name: world.snapshot(name) for name in ("node", "pod1")} == before
+
+
+def status(world: World) -> list[str]:
+    """What STATUS on the node says to the operator."""
+    services = {"serviceCIDRs": ["10.96.0.0/12"]}
+    document = {"cniVersion": "1.1.0", "name": "net1", "type": "veth-host", **services}
+    recipe, notes = RECIPES["veth-host"], list[str]()
+    environ = {"CNI_COMMAND": "STATUS", "CNI_PATH": "/nowhere"}
+    stdin = json.dumps(document).encode()
+    request = parse("veth-host", environ, stdin, recipe.schemas(), with_ipam=False)
+
+    def ask() -> list[str]:
+        Kernel(request, recipe.pages(), notes.append).ready()
+        return notes
+
+    return inside(world.path("node"), ask)
+
+
+@needs("nftables")
+def test_status_brings_back_what_all_pods_share_where_there_are_pods(one_kind: Site) -> None:
+    """A firewall that is started anew flushes all rules, and nothing need tell us so."""
+    world = one_kind.world
+    assert status(world) == []
+    pod = one_kind.pod("pod1")
+    assert status(world) == []
+    inside(world.path("node"), flush_nftables)
+    assert len([line for line in pod.diff() if "packet rules" in line]) == 6
+    assert [note for note in status(world) if "are made anew" in note]
+    assert pod.diff() == []
+
+
+def flush_nftables() -> None:
+    """As `nft flush ruleset` does."""
+    with nfnetlink.connect() as sock:
+        for family in nfnetlink.FAMILY.values():
+            nfnetlink.commit(sock, [nfnetlink.Change(nfnetlink.DELTABLE, 0, family, b"")])
 
 
 def test_two_pods_have_links_of_their_own(one_kind: Site) -> None:

@@ -14,9 +14,10 @@ from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import Request
 from neutron_cni.engine.as_previous import as_answered, as_previous
 from neutron_cni.netlink import observe
-from neutron_cni.netlink.apply import apply
+from neutron_cni.netlink.apply import apply, restore
 from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts, PodFacts
+from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
 from neutron_cni.netlink.undo import remove_stale_entries, undo
 from neutron_cni.plugins import ownership
@@ -30,6 +31,10 @@ from neutron_cni.values.result import Result
 _ALIAS_BYTES = 254
 """The most bytes in an alias: IFALIASZ (include/uapi/linux/if.h) less the NUL that pyroute2 sends
 and the kernel counts, and less the NUL that the kernel adds."""
+
+
+_SHARED_SECONDS = 3.0
+"""How long STATUS may take to bring the node's packet rules back."""
 
 
 class Kernel:
@@ -75,6 +80,7 @@ class Kernel:
             raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
         for remark in self._remarks(self._facts):
             self._note(remark)
+        self._bring_back_shared()
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """See `DataPlane`."""
@@ -130,7 +136,7 @@ class Kernel:
         """See `DataPlane`. Goes on after a link that can't be removed, and raises at the end."""
         failures = []
         parts = {page.PART: page for page in self._pages}
-        for link in observe.links_with_alias(ownership.PREFIX):
+        for link in _own_links():
             owner = ownership.owner(link.alias)
             if owner is None or owner.network != self._request.network or owner.part not in parts:
                 continue
@@ -145,6 +151,27 @@ class Kernel:
             failures.append(error)
         if failures:
             raise CniError(failures[0].code, "; ".join(str(error) for error in failures))
+
+    def _bring_back_shared(self) -> None:
+        """Make the packet rules that all pods of the node share, if there are pods and the rules are
+        gone, as after a firewall that was started anew."""
+        wanted = [
+            item
+            for page, config in zip(self._pages, self._request.configs, strict=True)
+            for item in page.shared(config, self._facts)
+        ]
+        parts = {page.PART for page in self._pages}
+        if not wanted or not any(self._is_part(link.alias, parts) for link in _own_links()):
+            return
+        try:
+            if restore(wanted, Deadline.after(_SHARED_SECONDS)):
+                self._note("packet rules that all pods share were missing, and are made anew")
+        except CniError as error:
+            self._note(f"packet rules that all pods share can't be made: {error}")
+
+    def _is_part(self, alias: str, parts: set[str]) -> bool:
+        owner = ownership.owner(alias)
+        return owner is not None and owner.part in parts
 
     def _refuse(self) -> None:
         """Raise CniError for what can be known before there is an address."""
@@ -231,6 +258,10 @@ class Kernel:
                 for page, config in zip(self._pages, self._request.configs, strict=True)
             )
         )
+
+
+def _own_links() -> list[Link]:
+    return observe.links_with_alias(ownership.PREFIX)
 
 
 def _alias(link: WantedLink) -> str:

@@ -10,21 +10,21 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from neutron_cni.netlink import addresses, announce, links, neighbours, routes, rules, sysctl
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import Dummy, LinkRoute, Plan, Side, Sysctl, WantedLink
+from neutron_cni.netlink.plan import Dummy, LinkRoute, PacketRules, Plan, Side, Sysctl, WantedLink
 from neutron_cni.netlink.rtnl import Request, Rtnl
 from neutron_cni.netlink.undo import undo
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 
-__all__ = ["apply", "undo"]
+__all__ = ["apply", "restore", "undo"]
 
 
 _IN_TURN = threading.Lock()
@@ -60,6 +60,16 @@ def apply(
             raise
         finally:
             work.close()
+
+
+def restore(filters: Sequence[PacketRules], deadline: Deadline) -> bool:
+    """Make those of the node's packet rules that are missing or changed; whether there were any.
+
+    Raises CniError as `apply` does.
+    """
+    from neutron_cni.netlink import filters as packet_filter  # Most plans have none.
+
+    return bool(packet_filter.make(filters, Side.HOST, deadline))
 
 
 @contextlib.contextmanager

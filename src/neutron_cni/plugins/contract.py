@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from neutron_cni.netlink.facts import HostFacts, PodFacts
-from neutron_cni.netlink.plan import Plan
+from neutron_cni.netlink.plan import PacketRules, Plan
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
@@ -92,6 +92,10 @@ class Page(Protocol):
 
     def remarks(self, config: Any, facts: HostFacts) -> list[str]:
         """Sentences about what on the node itself cuts pods off, or may; for STATUS and CHECK."""
+
+    def shared(self, config: Any, facts: HostFacts) -> tuple[PacketRules, ...]:
+        """The packet rules of the node that all pods share, so that none of them brings them back
+        if somebody takes them away: STATUS does, which runtimes ask for every few seconds."""
 
     def plan(self, call: Call[Any]) -> Plan:
         """All that the attachment needs of the kernel.

@@ -19,6 +19,7 @@ from neutron_cni.netlink.plan import (
     IpvlanMode,
     LinkAddress,
     LinkRoute,
+    PacketRules,
     Plan,
     Rule,
     Side,
@@ -33,7 +34,7 @@ from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result"]
+__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
 
 PART = "ipvlan"
 
@@ -95,6 +96,11 @@ def refuse(config: Config, facts: HostFacts) -> None:
 def remarks(config: Config, facts: HostFacts) -> list[str]:
     """See `Page.remarks`."""
     return [_WARNINGS[config.mode]] if config.mode in _WARNINGS else []
+
+
+def shared(config: Config, facts: HostFacts) -> tuple[PacketRules, ...]:
+    """See `Page.shared`. There are none."""
+    return ()
 
 
 def plan(call: Call[Config]) -> Plan:

@@ -16,7 +16,7 @@ the pod's main interface, past the translation. Everything here is pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from hashlib import sha256
 from ipaddress import IPv4Address, ip_interface, ip_network
@@ -27,6 +27,7 @@ from neutron_cni.netlink.plan import (
     LinkRoute,
     Neighbour,
     NodeSource,
+    PacketRules,
     Plan,
     ReturnMark,
     Rule,
@@ -36,6 +37,7 @@ from neutron_cni.netlink.plan import (
 )
 from neutron_cni.plugins import forwarding, ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover
+from neutron_cni.plugins.host_stack import changing, destinations, require_apart
 from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.plugins.veth_host_config import Config
 from neutron_cni.plugins.veth_pair import GATEWAY_MAC
@@ -45,7 +47,7 @@ from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.result import Interface, Result
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result"]
+__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
 
 PART = "veth-host"
 
@@ -81,9 +83,9 @@ def refuse(config: Config, facts: HostFacts) -> None:
         )
     uplink = facts.uplink
     if uplink is not None:
-        _refuse_overlaps(config, uplink.onlink, "a subnet on the node's NIC")
+        require_apart(config, uplink.onlink, "a subnet on the node's NIC")
         own = (ip_network(item.ip) for item in uplink.addresses)
-        _refuse_overlaps(config, own, "the node's own address")
+        require_apart(config, own, "the node's own address")
 
 
 def remarks(config: Config, facts: HostFacts) -> list[str]:
@@ -94,6 +96,16 @@ def remarks(config: Config, facts: HostFacts) -> list[str]:
         *forwarding.troubles(facts, versions, host_forwarding=config.host_forwarding),
         *forwarding.firewall_notes(facts, versions),
     ]
+
+
+def shared(config: Config, facts: HostFacts) -> tuple[PacketRules, ...]:
+    """See `Page.shared`: those that `plan` has, of the IP versions of the uplink's addresses."""
+    found = {item.version for item in facts.uplink.addresses} if facts.uplink else set()
+    return _node_filters(found)
+
+
+def _node_filters(versions: AbstractSet[int]) -> tuple[PacketRules, ...]:
+    return tuple(NodeSource(version, HOST_PREFIX, NODE_MARK) for version in sorted(versions))
 
 
 def plan(call: Call[Config]) -> Plan:
@@ -114,7 +126,7 @@ def plan(call: Call[Config]) -> Plan:
         )
     for item in lease.addresses:
         if item.address.network.num_addresses > 1:
-            _refuse_overlaps(config, [item.address.network], "the pod's subnet")
+            require_apart(config, [item.address.network], "the pod's subnet")
     veth = _pair(call.network, call.attachment, config.veth_name, _mtu(facts))
     require_usable(lease, facts, veth.mtu)
     sources: dict[int, IPAddress] = {}
@@ -128,7 +140,7 @@ def plan(call: Call[Config]) -> Plan:
         addresses=_addresses(veth, versions),
         routes=(
             *(LinkRoute(Side.HOST, veth.host_name, ip_network(ip)) for ip in ips),
-            *_pod_routes(veth, sources, _destinations(config, facts), _later(facts)),
+            *_pod_routes(veth, sources, destinations(config, facts), changing(facts)),
         ),
         rules=tuple(_rule(version) for version in sorted(versions)),
         neighbours=(
@@ -146,7 +158,7 @@ def plan(call: Call[Config]) -> Plan:
         ),
         filters=(
             *(ReturnMark(version, veth.pod_name, RETURN_MARK) for version in sorted(versions)),
-            *(NodeSource(version, HOST_PREFIX, NODE_MARK) for version in sorted(versions)),
+            *_node_filters(versions),
         ),
         notes=tuple(forwarding.firewall_notes(facts, versions)),
         troubles=tuple(troubles),
@@ -188,36 +200,6 @@ def _is_further(call: Call[Config]) -> bool:
     return bool(versions & call.inside.defaults)
 
 
-def _refuse_overlaps(config: Config, others: Iterable[IPNetwork], what: str) -> None:
-    known = list(others)
-    for key, networks in (
-        ("serviceCIDRs", config.services()),
-        ("hostStackCIDRs", config.host_stack()),
-    ):
-        for network in networks:
-            for other in known:
-                if network.version == other.version and network.overlaps(other):
-                    raise CniError(
-                        Code.INVALID_CONFIG,
-                        f"{key} has {network}, which overlaps {what}, {other}",
-                        "pods would send to their node what is for others: correct it",
-                    )
-
-
-def _destinations(config: Config, facts: HostFacts) -> list[IPNetwork]:
-    """What the pod reaches by its node, without what is part of something else: a node with IPVS
-    has the address of every service."""
-    wanted = [*config.services(), *config.host_stack(), *map(ip_network, facts.addresses)]
-    return [
-        item
-        for item in dict.fromkeys(wanted)
-        if not any(
-            other != item and other.version == item.version and item.subnet_of(other)  # type: ignore[arg-type]
-            for other in wanted
-        )
-    ]
-
-
 def _pair(network: str, attachment: Attachment, name: str, mtu: int | None) -> VethPair:
     digest = sha256(f"{attachment.container_id}/{attachment.ifname}/{PART}".encode()).digest()
     # Bit 1 of the first byte is "locally administered", bit 0 "multicast".
@@ -247,19 +229,10 @@ def _addresses(veth: VethPair, versions: set[int]) -> tuple[LinkAddress, ...]:
     return (*own, gateway) if 6 in versions else own
 
 
-def _later(facts: HostFacts) -> set[IPNetwork]:
-    """The node's addresses that may come and go while pods run: docker0's, temporary ones of IPv6,
-    those that keepalived moves. CHECK does not ask for the routes to them, or one more would
-    fail every pod of the node. The first of the uplink stays."""
-    own = facts.uplink.addresses if facts.uplink else ()
-    first = next((item.ip for item in own if item.version == 4), None)
-    return {ip_network(ip) for ip in facts.addresses if ip != first}
-
-
 def _pod_routes(
     veth: VethPair,
     sources: dict[int, IPAddress],
-    destinations: list[IPNetwork],
+    wanted: list[IPNetwork],
     unchecked: set[IPNetwork],
 ) -> list[LinkRoute]:
     name = veth.pod_name
@@ -276,7 +249,7 @@ def _pod_routes(
                 source=source,
                 checked=item not in unchecked,
             )
-            for item in destinations
+            for item in wanted
             if item.version == version
         ]
         found.append(

@@ -17,6 +17,7 @@ from neutron_cni.netlink.plan import (
     LinkAddress,
     LinkRoute,
     Neighbour,
+    PacketRules,
     Plan,
     Side,
     Sysctl,
@@ -34,7 +35,7 @@ from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result"]
+__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
 
 PART = "veth-route"
 
@@ -57,6 +58,11 @@ def remarks(config: Config, facts: HostFacts) -> list[str]:
         *forwarding.troubles(facts, versions, host_forwarding=config.host_forwarding),
         *forwarding.firewall_notes(facts, versions),
     ]
+
+
+def shared(config: Config, facts: HostFacts) -> tuple[PacketRules, ...]:
+    """See `Page.shared`. There are none."""
+    return ()
 
 
 def plan(call: Call[Config]) -> Plan:
