@@ -153,7 +153,7 @@ class Kernel:
             raise CniError(failures[0].code, "; ".join(str(error) for error in failures))
 
     def _bring_back_shared(self) -> None:
-        """Make the packet rules that all pods of the node share, if there are pods and the rules are
+        """Make the packet rules that all pods of the node share, if there are pods and they are
         gone, as after a firewall that was started anew."""
         wanted = [
             item
