@@ -148,9 +148,12 @@ def _read(
     assert child.stdout is not None
     pipe = child.stdout.fileno()
     output = b""
+    # Not select(), which fails in a process that has more than 1024 files open.
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
     while True:
         left = deadline.require(f"waiting for {command} of the IPAM plugin {plugin}")
-        if not select.select([pipe], [], [], left)[0]:
+        if not poller.poll(left * 1000):
             continue
         chunk = os.read(pipe, 65536)
         if not chunk:
