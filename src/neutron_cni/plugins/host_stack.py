@@ -13,7 +13,11 @@ from neutron_cni.values.errors import CniError, Code
 
 def require_apart(config: Config, others: Iterable[IPNetwork], what: str) -> None:
     """Raise CniError INVALID_CONFIG if a network by the node overlaps one of `others`, which `what`
-    names in words."""
+    names in words.
+
+    A single address of `hostStackCIDRs` may be in a network: a service's virtual IP, which every
+    node translates, wherever it is at the moment.
+    """
     known = list(others)
     for key, networks in (
         ("serviceCIDRs", config.services()),
@@ -21,12 +25,15 @@ def require_apart(config: Config, others: Iterable[IPNetwork], what: str) -> Non
     ):
         for network in networks:
             for other in known:
-                if network.version == other.version and network.overlaps(other):
-                    raise CniError(
-                        Code.INVALID_CONFIG,
-                        f"{key} has {network}, which overlaps {what}, {other}",
-                        "pods would send to their node what is for others: correct it",
-                    )
+                if not (network.version == other.version and network.overlaps(other)):
+                    continue
+                if key == "hostStackCIDRs" and network.num_addresses == 1 < other.num_addresses:
+                    continue
+                raise CniError(
+                    Code.INVALID_CONFIG,
+                    f"{key} has {network}, which overlaps {what}, {other}",
+                    "pods would send to their node what is for others: correct it",
+                )
 
 
 def destinations(config: Config, facts: HostFacts) -> list[IPNetwork]:

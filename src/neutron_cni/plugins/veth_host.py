@@ -127,6 +127,8 @@ def plan(call: Call[Config]) -> Plan:
     for item in lease.addresses:
         if item.address.network.num_addresses > 1:
             require_apart(config, [item.address.network], "the pod's subnet")
+        if item.gateway is not None:
+            require_apart(config, [ip_network(item.gateway)], "the pod's gateway")
     veth = _pair(call.network, call.attachment, config.veth_name, _mtu(facts))
     require_usable(lease, facts, veth.mtu)
     sources: dict[int, IPAddress] = {}

@@ -171,7 +171,7 @@ def test_a_further_network_gets_nothing_and_check_knows_which_is_which() -> None
         ({"serviceCIDRs": []}, "serviceCIDRs is missing"),
         ({"serviceCIDRs": ["10.10.0.0/16"]}, "serviceCIDRs has 10.10.0.0/16, which overlaps"),
         ({"serviceCIDRs": ["10.10.10.8/32"]}, "overlaps a subnet on the node's NIC"),
-        ({"hostStackCIDRs": ["10.10.10.1/32"]}, "hostStackCIDRs has 10.10.10.1/32"),
+        ({"hostStackCIDRs": ["10.10.10.0/30"]}, "hostStackCIDRs has 10.10.10.0/30"),
     ],
 )
 def test_networks_that_are_others_are_refused_before_an_address_is_taken(
@@ -186,6 +186,14 @@ def test_services_that_overlap_the_pods_subnet_are_refused() -> None:
     lease = Lease((LeasedAddress(ip_interface("10.100.0.9/24")),))
     with pytest.raises(CniError, match="overlaps the pod's subnet"):
         veth_host.plan(call(lease))
+
+
+def test_a_virtual_ip_of_the_pods_subnet_is_reached_by_the_node_but_never_the_gateway() -> None:
+    lease = Lease((LeasedAddress(ip_interface("10.10.10.9/24"), ip_address("10.10.10.1")),))
+    wanted = {"hostStackCIDRs": ["10.10.10.200/32"]}
+    assert "10.10.10.200/32" in destinations(veth_host.plan(call(lease, options=wanted)))
+    with pytest.raises(CniError, match="overlaps the pod's gateway"):
+        veth_host.plan(call(lease, options={"hostStackCIDRs": ["10.10.10.1/32"]}))
 
 
 def test_an_address_that_the_node_has_on_any_link_is_refused() -> None:
