@@ -40,9 +40,9 @@ class ChildFailed(Exception):
     """An unexpected exception in the forked child, with its trace."""
 
 
-def run(*argv: str) -> str:
+def run(*argv: str, stdin: str = "") -> str:
     """The output of a command that must succeed."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, input=stdin)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr or done.stdout}"
     return done.stdout
 
@@ -103,6 +103,17 @@ def _check(answer: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def _end(link: str, address: str) -> list[str]:
+    """What `ip` is told of the link's end where the node's or the router's `address` is."""
+    v6 = {NODE_ADDRESS: NODE_ADDRESS_6, ROUTER_ADDRESS: ROUTER_ADDRESS_6}[address]
+    return [
+        "link set lo up",
+        f"addr add {address}/24 dev {link}",
+        f"addr add {v6}/64 dev {link} nodad",
+        f"link set {link} up",
+    ]
+
+
 @dataclass
 class World:
     """The namespaces of one test, by short names: "node", "router", "pod1", ..."""
@@ -111,32 +122,35 @@ class World:
     names: list[str] = field(default_factory=list)
 
     def build(self) -> None:
-        """The node and the router, and the wire between them."""
+        """The node and the router, and the wire between them.
+
+        In few processes, as each costs a VM a tenth of a second.
+        """
         for name in ("node", "router"):
             self.add(name)
-        node, router = self.full("node"), self.full("router")
-        run(
-            *("ip", "-n", node, "link", "add", "up0", "type", "veth"),
-            *("peer", "name", "r0", "netns", router),
-        )
-        for name, link, v4, v6 in (
-            (node, "up0", f"{NODE_ADDRESS}/24", f"{NODE_ADDRESS_6}/64"),
-            (router, "r0", f"{ROUTER_ADDRESS}/24", f"{ROUTER_ADDRESS_6}/64"),
-        ):
-            run("ip", "-n", name, "link", "set", "lo", "up")
-            # Else link-local addresses are tentative for a second, and without one a node
-            # can't ask for neighbours on behalf of packets from elsewhere.
-            dad = f"/proc/sys/net/ipv6/conf/{link}/accept_dad"
-            run("ip", "netns", "exec", name, "sh", "-c", f"echo 0 >{dad}")
-            run("ip", "-n", name, "addr", "add", v4, "dev", link)
-            run("ip", "-n", name, "addr", "add", v6, "dev", link, "nodad")
-            run("ip", "-n", name, "link", "set", link, "up")
-        run("ip", "-n", router, "addr", "add", f"{OUTSIDE}/32", "dev", "lo")
-        run("ip", "-n", router, "addr", "add", f"{OUTSIDE_6}/128", "dev", "lo")
+        # Else link-local addresses are tentative for a second, and without one a node can't ask
+        # for neighbours on behalf of packets from elsewhere. Only of these links, not of pods'.
+        self._expect_duplicates("router", "0")
+        peer = f"peer name r0 netns {self.full('router')}"
+        self._expect_duplicates("node", "0")
+        self.batch("node", f"link add up0 type veth {peer}", *_end("up0", NODE_ADDRESS))
+        beyond = [f"addr add {address} dev lo" for address in (f"{OUTSIDE}/32", f"{OUTSIDE_6}/128")]
+        self.batch("router", *_end("r0", ROUTER_ADDRESS), *beyond)
+        for name in ("node", "router"):
+            self._expect_duplicates(name, "1")
         for name, link in (("node", "up0"), ("router", "r0")):
             self.await_link_local(name, link)
-        run("ip", "-n", node, "route", "add", "default", "via", ROUTER_ADDRESS)
-        run("ip", "-n", node, "route", "add", "default", "via", ROUTER_ADDRESS_6)
+        routes = (f"route add default via {via}" for via in (ROUTER_ADDRESS, ROUTER_ADDRESS_6))
+        self.batch("node", *routes)
+
+    def _expect_duplicates(self, name: str, value: str) -> None:
+        """Whether new links look for duplicate addresses first."""
+        key = Path("/proc/sys/net/ipv6/conf/default/accept_dad")
+        inside(self.path(name), lambda: key.write_text(value))
+
+    def batch(self, name: str, *lines: str) -> None:
+        """Run `ip` once in a namespace, for all of these lines."""
+        run("ip", "-n", self.full(name), "-batch", "-", stdin="\n".join(lines))
 
     def await_link_local(self, name: str, link: str) -> None:
         """Wait (a minute at most) until the link has a usable link-local address."""

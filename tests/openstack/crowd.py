@@ -115,6 +115,11 @@ class Crowd:
         for container in self.containers:
             assert eth0(node, container.name) == set(), container.name
 
+    def remove(self) -> None:
+        """The namespaces go."""
+        names = " ".join(item.name for item in self.containers)
+        self.node.exec(["sh", "-c", f"for name in {names}; do ip netns del $name; done; true"])
+
     def _call(self, container: Container, command: str) -> str:
         return container.call(self.node, command, self.document)
 

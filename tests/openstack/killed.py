@@ -17,6 +17,7 @@ from tests.openstack.state import (
     half_made,
     held,
     leases,
+    of_pods,
     pod_routes,
     proxies,
     veths,
@@ -193,11 +194,11 @@ class Scene:
 
     def agree(self) -> None:
         """Once nothing is under way: the store holds what lives, and the kernel has just that."""
-        main = {name: given for name, given in self.live.items() if self.plugin(name) == MAIN}
+        main = {name: given for name, given in self.live.items() if self.plugin(name) != IPAM}
         addresses = {address for given in main.values() for address in given}
         assert held(self.lab, self.node) == {name: set(given) for name, given in self.live.items()}
         routes = pod_routes(self.node)
-        assert set(routes) == addresses
+        assert set(routes) == addresses, (routes, self.live)
         wait_for(lambda: veths(self.node) == set(routes.values()), "dead pods' links to go")
         assert proxies(self.node) == (addresses if self.proxied else set())
         for name, given in main.items():
@@ -210,10 +211,8 @@ class Scene:
         """What is there though nobody lives."""
         found = [f"row {row['state']} {row['addresses']}" for row in leases(self.lab, self.node)]
         found += [f"reserved {address}" for address in self.reserved()]
-        found += [f"route {address}" for address in pod_routes(self.node)]
-        found += [f"link {name}" for name in veths(self.node)]
+        found += of_pods(self.node)
         found += [f"proxy entry {address}" for address in proxies(self.node)]
-        found += half_made(self.node)
         if self.mode != "port":
             port = self.lab.connection().network.get_port(self.node.port_id)
             found += sorted(fixed_ips(self.lab, self.node))

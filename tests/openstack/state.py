@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from neutron_cni_lab import Lab, Node
@@ -16,6 +16,22 @@ _PACKET_RULES = """
 sed -e "/^#/d" -e "s/ \\[.*//"
 """
 """Without counters, and without the time of day."""
+
+_ALL = {
+    "links": "ip -d addr",
+    "routes": "ip -d route show table all",
+    "routes of IPv6": "ip -6 -d route show table all",
+    "rules": "ip rule; ip -6 rule",
+    "packet rules": _PACKET_RULES,
+    "neighbours": "ip neigh show nud permanent",
+    "proxies": "ip neigh show proxy",
+}
+_ROUTES = {"v4": "ip -j -4 route", "v6": "ip -j -6 route"}
+_VETHS = {"veths": "ip -j link show type veth"}
+_EVERYWHERE = {
+    "everywhere": 'ip -o link; for n in $(ip netns list | cut -d" " -f1); do ip -n $n -o link; done'
+}
+_BREAK = "=== next ==="
 
 
 def wait_for(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
@@ -49,10 +65,23 @@ def held(lab: Lab, node: Node) -> dict[str, set[str]]:
     return {row["container_id"]: set(row["addresses"]) for row in rows if row["state"] == "held"}
 
 
+def outputs(node: Node, commands: Mapping[str, str]) -> dict[str, str]:
+    """What each shell command prints on the node, failed or not, by the names that `commands` has.
+
+    All of them in one call, which takes as long on a VM as ten of them.
+    """
+    script = "\n".join(f"echo; echo {_BREAK}\n{command}" for command in commands.values())
+    shown = node.exec(["sh", "-c", f"{{ {script}\n}} 2>/dev/null; true"]).stdout
+    return dict(zip(commands, shown.split(f"\n{_BREAK}\n")[1:], strict=True))
+
+
 def pod_routes(node: Node) -> dict[str, str]:
     """Address to device, of the node's routes to its pods, of both IP versions."""
-    shown = node.exec(["sh", "-c", "ip -j -4 route && ip -j -6 route"]).stdout
-    routes = [item for line in shown.splitlines() for item in json.loads(line)]
+    return _pod_routes(outputs(node, _ROUTES))
+
+
+def _pod_routes(shown: Mapping[str, str]) -> dict[str, str]:
+    routes = [item for key in ("v4", "v6") for item in json.loads(shown[key])]
     return {
         item["dst"]: item["dev"]
         for item in routes
@@ -62,18 +91,30 @@ def pod_routes(node: Node) -> dict[str, str]:
 
 def veths(node: Node) -> set[str]:
     """The node's ends of pods' links, and of what else is called so."""
-    links = json.loads(node.exec(["ip", "-j", "link", "show", "type", "veth"]).stdout)
+    return _veths(outputs(node, _VETHS))
+
+
+def _veths(shown: Mapping[str, str]) -> set[str]:
+    links = json.loads(shown["veths"])
     names = {item.get("ifname", "") for item in links}  # A link of another type is {}.
     return {name for name in names if name.startswith("veth")}
 
 
 def half_made(node: Node) -> list[str]:
     """Links by the names that neutron-ipvlan's have while they are made, wherever they are."""
-    each = (
-        'for name in $(ip netns list | cut -d" " -f1); do ip -n "$name" -o link; done; ip -o link'
-    )
-    shown = node.exec(["sh", "-c", each]).stdout
-    return re.findall(r"^\d+: (ncni\w+)", shown, re.MULTILINE)
+    return _half_made(outputs(node, _EVERYWHERE))
+
+
+def _half_made(shown: Mapping[str, str]) -> list[str]:
+    return re.findall(r"^\d+: (ncni\w+)", shown["everywhere"], re.MULTILINE)
+
+
+def of_pods(node: Node) -> list[str]:
+    """All of that, in one look: what pods have on the node, and half made ones anywhere."""
+    shown = outputs(node, _ROUTES | _VETHS | _EVERYWHERE)
+    found = [f"route {address}" for address in _pod_routes(shown)]
+    found += [f"link {name}" for name in _veths(shown)]
+    return found + _half_made(shown)
 
 
 def proxies(node: Node) -> set[str]:
@@ -98,17 +139,9 @@ def snapshot(lab: Lab, node: Node, netns: str = "") -> dict[str, Any]:
     `netns`: the name of the namespace that the call is about.
     """
     network = lab.connection().network
-    inside = ["ip", "-n", netns, "-d", "addr"] if netns else ["true"]
     return {
         "ports": sorted(port.id for port in network.ports()),
         "port": network.get_port(node.port_id).to_dict() if "port_id" in node.facts else None,
         "store": leases(lab, node),
-        "links": node.exec(["ip", "-d", "addr"]).stdout,
-        "routes": node.exec(["ip", "-d", "route", "show", "table", "all"]).stdout,
-        "routes of IPv6": node.exec(["ip", "-6", "-d", "route", "show", "table", "all"]).stdout,
-        "rules": node.exec(["sh", "-c", "ip rule; ip -6 rule"]).stdout,
-        "packet rules": node.exec(["sh", "-c", _PACKET_RULES], check=False).stdout,
-        "neighbours": node.exec(["ip", "neigh", "show", "nud", "permanent"]).stdout,
-        "proxies": node.exec(["ip", "neigh", "show", "proxy"]).stdout,
-        "pod": node.exec(inside, check=False).stdout,
+        **outputs(node, _ALL | {"pod": f"ip -n {netns} -d addr" if netns else "true"}),
     }

@@ -57,6 +57,8 @@ COUNTS = (
     Count("NEUTRON_CNI_KILLS", 60, 600, "kills in a fake cloud"),
     Count("NEUTRON_CNI_REAL_KILLS", 18, 150, "kills in the lab"),
     Count("NEUTRON_CNI_CALLS", 40, 200, "random calls at once in the lab"),
+    Count("NEUTRON_CNI_VM_KILLS", 12, 60, "kills in a VM of the lab"),
+    Count("NEUTRON_CNI_VM_CALLS", 30, 100, "random calls at once in a VM of the lab"),
     Count("NEUTRON_CNI_MUTATIONS", 2000, 10000, "broken calls"),
     Count("NEUTRON_CNI_LIVES", 4, 60, "random lives per mode"),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from neutron_cni_lab import Lab, Node
-from tests.openstack.state import fixed_ips, half_made, held, pod_routes, veths, wait_for
+from tests.openstack.state import fixed_ips, held, of_pods, outputs, wait_for
 
 _INSIDE = """
 ip -o link | grep -v " lo:"
 ip rule; ip -6 rule
 iptables-legacy-save; ip6tables-legacy-save
 """
+_USUAL_RULES = ("from all lookup local", "from all lookup main", "from all lookup default")
 
 
 def nothing_left(lab: Lab, node: Node, netns: str = "") -> None:
@@ -20,15 +21,11 @@ def nothing_left(lab: Lab, node: Node, netns: str = "") -> None:
     """
     assert held(lab, node) == {}
     wait_for(lambda: not _on_port(lab, node), "the port to be as before", 60)
-    assert pod_routes(node) == {}
-    wait_for(lambda: not veths(node), "the pods' links to go")
-    assert half_made(node) == []
+    wait_for(lambda: not of_pods(node), "the pods' links and routes to go")
     if netns:
-        shown = node.exec(["ip", "netns", "exec", netns, "sh", "-c", _INSIDE]).stdout
+        shown = outputs(node, {"inside": f"ip netns exec {netns} sh -c '{_INSIDE}'"})["inside"]
         lines = [line for line in shown.splitlines() if not line.startswith("#")]
-        rules = ("from all lookup local", "from all lookup main", "from all lookup default")
-        unusual = [x for x in lines if not x.endswith(rules) and not _is_empty_table(x)]
-        assert unusual == []
+        assert [x for x in lines if not x.endswith(_USUAL_RULES) and not _is_empty_table(x)] == []
 
 
 def _on_port(lab: Lab, node: Node) -> set[str]:
