@@ -21,9 +21,9 @@ def _capture(world: World, name: str, link: str) -> socket.socket:
     ours, theirs = socket.socketpair()
 
     def body() -> None:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        sock.bind((link, 3))
-        socket.send_fds(theirs, [b"x"], [sock.fileno()])
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as sock:
+            sock.bind((link, 3))
+            socket.send_fds(theirs, [b"x"], [sock.fileno()])
 
     inside(world.path(name), body)
     _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)

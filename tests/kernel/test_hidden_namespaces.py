@@ -22,7 +22,7 @@ from neutron_cni.store import Record, State, Wish
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.ipam_config import IpamConfig
 from tests.kernel.pods import Pod, make_pod
-from tests.kernel.world import World, inside
+from tests.kernel.world import World, inside, inside_child
 
 ADDRESS = ip_address("10.77.0.1") + os.getpid() % 65000
 """Pods of other processes do not have it; all of the machine's names are looked at."""
@@ -89,9 +89,13 @@ def test_the_mounts_of_another_nodes_processes_are_not_this_nodes(
     world: World, tmp_path: Path
 ) -> None:
     """Nodes of a lab share the machine's processes."""
+
+    def nobody_has_it() -> None:
+        assert node.namespace_with(ADDRESS) == ""
+
     make_pod(world, "pod1", OWN).apply()
     with hidden(world, "pod1", tmp_path):
-        assert inside(world.path("router"), lambda: node.namespace_with(ADDRESS)) == ""
+        inside_child(world.path("router"), nobody_has_it)
 
 
 def test_a_pod_lives_as_long_as_the_nodes_end_of_its_link(world: World, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import partial
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.kernel.pods import DUAL, facts, make_pod
-from tests.kernel.world import World, inside
+from tests.kernel.world import World, inside, inside_child
 from tests.unavailable import possible
 
 
@@ -176,10 +175,14 @@ def test_the_nodes_own_namespace_is_refused_as_a_pods(world: World) -> None:
     pod = make_pod(world, "pod1")
     own = world.path("node")
     before = world.snapshot("node")
-    for path in (own, "/proc/self/ns/net"):
-        with pytest.raises(CniError, match="the node's own network namespace") as caught:
-            inside(own, partial(applier.apply, pod.plan, path, Deadline.after(20)))
-        assert caught.value.code == Code.INVALID_ENVIRONMENT
+
+    def refused() -> None:
+        for path in (own, "/proc/self/ns/net"):
+            with pytest.raises(CniError, match="the node's own network namespace") as caught:
+                applier.apply(pod.plan, path, Deadline.after(20))
+            assert caught.value.code == Code.INVALID_ENVIRONMENT
+
+    inside_child(own, refused)
     assert world.snapshot("node") == before
 
 

@@ -16,7 +16,7 @@ from neutron_cni.netlink.rtnl import Outcome, Request, Rtnl
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.kernel.pods import DUAL, Pod, make_pod
-from tests.kernel.world import ChildDied, World, inside
+from tests.kernel.world import ChildDied, World, inside, inside_child
 
 STEPS = 30
 """More steps than `apply` of a dual-stack pod takes; the tests check that."""
@@ -54,7 +54,7 @@ def _crash(pod: Pod, step: int) -> bool:
     """Whether `apply` died at that step (else it was through before)."""
     body = _dies_at(step, lambda: applier.apply(pod.plan, pod.netns, Deadline.after(20)))
     try:
-        inside(pod.world.path("node"), body)
+        inside_child(pod.world.path("node"), body)
     except ChildDied:
         return True
     return False

@@ -9,17 +9,15 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import pickle
 import re
 import subprocess
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-
-from neutron_cni.values.errors import CniError
 
 T = TypeVar("T")
 
@@ -36,10 +34,6 @@ class ChildDied(Exception):
     """The forked child ended without an answer."""
 
 
-class ChildFailed(Exception):
-    """An unexpected exception in the forked child, with its trace."""
-
-
 def run(*argv: str, stdin: str = "") -> str:
     """The output of a command that must succeed."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False, input=stdin)
@@ -48,48 +42,43 @@ def run(*argv: str, stdin: str = "") -> str:
 
 
 def inside(netns: str, function: Callable[[], T]) -> T:
-    """What `function` returns in a forked child whose network namespace is the one at `netns`.
+    """What `function` returns in a thread whose network namespace is the one at `netns`.
 
-    /sys of the child is that namespace's too. A CniError comes back as itself.
+    /sys of the thread is that namespace's too.
     """
-    read_end, write_end = os.pipe()
+
+    def work() -> T:
+        enter(netns)
+        return function()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def inside_child(netns: str, function: Callable[[], object]) -> None:
+    """The same in a forked child, all of which is there, and which `function` may end.
+
+    Raises ChildDied if it did, and AssertionError with the trace of what it raised.
+    """
     child = os.fork()
     if child == 0:
-        os.close(read_end)
-        _answer(netns, function, write_end)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as stream:
-        data = stream.read()
-    os.waitpid(child, 0)
-    if not data:
+        status = 1
+        try:
+            enter(netns)
+            function()
+            status = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    if ended and os.waitstatus_to_exitcode(ended) != 1:
         raise ChildDied
-    kind, value = pickle.loads(data)
-    if kind == "error":
-        raise CniError(*value)
-    if kind == "trace":
-        raise ChildFailed(value)
-    result: T = value
-    return result
-
-
-def _answer(netns: str, function: Callable[[], object], stream: int) -> None:
-    """Run `function` and write its pickled result, or exception; never returns."""
-    try:
-        enter(netns)
-        answer: tuple[str, object] = ("result", function())
-    except CniError as error:
-        answer = ("error", (error.code, error.message, error.details))
-    except BaseException:
-        answer = ("trace", traceback.format_exc())
-    try:
-        with os.fdopen(stream, "wb") as sink:
-            sink.write(pickle.dumps(answer))
-    finally:
-        os._exit(0)
+    assert not ended, "the child's trace is above"
 
 
 def enter(netns: str) -> None:
-    """Move this (forked) process into `netns`, with a /sys that shows its links."""
+    """Move this thread into `netns`, with a /sys that shows its links."""
     descriptor = os.open(netns, os.O_RDONLY)
     _check(_libc.setns(descriptor, _CLONE_NEWNET))
     os.close(descriptor)
@@ -209,8 +198,9 @@ class World:
     def snapshot(self, name: str) -> dict[str, list[str]]:
         """All links, addresses, routes, neighbours and proxies, in comparable text.
 
-        Left out: neighbours learned by traffic, which come and go by themselves, and anycast
-        addresses, which the kernel adds where IPv6 forwarding is on (that setting stays).
+        Left out: neighbours learned by traffic, which come and go by themselves, anycast addresses,
+        which the kernel adds where IPv6 forwarding is on (that setting stays), and whether a link's
+        state is known yet, which the kernel looks after once a second.
         """
         show = {
             "links": ("-d", "link", "show"),
@@ -224,7 +214,11 @@ class World:
             "rules": ("rule", "show"),
         }
         return {
-            key: [line for line in self.text(name, *argv) if not line.startswith("anycast ")]
+            key: [
+                line.replace(" state UNKNOWN ", " state UP ")
+                for line in self.text(name, *argv)
+                if not line.startswith("anycast ")
+            ]
             for key, argv in show.items()
         }
 
