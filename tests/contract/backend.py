@@ -79,6 +79,7 @@ class Backend:
         self._expect_overlap = expect_overlap
         self._made: list[_Removal] = []
         self._lasting: list[_Removal] = []
+        self._clients: list[Neutron] = []
         self._home: tuple[str, str] | None = None
         self._outside = ""
         self.clouds_yaml = folder / "clouds.yaml"
@@ -87,8 +88,10 @@ class Backend:
         )
 
     def neutron(self, seconds: float = 60.0) -> Neutron:
-        """The project's own client of it."""
-        return Neutron.connect("contract", str(self.clouds_yaml), Deadline.after(seconds))
+        """The project's own client of it; `clean_up` closes it."""
+        made = Neutron.connect("contract", str(self.clouds_yaml), Deadline.after(seconds))
+        self._clients.append(made)
+        return made
 
     def call(
         self,
@@ -215,6 +218,8 @@ class Backend:
 
     def clean_up(self) -> None:
         """Remove what was made, last first; what is gone already is fine."""
+        while self._clients:
+            self._clients.pop().close()
         while self._made:
             reply = self.call(*self._made.pop())
             assert reply.status in (200, 204, 404), reply

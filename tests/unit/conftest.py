@@ -15,6 +15,7 @@ from neutron_cni.values.ipam_config import Mode
 from tests.reliability.life import Life
 from tests.reliability.scene import Scene
 from tests.reliability.zygote import Zygote
+from tests.support.descriptors import open_descriptors, require_closed_since
 
 LifeMaker = Callable[..., Life]
 
@@ -41,6 +42,14 @@ def new_life(zygote: Zygote, tmp_path: Path) -> Iterator[LifeMaker]:
         yield make
         for life in lives:
             assert not life.wrong, "\n".join([*life.story, *life.wrong])
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left() -> Iterator[None]:
+    """A test leaves no file and no connection open: what leaks here would leak in an agent, too."""
+    before = open_descriptors()
+    yield
+    require_closed_since(before)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -185,23 +186,23 @@ def _other_node(
 ) -> None:
     from neutron_cni.ipam.audit.leavings import Leavings
 
-    leavings = Leavings(cloud, clouds_file)
-    found = leavings.find(node, cluster, install, node_known)
-    if not found:
-        which = f" in cluster {cluster}" if cluster else ""
-        by = f" by installation {install}" if install else ""
-        typer.echo(f"no port carries the tag of node {node}{which}{by}")
-        seen = leavings.nodes_seen(node, cluster)
-        more = f" and {len(seen) - MOST_NAMES} more" if len(seen) > MOST_NAMES else ""
-        typer.echo(f"nodes seen{which}: {', '.join(seen[:MOST_NAMES]) or 'none'}{more}")
-    for item in found:
-        what = f"{item.address} (port {item.port.id})"
-        if item.keep:
-            typer.echo(f"keep {what}: {item.keep}")
-            continue
-        typer.echo(f"{'remove' if apply else 'would remove'} {what}")
-        if apply:
-            leavings.remove(item)
+    with closing(Leavings(cloud, clouds_file)) as leavings:
+        found = leavings.find(node, cluster, install, node_known)
+        if not found:
+            which = f" in cluster {cluster}" if cluster else ""
+            by = f" by installation {install}" if install else ""
+            typer.echo(f"no port carries the tag of node {node}{which}{by}")
+            seen = leavings.nodes_seen(node, cluster)
+            more = f" and {len(seen) - MOST_NAMES} more" if len(seen) > MOST_NAMES else ""
+            typer.echo(f"nodes seen{which}: {', '.join(seen[:MOST_NAMES]) or 'none'}{more}")
+        for item in found:
+            what = f"{item.address} (port {item.port.id})"
+            if item.keep:
+                typer.echo(f"keep {what}: {item.keep}")
+                continue
+            typer.echo(f"{'remove' if apply else 'would remove'} {what}")
+            if apply:
+                leavings.remove(item)
     _summary(sum(1 for item in found if not item.keep), apply, [])
 
 

@@ -6,7 +6,8 @@ serves never pays for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from random import Random
 
@@ -36,7 +37,8 @@ def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
     for configs in _configs_by_mode(store, anchor):
         mode = configs[-1].mode
         try:
-            MODES[mode].page.settle(connect(store, configs, anchor, deadline))
+            with connected(store, configs, anchor, deadline) as context:
+                MODES[mode].page.settle(context)
         except CniError as error:
             if deadline.left <= LITTLE_LEFT:
                 # With more time it might have gone well: the next holder of the lock goes on.
@@ -57,29 +59,32 @@ def _configs_by_mode(store: Store, anchor: str) -> list[tuple[IpamConfig, ...]]:
     return [tuple(configs) for configs in found.values()]
 
 
-def connect(
+@contextmanager
+def connected(
     store: Store, configs: Sequence[IpamConfig], anchor: str, deadline: Deadline
-) -> Context:
+) -> Iterator[Context]:
     """Everything a mode needs to serve the networks with these configurations, the newest last.
 
-    Raises Unauthorized when clouds.yaml is of no use.
+    Its connections to the cloud end with it. Raises Unauthorized when clouds.yaml is of no use.
     """
     from neutron_cni.ipam import node
     from neutron_cni.ipam.modes.context import Context
     from neutron_cni.openstack.neutron import Neutron
 
     config = configs[-1]
-    return Context(
-        store=store,
-        neutron=Neutron.connect(config.cloud, config.clouds_file, deadline, config.state_dir),
-        configs=tuple(configs),
-        anchor=anchor,
-        install=_install(store, config),
-        deadline=deadline,
-        uplink=node.uplink,
-        namespace_with=node.namespace_with,
-        random=Random(),
-    )
+    made = Neutron.connect(config.cloud, config.clouds_file, deadline, config.state_dir)
+    with closing(made) as neutron:
+        yield Context(
+            store=store,
+            neutron=neutron,
+            configs=tuple(configs),
+            anchor=anchor,
+            install=_install(store, config),
+            deadline=deadline,
+            uplink=node.uplink,
+            namespace_with=node.namespace_with,
+            random=Random(),
+        )
 
 
 def _install(store: Store, config: IpamConfig) -> str:
@@ -111,10 +116,10 @@ def differences(store: Store, record: Record, deadline: Deadline, twice: bool = 
     runtime may replace the pod.
     """
     page = MODES[record.config.mode].page
-    context = connect(store, [record.config], record.anchor, deadline)
-    found = page.judge([record], page.look(context, [record]))
-    if found and twice:
-        found = confirmed(page, context, [record], found)
+    with connected(store, [record.config], record.anchor, deadline) as context:
+        found = page.judge([record], page.look(context, [record]))
+        if found and twice:
+            found = confirmed(page, context, [record], found)
     return [item.for_check for item in found]
 
 
@@ -140,12 +145,16 @@ def confirmed(
 
 def other_holders(store: Store, record: Record, deadline: Deadline) -> list[str]:
     """Sentences that name who has the addresses of a held lease in its place. Raises CniError."""
-    neutron = connect(store, [record.config], record.anchor, deadline).neutron
     ours = {item.port_id for item in record.addresses}
+    with connected(store, [record.config], record.anchor, deadline) as context:
+        found = [
+            (item, port)
+            for item in record.addresses
+            for port in context.neutron.ports_with_address(item.address)
+        ]
     return [
         f"{item.address} belongs to port {port.id} ({port.device_owner or port.name or 'unnamed'})"
-        for item in record.addresses
-        for port in neutron.ports_with_address(item.address)
+        for item, port in found
         if port.id not in ours
         and port.device_id != record.nonce
         and (item.subnet_id, item.address) in {(f.subnet_id, f.address) for f in port.fixed_ips}

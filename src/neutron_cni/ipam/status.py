@@ -29,7 +29,7 @@ from neutron_cni.ipam.readiness import (
     while_another_asks,
 )
 from neutron_cni.ipam.room import Capacity
-from neutron_cni.ipam.settling import connect
+from neutron_cni.ipam.settling import connected
 from neutron_cni.store import Store
 from neutron_cni.store.store import boot_id
 from neutron_cni.values.deadline import Deadline
@@ -124,8 +124,8 @@ def _asked(store: Store, config: IpamConfig, deadline: Deadline) -> Capacity | C
     """What the cloud has left for pods, or the error that an ADD would meet."""
     anchor = _anchor(config)
     try:
-        context = connect(store, [config], anchor, deadline.at_most(LOOK_SECONDS))
-        return MODES[config.mode].page.capacity(context)
+        with connected(store, [config], anchor, deadline.at_most(LOOK_SECONDS)) as context:
+            return MODES[config.mode].page.capacity(context)
     except CniError as error:
         return error
     except Exception as error:  # a defect of ours is no reason to evict pods, either

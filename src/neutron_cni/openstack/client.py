@@ -29,8 +29,9 @@ from neutron_cni.openstack.errors import (
 )
 from neutron_cni.openstack.kept_login import KeptLogin
 from neutron_cni.openstack.patience import Busy, patiently, retry_after
+from neutron_cni.openstack.reasons import reason
 from neutron_cni.openstack.shapes import a_text, mapping, objects
-from neutron_cni.openstack.transport import Transport, Trouble, reason
+from neutron_cni.openstack.transport import Transport, Trouble
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
 
@@ -65,6 +66,10 @@ class Client:
         """
         session, kept = session_for(cloud, file, deadline, keep_in)
         return cls(session, cloud or "(default)", kept)
+
+    def close(self) -> None:
+        """End the connections; what is asked after it opens others."""
+        self._wire.close()
 
     def get(self, path: str, doing: str, deadline: Deadline, **query: Any) -> Any:
         """GET; retried within the deadline whatever failed, for reading changes nothing."""

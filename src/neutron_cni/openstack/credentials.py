@@ -26,7 +26,8 @@ from neutron_cni.openstack.concealed import hush, learn, learn_environment
 from neutron_cni.openstack.errors import Unauthorized, Unreachable, presentable
 from neutron_cni.openstack.kept_login import KeptLogin
 from neutron_cni.openstack.patience import Busy, retry_after
-from neutron_cni.openstack.transport import Transport, Trouble, causes, reason
+from neutron_cni.openstack.reasons import causes, reason
+from neutron_cni.openstack.transport import Transport, Trouble
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
 

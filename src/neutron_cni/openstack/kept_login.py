@@ -106,7 +106,7 @@ class KeptLogin:
         files.require_private_folder(str(self._folder))
         # O_NONBLOCK: not to wait for a writer where somebody put a FIFO there.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        with open(os.open(self.path, flags), "rb") as file:
+        with open(self.path, "rb", opener=lambda path, _: os.open(path, flags)) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise ValueError

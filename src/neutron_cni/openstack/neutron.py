@@ -51,6 +51,8 @@ class Neutron(Resources):
     ) -> Neutron:
         """For the cloud named in clouds.yaml; Neutron is not called yet. Raises Unauthorized.
 
+        To be closed at the end (`contextlib.closing`).
+
         `keep_in`: the folder of this node in which the login is kept for other calls.
         """
         return cls(Client.from_clouds_yaml(cloud, file, deadline, keep_in), deadline)

@@ -29,6 +29,13 @@ class Resources:
         """When the calls have to be answered."""
         return self._deadline
 
+    def close(self) -> None:
+        """End the connections, also for all others that were made of this one.
+
+        Whoever connected has to: urllib3 keeps them for as long as the process lives.
+        """
+        self._client.close()
+
     def _get(self, path: str, doing: str, **query: Any) -> Any:
         return self._client.get(path, doing, self._deadline, **query)
 

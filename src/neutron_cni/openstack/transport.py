@@ -9,12 +9,10 @@ Libraries' words are not passed on: they quote URLs and headers, whole or in par
 from __future__ import annotations
 
 import io
-import re
 import socket
-import ssl
 import time
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
+from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +20,8 @@ import requests
 import urllib3
 from keystoneauth1.session import TCPKeepAliveAdapter
 
-from neutron_cni.openstack.names import SlowName, addresses_of
+from neutron_cni.openstack.names import addresses_of
+from neutron_cni.openstack.reasons import reason
 
 LARGEST_ANSWER = 64 << 20
 """Bytes. Ten thousand ports with two hundred addresses each are half of it."""
@@ -88,6 +87,13 @@ class _Wire(TCPKeepAliveAdapter):  # type: ignore[misc]  # it comes without type
         self._transport = transport
         super().__init__()
 
+    def close(self) -> None:
+        """End the connections; urllib3 waits until nobody has an answer of theirs any more."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # it is no mapping to iterate over
+                manager.pools[key].close()
+        super().close()
+
     def get_connection_with_tls_context(self, *args: Any, **more: Any) -> Any:
         """The pool, made to open connections that keep the time.
 
@@ -116,8 +122,7 @@ class _Wire(TCPKeepAliveAdapter):  # type: ignore[misc]  # it comes without type
         except Exception as error:  # also what is none of requests': a header that is not Latin-1
             raise Trouble(url, reason(error), transport.sent) from error
         # As requests itself does it; from here on nobody reads from the connection.
-        response._content = body
-        response._content_consumed = True
+        response._content, response._content_consumed = body, True
         transport.answers += 1
         _refuse_redirect(response, url)
         if response.status_code == 401 and transport.logging_in and request.method == "GET":
@@ -228,55 +233,6 @@ class _UntilEnd(io.RawIOBase):
         if not self.closed:
             self._file.close()
         super().close()
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what lies beneath it, outermost first."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
-
-
-def reason(error: BaseException) -> str:
-    """Why there is no answer: our words, or the system's for an error number."""
-    chain = list(causes(error))
-    by_proxy = any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain)
-    words = next((said for cause in reversed(chain) if (said := _said(cause))), "")
-    words = words or f"the request can't be made ({type(chain[-1]).__name__})"
-    return f"the proxy can't be used ({words})" if by_proxy else words
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or 'no reason given'})"
-    if isinstance(error, SlowName):
-        return "its name could not be looked up in time"
-    if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
-        # NewConnectionError is one, too, for what comes of a connection that is refused.
-        return "" if isinstance(error, urllib3.exceptions.NewConnectionError) else "timed out"
-    if isinstance(error, RemoteDisconnected):
-        return "the connection was closed without an answer"
-    if isinstance(error, (IncompleteRead, urllib3.exceptions.IncompleteRead)):
-        return "the answer ended in its middle"
-    if isinstance(error, urllib3.exceptions.DecodeError):
-        return "the answer is not compressed as it says"
-    if isinstance(error, UnicodeError):
-        return "a value of clouds.yaml has letters that no header can have"
-    if isinstance(error, HTTPException):
-        return "the answer is not HTTP"
-    if isinstance(error, requests.exceptions.InvalidSchema):
-        return "a scheme of the URL, or the kind of its proxy, is not known here"
-    tunnel = re.search(r"Tunnel connection failed: (\d+)", str(error))
-    if tunnel:
-        return f"it answered {tunnel[1]}"
-    if type(error) is OSError and error.errno is None and not error.__cause__:
-        return "a file named by `cacert`, `cert` or `key` can't be used"
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror or ""
-    return ""
 
 
 def place(url: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from _thread import allocate_lock
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
@@ -40,6 +41,30 @@ _FORMATS_AT = slice(18, 20)
 
 Source: SQLite, "Database File Format", section 1.3.3.
 """
+_COUNTING = allocate_lock()
+_users = 0
+_looked_at: list[int] = []
+"""Descriptors of files whose beginning was read."""
+
+
+def begin_use() -> None:
+    """Called by whoever may have a store open, before it has: `end_use` follows."""
+    global _users
+    with _COUNTING:
+        _users += 1
+
+
+def end_use() -> None:
+    """Called once it is closed. The last one closes what was opened to look at files.
+
+    Closed earlier, that would take away the locks that other connections of this process have on
+    the file (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    global _users
+    with _COUNTING:
+        _users -= 1
+        while not _users and _looked_at:
+            os.close(_looked_at.pop())
 
 
 def is_suspicious(error: CniError) -> bool:
@@ -72,9 +97,9 @@ def set_aside(path: Path, why: str) -> None:
 
 
 def _is_sound(path: Path, patience: float) -> bool:
-    # Never closed: that would take away the locks that other connections of this process have on
-    # the file (https://sqlite.org/howtocorrupt.html, section 2.2). The process ends soon.
-    header = os.pread(files.open_own(str(path), os.O_RDONLY), 100, 0)
+    beginning = files.open_own(str(path), os.O_RDONLY)
+    _looked_at.append(beginning)  # `end_use` closes it.
+    header = os.pread(beginning, 100, 0)
     if header and any(value not in _FORMATS for value in header[_FORMATS_AT]):
         return False
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from neutron_cni.store.damage import is_suspicious, set_aside_if_damaged
+from neutron_cni.store.damage import begin_use, end_use, is_suspicious, set_aside_if_damaged
 from neutron_cni.store.machine import CopiedStore, set_aside_if_copied
 from neutron_cni.store.record import PortAddress, Record, State, from_row, to_row
 from neutron_cni.store.schema import BUSY_SECONDS, open_database, store_errors
@@ -33,6 +33,14 @@ class Database:
     def __init__(self, state_dir: str, patience: float = BUSY_SECONDS) -> None:
         self._patience = patience
         self.path = Path(state_dir) / "store.db"
+        begin_use()
+        try:
+            self._open_soundly()
+        except BaseException:
+            end_use()
+            raise
+
+    def _open_soundly(self) -> None:
         try:
             self._open()
         except CopiedStore:
@@ -65,6 +73,7 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         self._db.close()
+        end_use()
 
     def version(self) -> int:
         """A number that changes when another process has changed anything; takes microseconds."""

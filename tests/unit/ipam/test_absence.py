@@ -169,13 +169,17 @@ def test_what_two_looks_miss_does_fail_check(one: Node, mode: Mode) -> None:
     assert own_ipam().verify(one.request(mode))
 
 
+def connected(config: IpamConfig) -> closing[Neutron]:
+    """The cloud of that configuration, to be used with `with`."""
+    return closing(Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20)))
+
+
 def find(one: Node) -> str:
     """The id of the VM's port, as it is found by the NIC's address unless it is remembered."""
     port = one.scene.port(one.host.port_id)
     nic = Uplink(name="ens3", mac=port["mac_address"], mtu=1500, addresses=())
     config = one.config(Mode.FIXED_IPS)
-    with Store(str(one.host.state_dir)) as store:
-        neutron = Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))
+    with Store(str(one.host.state_dir)) as store, connected(config) as neutron:
         return locate.vm_port(config, store, neutron, lambda name: nic).id
 
 
@@ -204,9 +208,8 @@ def test_when_it_was_first_seen_absent_survives_a_kill(
         raise MemoryError
 
     monkeypatch.setattr(absence, "pause", die)
-    with Store(str(one.host.state_dir)) as store:
-        config = one.config(Mode.FIXED_IPS)
-        neutron = Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))
+    config = one.config(Mode.FIXED_IPS)
+    with Store(str(one.host.state_dir)) as store, connected(config) as neutron:
 
         def look() -> tuple[object, bool]:
             return absence.look(store, neutron, one.host.port_id, patiently=True)

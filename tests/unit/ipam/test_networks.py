@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_interface
 from pathlib import Path
 from threading import Thread
@@ -142,8 +143,9 @@ def test_one_cloud_name_in_two_files_means_two_remembered_ports(
 
             def find(number: int) -> str:
                 chosen = configs[number]
-                neutron = Neutron.connect("fake", chosen.clouds_file, Deadline.after(20))
-                return locate.vm_port(chosen, store, neutron, lambda name: nics[number]).id
+                made = Neutron.connect("fake", chosen.clouds_file, Deadline.after(20))
+                with closing(made) as neutron:
+                    return locate.vm_port(chosen, store, neutron, lambda name: nics[number]).id
 
             assert [find(0), find(1)] == ports
             scene.neutron.before = note

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import msgspec
 import pytest
 
@@ -80,10 +82,10 @@ def test_a_port_that_is_gone_is_not_taken_for_a_cloud_without_tags(new_life: Lif
     body = '{"NeutronError": {"type": "PortNotFound", "message": "gone", "detail": ""}}'
     life.scene.neutron.faults.add(Fault("POST", "/tags", status=404, body=body))
     with pytest.raises(NotFound):
-        neutron_of(life).add_tags(life.host.port_id, ["a"])
+        add_a_tag(life)
     life.scene.neutron.cloud.extensions -= {"standard-attr-tag", "tag-creation"}
     with pytest.raises(NoTags):
-        neutron_of(life).add_tags(life.host.port_id, ["a"])
+        add_a_tag(life)
 
 
 @ALL_MODES
@@ -96,9 +98,11 @@ def test_status_asks_for_the_extensions_now_and_then_only(new_life: LifeMaker, m
         assert store.fact(f"tags|fake|{life.scene.clouds_file}") == "yes"
 
 
-def neutron_of(life: Life) -> Neutron:
+def add_a_tag(life: Life) -> None:
     config = msgspec.convert(life.config, IpamConfig)
-    return Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))
+    connected = Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))
+    with closing(connected) as neutron:
+        neutron.add_tags(life.host.port_id, ["a"])
 
 
 def status(life: Life) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from pathlib import Path
@@ -593,12 +593,12 @@ def test_a_look_leaves_time_to_answer_before_the_runtime_gives_up(
 ) -> None:
     given: list[float] = []
 
-    def connect(*words: Any) -> Context:
+    def connected(*words: Any) -> AbstractContextManager[Context]:
         given.append(words[-1].left)
         return real(*words)
 
-    real = settling.connect
-    monkeypatch.setattr(module, "connect", connect)
+    real = settling.connected
+    monkeypatch.setattr(module, "connected", connected)
     assert place.ask() == []
     assert 0 < given[0] <= module.LOOK_SECONDS < 10
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
+from neutron_cni.openstack import client, credentials
 from tests.fakes import FakeKeystone, FakeNeutron
 
 
@@ -22,3 +25,18 @@ def keystone(neutron: FakeNeutron) -> Iterator[FakeKeystone]:
     with FakeKeystone(neutron.url) as fake:
         neutron.token = fake.token
         yield fake
+
+
+@pytest.fixture(autouse=True)
+def clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Those that a test makes live as long as the test."""
+    session_for = credentials.session_for
+    with ExitStack() as stack:
+
+        def noted(*words: Any) -> Any:
+            adapter, kept = session_for(*words)
+            stack.callback(adapter.session.session.close)
+            return adapter, kept
+
+        monkeypatch.setattr(client, "session_for", noted)
+        yield

@@ -31,6 +31,7 @@ from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeNeutron, Fault
 from tests.fakes.faults import FOREVER, Drop
 from tests.fakes.raw import RawServer, make_certificate, whole_request
+from tests.support.descriptors import open_descriptors, require_closed_since
 from tests.support.openstack_doubles import Waits, client_of, get, put
 
 BUSY = [429, 500, 502, 503, 504]
@@ -323,6 +324,21 @@ class TestConnections:
                 call()
             assert neutron.url.removeprefix("http://").partition(":")[2] in caught.value.message
             assert len(waits) == CONNECT_TRIES - 1
+
+    def test_none_is_left_of_a_closed_client_whoever_keeps_its_errors(
+        self, neutron: FakeNeutron, client: Client
+    ) -> None:
+        before = open_descriptors()
+        with pytest.raises(NotFound) as kept:
+            get(client, "/ports/x")
+        assert open_descriptors() - before
+        client.close()
+        require_closed_since(before)
+        del kept
+
+    def test_a_closed_client_connects_anew(self, client: Client) -> None:
+        client.close()
+        assert get(client) == {"ports": []}
 
     def test_it_comes_back_for_a_read(
         self, neutron: FakeNeutron, client: Client, waits: Waits

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.store import PortAddress, Record, State, Store, Wish
+from neutron_cni.store import PortAddress, Record, State, Store, Wish, damage
 from neutron_cni.store import store as store_module
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError, Code
@@ -155,6 +155,17 @@ def test_a_sound_store_is_never_set_aside(folder: Path) -> None:
     assert caught.value.code == Code.STORE
     assert works_again(folder) == 0
     assert not list(folder.glob("store.db.damaged-*"))
+
+
+def test_a_file_that_was_looked_at_stays_open_for_as_long_as_any_store_of_the_process(
+    folder: Path,
+) -> None:
+    """To close it is to take the others' locks away; not to close it is a leak."""
+    with Store(str(folder)):
+        with Store(str(folder)) as store:
+            assert not damage.set_aside_if_damaged(store.path, 1.0)
+        assert len(damage._looked_at) == 1
+    assert damage._looked_at == []
 
 
 def test_a_store_of_a_newer_version_is_refused_and_not_touched(folder: Path) -> None:

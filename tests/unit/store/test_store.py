@@ -213,13 +213,18 @@ def test_who_makes_the_store_and_does_not_end_is_named_in_time(tmp_path: Path) -
         with pytest.raises(CniError, match="another process has had") as caught:
             Store(str(tmp_path), patience=0.1)
         assert (caught.value.code, "lslocks" in caught.value.details) == (Code.STORE, True)
-    Store(str(tmp_path), patience=0.1)
+    with Store(str(tmp_path), patience=0.1):
+        pass
 
 
 def test_who_makes_the_store_is_waited_for(tmp_path: Path) -> None:
+    def path() -> Path:
+        with Store(str(tmp_path)) as store:
+            return store.path
+
     with ThreadPoolExecutor(1) as threads:
         with another_makes_it(tmp_path):
-            answer = threads.submit(lambda: Store(str(tmp_path)).path)
+            answer = threads.submit(path)
             assert not answer.done()
         assert answer.result(timeout=10) == tmp_path / "store.db"
 

@@ -40,7 +40,7 @@ class Leaving:
 
 
 class Leavings:
-    """What one node left in one cloud. Every method raises CniError."""
+    """What one node left in one cloud; to be closed. Every other method raises CniError."""
 
     def __init__(self, cloud: str | None, clouds_file: str | None) -> None:
         self._neutron = Neutron.connect(cloud, clouds_file, Deadline.after(CALL_SECONDS))
@@ -66,6 +66,10 @@ class Leavings:
     def remove(self, leaving: Leaving) -> None:
         """Delete the port; of one that is gone: nothing."""
         self._neutron.delete_port(leaving.port.id)
+
+    def close(self) -> None:
+        """End the connections to the cloud."""
+        self._neutron.close()
 
 
 def _why_keep(neutron: Neutron, port: Port, node: str, known: bool, seen: dict[str, bool]) -> str:

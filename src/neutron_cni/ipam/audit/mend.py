@@ -14,7 +14,7 @@ from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding
-from neutron_cni.ipam.settling import connect, settle_anchor
+from neutron_cni.ipam.settling import connected, settle_anchor
 from neutron_cni.netlink.undo import remove_stale_entries
 from neutron_cni.store import Record, Store
 from neutron_cni.values.deadline import Deadline
@@ -88,9 +88,10 @@ def _settle(store: Store, group: Group, configs: list[IpamConfig]) -> None:
     anchor, mode = group
     page = MODES[mode].page
     with _locked(store, anchor):
-        context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
-        page.recover_lost(context)
-        page.settle(context)
+        deadline = Deadline.after(configs[-1].timeout)
+        with connected(store, configs, anchor, deadline) as context:
+            page.recover_lost(context)
+            page.settle(context)
 
 
 def _has_its_own_anchor(record: Record) -> bool:

@@ -17,7 +17,7 @@ from neutron_cni.ipam.audit.configured import Configured, configured
 from neutron_cni.ipam.audit.waiting import why_waiting
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known
-from neutron_cni.ipam.settling import confirmed, connect
+from neutron_cni.ipam.settling import confirmed, connected
 from neutron_cni.store import Record, State, Store
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError
@@ -165,16 +165,16 @@ def _compare(
     """What differs for one group, and remarks. Raises CniError when Neutron can't be asked."""
     anchor, mode = group
     page = MODES[mode].page
-    context = connect(store, configs, anchor, Deadline.after(configs[-1].timeout))
-    strays = page.look_for_strays(context)
-    # Read after Neutron: a lease is written before what it stands for is made.
-    leases = store.all()
+    with connected(store, configs, anchor, Deadline.after(configs[-1].timeout)) as context:
+        strays = page.look_for_strays(context)
+        # Read after Neutron: a lease is written before what it stands for is made.
+        leases = store.all()
+        held = [r for r in leases if r.state is State.HELD and _group_of(r.config) == group]
+        judged = page.judge(held, page.look(context, held))
+        if judged:
+            judged = confirmed(page, context, held, judged)
     nonces = frozenset(record.nonce for record in leases)
     addresses = frozenset(item.address for record in leases for item in record.addresses)
-    held = [r for r in leases if r.state is State.HELD and _group_of(r.config) == group]
-    judged = page.judge(held, page.look(context, held))
-    if judged:
-        judged = confirmed(page, context, held, judged)
     found = _first_of_each_address(judged) + page.judge_strays(Known(nonces, addresses), strays)
     return found, page.remarks(strays)
 
