@@ -11,7 +11,7 @@ from neutron_cni.netlink import diff as differ
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.plan import Plan, VethPair
-from neutron_cni.plugins import veth_route
+from neutron_cni.plugins import veth_host, veth_route
 from neutron_cni.plugins.contract import Call
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -25,6 +25,13 @@ DUAL = V4 + V6
 
 FORWARDING = veth_route.Config(host_forwarding=not possible("IPv6 forwarding of single links"))
 """What a node's operator has to ask for so that its pods' IPv6 passes: nothing since Linux 6.17."""
+
+ADDRESSES = {"pod1": ("10.10.10.19", "fd00:10::19"), "pod2": ("10.10.10.20", "fd00:10::20")}
+"""Of pods on the network of the node's uplink."""
+SECOND_LEG = veth_host.Config(
+    service_cidrs=("10.96.0.0/12", "fd96::/112"),
+    host_forwarding=not possible("IPv6 forwarding of single links"),
+)
 
 
 @dataclass(frozen=True)

@@ -17,26 +17,17 @@ from neutron_cni.plugins.contract import Leftover
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
-from tests.kernel.two_links import (
-    CLIENT,
-    GATEWAY,
-    PROTOCOLS,
-    address,
-    ask,
-    make_pod,
-    ours,
-    program,
-    server,
-)
-from tests.kernel.world import World, inside
+from tests.kernel.conversation import PROTOCOLS, seen_by, serving
+from tests.kernel.rule_sets import ours, program, with_jumps
+from tests.kernel.two_links import GATEWAY, address, make_pod
+from tests.kernel.world import FAR, World, inside
 from tests.unavailable import needs
 
 RULES = {"ncni-in-veth0": 2, "ncni-out-veth0": 1}
 
 
 def expected(back_end: str) -> dict[str, int]:
-    jumps = {f"-> {name}": 1 for name in RULES} if back_end == "legacy" else {}
-    return {**RULES, **jumps}
+    return with_jumps(RULES, back_end)
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -46,24 +37,24 @@ def test_what_comes_in_by_the_second_link_is_answered_by_it(
     pod = make_pod(two, "pod1", 5)
     pod.apply(settle=False)
     assert ours(two, "pod1", version) == expected(back_end)
-    with server(two, "pod1", version):
+    with serving(two, "pod1", version):
         for protocol in PROTOCOLS:
             target = address(5, version)
-            seen = ask(two, "router", protocol, target, source=CLIENT[version])
-            assert seen == CLIENT[version]
+            seen = seen_by(two, "router", protocol, target, source=FAR[version])
+            assert seen == FAR[version]
             # What comes in by the first is answered by the first.
-            assert ask(two, "fabric", protocol, target) == GATEWAY[version]
+            assert seen_by(two, "fabric", protocol, target) == GATEWAY[version]
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_without_the_return_mark_the_answers_are_lost(two: World, version: int) -> None:
     pod = make_pod(two, "pod1", 5)
     pod.apply(replace(pod.plan, filters=()), settle=False)
-    with server(two, "pod1", version):
+    with serving(two, "pod1", version):
         for protocol in PROTOCOLS:
             target = address(5, version)
-            assert ask(two, "fabric", protocol, target) == GATEWAY[version]
-            assert ask(two, "router", protocol, target, source=CLIENT[version], seconds=2) == ""
+            assert seen_by(two, "fabric", protocol, target) == GATEWAY[version]
+            assert seen_by(two, "router", protocol, target, source=FAR[version], seconds=2) == ""
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -81,9 +72,9 @@ def test_what_the_pod_begins_itself_is_never_marked(
         "prohibit",
         f"{GATEWAY[version]}/32" if version == 4 else f"{GATEWAY[version]}/128",
     )
-    with server(two, "fabric", version):
+    with serving(two, "fabric", version):
         for protocol in PROTOCOLS:
-            assert ask(two, "pod1", protocol, GATEWAY[version]) == address(5, version)
+            assert seen_by(two, "pod1", protocol, GATEWAY[version]) == address(5, version)
 
 
 def test_an_icmp_error_about_such_a_packet_leaves_by_the_second_link_too(
@@ -94,7 +85,7 @@ def test_an_icmp_error_about_such_a_packet_leaves_by_the_second_link_too(
     for kind in ("STREAM", "DGRAM"):
         script = (
             f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_{kind});"
-            f"s.settimeout(30); s.bind(({CLIENT[4]!r}, 0))\n"
+            f"s.settimeout(30); s.bind(({FAR[4]!r}, 0))\n"
             f"try:\n s.connect(({address(5, 4)!r}, 9)); s.send(b'?'); s.recv(1)\n"
             "except ConnectionRefusedError: print('refused')"
         )
@@ -118,8 +109,8 @@ def test_marks_and_rules_of_others_stay(two: World, back_end: str) -> None:
         two.do("pod1", tables, "-t", "mangle", "-A", *rule)
     before = two.do("pod1", tables, "-t", "mangle", "-S")
     pod.apply(settle=False)
-    with server(two, "pod1", 4):
-        assert ask(two, "router", "tcp", address(5, 4), source=CLIENT[4]) == CLIENT[4]
+    with serving(two, "pod1", 4):
+        assert seen_by(two, "router", "tcp", address(5, 4), source=FAR[4]) == FAR[4]
     counts = two.do("pod1", tables, "-t", "mangle", "-vnxL", "POSTROUTING").splitlines()[2:]
     assert [int(line.split()[0]) > 0 for line in counts] == [True, True]
     assert pod.diff() == []
@@ -137,8 +128,8 @@ def test_who_writes_a_mark_as_a_whole_does_not_take_ours_away(
     new = ("-m", "conntrack", "--ctstate", "NEW", "-j", "CONNMARK", "--set-mark", "7")
     for rule in (("PREROUTING", *new), ("OUTPUT", "-j", "MARK", "--set-mark", "7")):
         two.do("pod1", "iptables-nft", "-t", "mangle", "-A", *rule)
-    with server(two, "pod1", 4):
-        assert ask(two, "router", "tcp", address(5, 4), source=CLIENT[4]) == CLIENT[4]
+    with serving(two, "pod1", 4):
+        assert seen_by(two, "router", "tcp", address(5, 4), source=FAR[4]) == FAR[4]
 
 
 def test_what_the_pod_redirects_to_a_process_of_its_own_is_answered_by_the_second_link(
@@ -149,9 +140,9 @@ def test_what_the_pod_redirects_to_a_process_of_its_own_is_answered_by_the_secon
     pod.apply(settle=False)
     redirect = ("-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-ports", "15006")
     two.do("pod1", program(back_end), "-t", "nat", "-A", "PREROUTING", *redirect)
-    with server(two, "pod1", 4, port=15006):
-        assert ask(two, "router", "tcp", address(5, 4), source=CLIENT[4], port=80) == CLIENT[4]
-        assert ask(two, "fabric", "tcp", address(5, 4), port=80) == GATEWAY[4]
+    with serving(two, "pod1", 4, port=15006):
+        assert seen_by(two, "router", "tcp", address(5, 4), source=FAR[4], port=80) == FAR[4]
+        assert seen_by(two, "fabric", "tcp", address(5, 4), port=80) == GATEWAY[4]
 
 
 def test_what_the_pod_forwards_is_answered_by_the_second_link(two: World, back_end: str) -> None:
@@ -171,8 +162,8 @@ def test_what_the_pod_forwards_is_answered_by_the_second_link(two: World, back_e
     two.do("pod1", "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
     to_inner = ("-p", "tcp", "--dport", "80", "-j", "DNAT", "--to-destination", "10.30.0.2:8080")
     two.do("pod1", program(back_end), "-t", "nat", "-A", "PREROUTING", *to_inner)
-    with server(two, "inner", 4):
-        assert ask(two, "router", "tcp", address(5, 4), source=CLIENT[4], port=80) == CLIENT[4]
+    with serving(two, "inner", 4):
+        assert seen_by(two, "router", "tcp", address(5, 4), source=FAR[4], port=80) == FAR[4]
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -6,25 +6,16 @@ import os
 
 import pytest
 
-from neutron_cni.netlink import filters, nfnetlink
+from neutron_cni.netlink import filters
 from neutron_cni.netlink.filters import legacy
 from neutron_cni.netlink.plan import NodeSource, Side
 from neutron_cni.plugins import veth_host
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
-from tests.kernel.two_links import (
-    CLIENT,
-    NODE,
-    PORT,
-    PROTOCOLS,
-    address,
-    ask,
-    make_pod,
-    ours,
-    program,
-    server,
-)
-from tests.kernel.world import World, inside
+from tests.kernel.conversation import PORT, PROTOCOLS, seen_by, serving
+from tests.kernel.rule_sets import flush_nftables, ours, program, with_jumps
+from tests.kernel.two_links import address, make_pod
+from tests.kernel.world import FAR, NODE, World, inside
 from tests.unavailable import needs
 
 FILTERS = tuple(NodeSource(version, "vethh", veth_host.NODE_MARK) for version in (4, 6))
@@ -36,7 +27,7 @@ def expected(kind: str, version: int) -> dict[str, int]:
     link-local is sent on."""
     more = version == 6
     rules = {"ncni-from-vethh": 1 + more, "ncni-fwd-vethh": 4 - more, "ncni-src-vethh": 1}
-    return {**rules, **({f"-> {name}": 1 for name in rules} if kind == "legacy" else {})}
+    return with_jumps(rules, kind)
 
 
 def serve(world: World, kind: str, version: int, target: str) -> None:
@@ -60,16 +51,16 @@ def test_a_service_elsewhere_sees_the_node_and_one_on_the_node_sees_the_pod(
     second.apply(settle=False)
     other = "legacy" if back_end == "nftables" else "nftables"
     serve(two, back_end, version, address(6, version))
-    with server(two, "pod2", version):
+    with serving(two, "pod2", version):
         for protocol in PROTOCOLS:
-            seen = ask(two, "pod1", protocol, SERVICE[version], port=80)
+            seen = seen_by(two, "pod1", protocol, SERVICE[version], port=80)
             assert seen == address(5, version)
     before = two.do("node", program(other, version), "-S")
-    serve(two, other, version, CLIENT[version])
+    serve(two, other, version, FAR[version])
     two.do("node", program(back_end, version), "-t", "nat", "-F", "PREROUTING")
-    with server(two, "router", version, at=CLIENT[version]):
+    with serving(two, "router", version, at=FAR[version]):
         for protocol in PROTOCOLS:
-            assert ask(two, "pod1", protocol, SERVICE[version], port=80) == NODE[version]
+            assert seen_by(two, "pod1", protocol, SERVICE[version], port=80) == NODE[version]
     assert two.do("node", program(other, version), "-S") == before
 
 
@@ -82,23 +73,16 @@ def test_without_the_nodes_rules_a_service_elsewhere_does_not_answer(
     """A firewall that is started anew may flush all of nftables; ADD of any pod mends it."""
     pod = make_pod(two, "pod1", 5)
     pod.apply(settle=False)
-    serve(two, "legacy", version, CLIENT[version])
-    with server(two, "router", version, at=CLIENT[version]):
-        assert ask(two, "pod1", "tcp", SERVICE[version], port=80) == NODE[version]
-        inside(two.path("node"), flush)
-        assert ask(two, "pod1", "tcp", SERVICE[version], port=80, seconds=3) != NODE[version]
+    serve(two, "legacy", version, FAR[version])
+    with serving(two, "router", version, at=FAR[version]):
+        assert seen_by(two, "pod1", "tcp", SERVICE[version], port=80) == NODE[version]
+        inside(two.path("node"), flush_nftables)
+        assert seen_by(two, "pod1", "tcp", SERVICE[version], port=80, seconds=3) != NODE[version]
     sentences = pod.diff()
     assert len(sentences) == 6
     assert all(item.startswith("node: what comes by vethh* over IPv") for item in sentences)
     pod.apply(settle=False)
     assert pod.diff() == []
-
-
-def flush() -> None:
-    """As `nft flush ruleset` does."""
-    with nfnetlink.connect() as sock:
-        for family in nfnetlink.FAMILY.values():
-            nfnetlink.commit(sock, [nfnetlink.Change(nfnetlink.DELTABLE, 0, family, b"")])
 
 
 def test_pods_do_not_take_the_nodes_rules_with_them(two: World, back_end: str) -> None:

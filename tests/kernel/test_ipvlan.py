@@ -19,7 +19,7 @@ from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease, LeasedAddress
 from neutron_cni.values.result import Route
-from tests.kernel.pods import Pod
+from tests.kernel.pods import ADDRESSES, SECOND_LEG, Pod
 from tests.kernel.world import (
     NODE_ADDRESS,
     NODE_ADDRESS_6,
@@ -31,15 +31,10 @@ from tests.kernel.world import (
     inside,
     run,
 )
-from tests.unavailable import needs, possible
+from tests.unavailable import needs
 
 pytestmark = needs("ipvlan")
 
-ADDRESSES = {"pod1": ("10.10.10.19", "fd00:10::19"), "pod2": ("10.10.10.20", "fd00:10::20")}
-SECOND_LEG = veth_host.Config(
-    service_cidrs=("10.96.0.0/12", "fd96::/112"),
-    host_forwarding=not possible("IPv6 forwarding of single links"),
-)
 TARGETS = [ROUTER_ADDRESS, ROUTER_ADDRESS_6, OUTSIDE, OUTSIDE_6, NODE_ADDRESS, NODE_ADDRESS_6]
 
 

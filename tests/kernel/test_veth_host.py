@@ -13,7 +13,7 @@ import pytest
 
 from neutron_cni.cni.request import parse
 from neutron_cni.engine.kernel import Kernel
-from neutron_cni.netlink import nfnetlink, observe
+from neutron_cni.netlink import observe
 from neutron_cni.netlink.plan import Plan, Side
 from neutron_cni.plugins import RECIPES, veth_host
 from neutron_cni.plugins.contract import Call, Leftover
@@ -21,12 +21,13 @@ from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError
 from neutron_cni.values.lease import Lease, LeasedAddress
 from tests.kernel.conversation import seen_by, serving
-from tests.kernel.pods import Pod
+from tests.kernel.pods import ADDRESSES, SECOND_LEG, Pod
+from tests.kernel.rule_sets import flush_nftables
 from tests.kernel.world import (
+    FAR,
+    NODE,
     NODE_ADDRESS,
-    NODE_ADDRESS_6,
-    OUTSIDE,
-    OUTSIDE_6,
+    ROUTER,
     ROUTER_ADDRESS,
     ROUTER_ADDRESS_6,
     World,
@@ -35,17 +36,8 @@ from tests.kernel.world import (
 )
 from tests.unavailable import needs, possible
 
-ADDRESSES = {"pod1": ("10.10.10.19", "fd00:10::19"), "pod2": ("10.10.10.20", "fd00:10::20")}
 SERVICE = {4: "10.96.0.1", 6: "fd96::1"}
-CONFIG = veth_host.Config(
-    service_cidrs=("10.96.0.0/12", "fd96::/112"),
-    host_forwarding=not possible("IPv6 forwarding of single links"),
-)
-POD = {4: "10.10.10.19", 6: "fd00:10::19"}
-OTHER = {4: "10.10.10.20", 6: "fd00:10::20"}
-NODE = {4: NODE_ADDRESS, 6: NODE_ADDRESS_6}
-FAR = {4: OUTSIDE, 6: OUTSIDE_6}
-ROUTER = {4: ROUTER_ADDRESS, 6: ROUTER_ADDRESS_6}
+POD, OTHER = (dict(zip((4, 6), ADDRESSES[name], strict=True)) for name in ("pod1", "pod2"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ class Site:
         attachment = Attachment(world.full(name), "eth0", world.path(name))
         lease = Lease(tuple(LeasedAddress(ip_interface(item)) for item in (f"{v4}/24", f"{v6}/64")))
         facts = inside(world.path("node"), lambda: observe.host_facts(own_addresses=True))
-        return Call("net1", attachment, CONFIG, lease, facts)
+        return Call("net1", attachment, SECOND_LEG, lease, facts)
 
     def pod(self, name: str) -> Pod:
         """A pod with both interfaces."""
@@ -138,7 +130,7 @@ def test_what_is_for_others_leaves_by_the_main_interface_with_the_pods_address(s
     site.pod("pod1")
     for version in (4, 6):
         with serving(site.world, "router", version=version):
-            assert seen_by(site.world, "pod1", FAR[version]) == POD[version]
+            assert seen_by(site.world, "pod1", "tcp", FAR[version]) == POD[version]
 
 
 def test_a_service_with_its_backend_on_the_same_node_sees_the_client(site: Site) -> None:
@@ -148,7 +140,7 @@ def test_a_service_with_its_backend_on_the_same_node_sees_the_client(site: Site)
     for version in (4, 6):
         site.translate(version, SERVICE[version], 80, OTHER[version])
         with serving(site.world, "pod2", version=version):
-            assert seen_by(site.world, "pod1", SERVICE[version], 80) == POD[version]
+            assert seen_by(site.world, "pod1", "tcp", SERVICE[version], port=80) == POD[version]
 
 
 def test_a_service_with_its_backend_elsewhere_sees_the_node(site: Site) -> None:
@@ -157,7 +149,7 @@ def test_a_service_with_its_backend_elsewhere_sees_the_node(site: Site) -> None:
     for version in (4, 6):
         site.translate(version, SERVICE[version], 80, FAR[version])
         with serving(site.world, "router", version=version):
-            assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
+            assert seen_by(site.world, "pod1", "tcp", SERVICE[version], port=80) == NODE[version]
 
 
 def test_a_service_leads_back_to_the_pod_that_asks(site: Site) -> None:
@@ -168,7 +160,7 @@ def test_a_service_leads_back_to_the_pod_that_asks(site: Site) -> None:
         own = ("-s", POD[version], "-d", POD[version], "-j", "MASQUERADE")
         site.nat(version, "POSTROUTING", *own)
         with serving(site.world, "pod1", version=version):
-            assert seen_by(site.world, "pod1", SERVICE[version], 80) == NODE[version]
+            assert seen_by(site.world, "pod1", "tcp", SERVICE[version], port=80) == NODE[version]
 
 
 def test_a_node_port_leads_to_the_pod_which_sees_the_client(site: Site) -> None:
@@ -176,8 +168,10 @@ def test_a_node_port_leads_to_the_pod_which_sees_the_client(site: Site) -> None:
     for version in (4, 6):
         site.translate(version, NODE[version], 30080, POD[version])
         with serving(site.world, "pod1", version=version):
-            assert seen_by(site.world, "router", NODE[version], 30080) == ROUTER[version]
-            assert seen_by(site.world, "node", NODE[version], 30080) == NODE[version]
+            assert (
+                seen_by(site.world, "router", "tcp", NODE[version], port=30080) == ROUTER[version]
+            )
+            assert seen_by(site.world, "node", "tcp", NODE[version], port=30080) == NODE[version]
 
 
 def test_the_node_port_of_the_own_node_leads_to_a_pod_beside(site: Site) -> None:
@@ -186,14 +180,14 @@ def test_the_node_port_of_the_own_node_leads_to_a_pod_beside(site: Site) -> None
     for version in (4, 6):
         site.translate(version, NODE[version], 30080, OTHER[version])
         with serving(site.world, "pod2", version=version):
-            assert seen_by(site.world, "pod1", NODE[version], 30080) == POD[version]
+            assert seen_by(site.world, "pod1", "tcp", NODE[version], port=30080) == POD[version]
 
 
 def test_link_local_services_of_the_node_are_reached(site: Site) -> None:
     site.pod("pod1")
     run("ip", "-n", site.world.full("node"), "addr", "add", "169.254.20.10/32", "dev", "lo")
-    with serving(site.world, "node", 53):
-        assert seen_by(site.world, "pod1", "169.254.20.10", 53) == POD[4]
+    with serving(site.world, "node", port=53):
+        assert seen_by(site.world, "pod1", "tcp", "169.254.20.10", port=53) == POD[4]
 
 
 def test_a_redirection_in_the_pod_takes_what_comes_by_the_second_leg(site: Site) -> None:
@@ -203,8 +197,8 @@ def test_a_redirection_in_the_pod_takes_what_comes_by_the_second_leg(site: Site)
     rule = ("-A", "PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-port", "8080")
     site.world.do("pod1", program, "-w", "-t", "nat", *rule)
     with serving(site.world, "pod1"):
-        assert seen_by(site.world, "node", POD[4], 80) == NODE[4]
-        assert seen_by(site.world, "router", POD[4], 80) == ROUTER[4]
+        assert seen_by(site.world, "node", "tcp", POD[4], port=80) == NODE[4]
+        assert seen_by(site.world, "router", "tcp", POD[4], port=80) == ROUTER[4]
 
 
 def test_a_pod_can_not_send_by_the_node_from_an_address_of_another(one_kind: Site) -> None:
@@ -240,7 +234,7 @@ def test_a_process_of_a_pod_can_not_make_the_node_send_on_for_it(one_kind: Site,
         words = [sys.executable, "-ISc", SEND, FAR[version], POD[version], how]
         enter = ["ip", "netns", "exec", world.full("pod1")]
         with serving(world, "router", version=version):
-            assert seen_by(world, "pod1", FAR[version]) == POD[version]
+            assert seen_by(world, "pod1", "tcp", FAR[version]) == POD[version]
             done = subprocess.run([*enter, *words], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert any(word in done.stderr for word in ("timed out", "unreachable", "No route"))
@@ -364,13 +358,6 @@ def test_status_brings_back_what_all_pods_share_where_there_are_pods(one_kind: S
     assert len([line for line in pod.diff() if "packet rules" in line]) == 6
     assert [note for note in status(world) if "are made anew" in note]
     assert pod.diff() == []
-
-
-def flush_nftables() -> None:
-    """As `nft flush ruleset` does."""
-    with nfnetlink.connect() as sock:
-        for family in nfnetlink.FAMILY.values():
-            nfnetlink.commit(sock, [nfnetlink.Change(nfnetlink.DELTABLE, 0, family, b"")])
 
 
 def test_two_pods_have_links_of_their_own(one_kind: Site) -> None:

@@ -28,6 +28,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 NODE_ADDRESS, ROUTER_ADDRESS, OUTSIDE = "10.10.10.8", "10.10.10.1", "192.0.2.1"
 NODE_ADDRESS_6, ROUTER_ADDRESS_6, OUTSIDE_6 = "fd00:10::8", "fd00:10::1", "2001:db8::1"
+NODE = {4: NODE_ADDRESS, 6: NODE_ADDRESS_6}
+ROUTER = {4: ROUTER_ADDRESS, 6: ROUTER_ADDRESS_6}
+FAR = {4: OUTSIDE, 6: OUTSIDE_6}
+"""These three by IP version."""
 
 
 class ChildDied(Exception):

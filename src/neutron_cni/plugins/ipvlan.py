@@ -30,6 +30,7 @@ from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.plugins.source_routes import NIC_NEXT
 from neutron_cni.plugins.veth_pair import metric_of
+from neutron_cni.plugins.ways import brings_default_route
 from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
@@ -239,20 +240,13 @@ def _mtu_notes(call: Call[Config], parent: Uplink) -> list[str]:
 def _routes(call: Call[Config]) -> list[LinkRoute]:
     """The lease's routes. Of the default routes those that the pod does not have already; of two
     routes to one destination, as two subnets of a network may say, the first."""
-    config, inside = call.config, call.inside
     found: dict[IPNetwork, LinkRoute] = {}
     for route in call.lease.routes:
         version = route.destination.version
-        if not route.destination.prefixlen:
-            taken = version in inside.defaults
-            if taken and config.default_route:
-                raise CniError(
-                    Code.CONFLICT,
-                    f"the pod already has a default route for IPv{version}, by another interface",
-                    "leave defaultRoute out, or take the other network's default route away",
-                )
-            if taken or config.default_route is False:
-                continue
+        if not route.destination.prefixlen and not brings_default_route(
+            version, call.config.default_route, call.inside
+        ):
+            continue
         gateway = route.gateway or _gateway(call, version)
         subnets = [item.address.network for item in call.lease.addresses]
         made = LinkRoute(

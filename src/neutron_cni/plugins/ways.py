@@ -61,16 +61,25 @@ def ways(wish: Wish, lease: Lease, inside: PodFacts) -> list[Way]:
     ]
 
 
-def _way(version: int, gateway: IPAddress, wish: Wish, lease: Lease, inside: PodFacts) -> Way:
+def brings_default_route(version: int, wish: bool | None, inside: PodFacts) -> bool:
+    """Whether an interface brings the pod's default route of an IP version.
+
+    `wish`: what the configuration says, None if it depends on whether the pod has one. Raises
+    CniError CONFLICT if one is asked for and the pod has another one.
+    """
     taken = version in inside.defaults
-    if wish.default_route and taken:
+    if wish and taken:
         raise CniError(
             Code.CONFLICT,
             f"the pod already has a default route for IPv{version}, by another interface",
             "leave defaultRoute out, or take the other network's default route away",
         )
-    further = taken or gateway in inside.hosts
-    is_default = not taken if wish.default_route is None else wish.default_route
+    return not taken if wish is None else wish
+
+
+def _way(version: int, gateway: IPAddress, wish: Wish, lease: Lease, inside: PodFacts) -> Way:
+    is_default = brings_default_route(version, wish.default_route, inside)
+    further = version in inside.defaults or gateway in inside.hosts
     return Way(
         version,
         gateway,

@@ -26,25 +26,14 @@ from neutron_cni.plugins import ipvlan
 from neutron_cni.plugins.contract import Call, Leftover
 from neutron_cni.plugins.ipvlan import Config
 from neutron_cni.plugins.veth_pair import metric_of
-from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease, LeasedAddress
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
+from tests.support.attachments import GATEWAY, GATEWAY6, POD, UPLINK, V4, V6, call_of
 
-POD = Attachment("c0ffee", "eth0", "/run/netns/pod")
-GATEWAY, GATEWAY6 = ip_address("10.10.10.1"), ip_address("fd00:10::1")
 EVERYTHING, EVERYTHING6 = ip_network("0.0.0.0/0"), ip_network("::/0")
-V4 = LeasedAddress(ip_interface("10.10.10.19/24"), GATEWAY)
-V6 = LeasedAddress(ip_interface("fd00:10::19/64"), GATEWAY6)
 LEASE = Lease((V4,), routes=(Route(EVERYTHING, GATEWAY),), mtu=1442)
 DUAL = replace(LEASE, addresses=(V4, V6), routes=(*LEASE.routes, Route(EVERYTHING6, GATEWAY6)))
-UPLINK = Uplink(
-    "ens3",
-    "fa:16:3e:00:00:08",
-    1500,
-    addresses=(ip_interface("10.10.10.8/24"),),
-    onlink=(ip_network("10.10.10.0/24"),),
-)
 FACTS = HostFacts(uplink=UPLINK, ipvlan=True)
 ALIAS = "neutron-cni net1 c0ffee eth0 ipvlan"
 
@@ -55,8 +44,7 @@ def call(
     inside: PodFacts | None = None,
     options: Mapping[str, object] | None = None,
 ) -> Call[Config]:
-    config = msgspec.convert(options or {}, Config)
-    return Call("net1", POD, config, lease, facts, inside=inside or PodFacts())
+    return call_of(Config, options or {}, lease, facts, inside)
 
 
 def test_the_whole_plan_of_a_pod() -> None:

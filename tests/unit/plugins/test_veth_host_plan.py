@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from neutron_cni.netlink.combine import combined
-from neutron_cni.netlink.facts import HostFacts, PodFacts, Uplink
+from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.plan import (
     LinkAddress,
     LinkRoute,
@@ -26,26 +26,19 @@ from neutron_cni.plugins import ipvlan, veth_host
 from neutron_cni.plugins.contract import Call, Leftover
 from neutron_cni.plugins.veth_host import Config
 from neutron_cni.plugins.veth_pair import host_link_name, pod_mac
-from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease, LeasedAddress
 from neutron_cni.values.result import Interface, IPConfig, Result
+from tests.support.attachments import POD, UPLINK, V4, V6, call_of
 
-POD = Attachment("c0ffee", "eth0", "/run/netns/pod")
 IP, IP6 = ip_address("10.10.10.19"), ip_address("fd00:10::19")
 NODE, OTHER, NODE6 = ip_address("10.10.10.8"), ip_address("172.17.0.1"), ip_address("fd00:10::8")
 NEXT, NEXT6 = ip_address("169.254.1.1"), ip_address("fe80::1")
 SERVICES = {"serviceCIDRs": ["10.96.0.0/12", "fd96::/112"]}
-LEASE = Lease((LeasedAddress(ip_interface("10.10.10.19/24"), ip_address("10.10.10.1")),))
-DUAL = Lease((*LEASE.addresses, LeasedAddress(ip_interface("fd00:10::19/64"))))
-UPLINK = Uplink(
-    "ens3",
-    "fa:16:3e:00:00:08",
-    1442,
-    addresses=(ip_interface("10.10.10.8/24"),),
-    onlink=(ip_network("10.10.10.0/24"),),
-)
-FACTS = HostFacts(uplink=UPLINK, ipvlan=True, addresses=(NODE, OTHER, NODE6))
+LEASE = Lease((V4,))
+DUAL = Lease((V4, V6))
+NIC = replace(UPLINK, mtu=1442)
+FACTS = HostFacts(uplink=NIC, ipvlan=True, addresses=(NODE, OTHER, NODE6))
 
 
 def call(
@@ -54,8 +47,7 @@ def call(
     inside: PodFacts | None = None,
     options: Mapping[str, object] | None = None,
 ) -> Call[Config]:
-    config = msgspec.convert({**SERVICES, **(options or {})}, Config)
-    return Call("net1", POD, config, lease, facts, inside=inside or PodFacts())
+    return call_of(Config, {**SERVICES, **(options or {})}, lease, facts, inside)
 
 
 def pair(plan: Plan) -> VethPair:

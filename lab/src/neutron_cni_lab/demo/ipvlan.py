@@ -85,14 +85,10 @@ def _seen(who: str, seen: traffic.Transfer, wanted: str, whose: str) -> Outcome:
     return Outcome(True, f"{who} saw {seen.source}, {whose}")
 
 
-def _same_node(scene: Scene) -> Outcome:
-    seen = traffic.transfer(scene.pod1, scene.pod2, scene.pod2.address)
-    return _seen("pod2", seen, scene.pod1.address, "pod1's own")
-
-
-def _other_node(scene: Scene) -> Outcome:
-    seen = traffic.transfer(scene.pod1, scene.pod3, scene.pod3.address)
-    return _seen("pod3", seen, scene.pod1.address, "pod1's own")
+def _pod(scene: Scene, receiver: str) -> Outcome:
+    pod: Pod = getattr(scene, receiver)
+    seen = traffic.transfer(scene.pod1, pod, pod.address)
+    return _seen(receiver, seen, scene.pod1.address, "pod1's own")
 
 
 def _own_node(scene: Scene) -> Outcome:
@@ -137,15 +133,6 @@ def _metadata(scene: Scene) -> Outcome:
     return Outcome(True, f"told of the VM's port {scene.node1.port_id[:8]}...")
 
 
-def _own_source(scene: Scene) -> Outcome:
-    return measures.right_source(scene, scene.pod1)
-
-
-def _forged_source(scene: Scene) -> Outcome:
-    """From the pod itself: what it sends passes the node's rp_filter by."""
-    return measures.forged_source(scene, scene.pod1)
-
-
 def _checks(node1: str, node2: str) -> tuple[Check[Scene], ...]:
     """In this order: those that come first make the pods for the others."""
     return (
@@ -154,8 +141,8 @@ def _checks(node1: str, node2: str) -> tuple[Check[Scene], ...]:
             for node, pod in ((node1, "pod1"), (node1, "pod2"), (node2, "pod3"))
         ),
         Check("router", "pod1 -> router", measures.router),
-        Check("same node", "pod1 -> pod2", _same_node),
-        Check("other node", "pod1 -> pod3", _other_node),
+        Check("same node", "pod1 -> pod2", partial(_pod, receiver="pod2")),
+        Check("other node", "pod1 -> pod3", partial(_pod, receiver="pod3")),
         Check("internet, by SNAT", "pod2 -> internet", measures.internet),
         Check("own node", f"pod1 -> {node1}", _own_node),
         Check("probe", f"{node1} -> pod1", _probe),
@@ -168,8 +155,9 @@ def _checks(node1: str, node2: str) -> tuple[Check[Scene], ...]:
         Check("floating IP, out", "pod1 -> internet", measures.floating_ip_out),
         Check("full MTU", "pod1 -> pod3", measures.full_mtu),
         Check("TCP", "pod1 -> pod3", measures.tcp),
-        Check("own source", "pod1 -> pod3", _own_source),
-        Check("forged source", "pod1 -> pod3", _forged_source),
+        # From the pod itself: what it sends passes the node's rp_filter by.
+        Check("own source", "pod1 -> pod3", partial(measures.right_source, sender="pod1")),
+        Check("forged source", "pod1 -> pod3", partial(measures.forged_source, sender="pod1")),
         Check("cnitool check", "all pods", measures.check),
         Check("cnitool del", f"{node1} -> pod4", measures.delete),
     )

@@ -82,18 +82,21 @@ def tcp(scene: Scene) -> Outcome:
     return Outcome(seen.intact, f"{seen.size >> 20} MiB {intact}, {seen.megabits:.0f} Mbit/s")
 
 
-def right_source(scene: Scene, sender: traffic.Place) -> Outcome:
-    """What makes the next row worth something: this way of sending works."""
+def right_source(scene: Scene, sender: str) -> Outcome:
+    """What makes the next row worth something: this way of sending works.
+
+    `sender`: "pod1", or "node1" for its node.
+    """
     right = scene.pod1.address
-    seen = _forge(scene, sender, [right])
+    seen = _forge(scene, getattr(scene, sender), [right])
     ok = seen.arrived[right] == seen.left[right] == _PACKETS
     return Outcome(ok, f"{seen.left[right]} left as {right}, {seen.arrived[right]} arrived")
 
 
-def forged_source(scene: Scene, sender: traffic.Place) -> Outcome:
+def forged_source(scene: Scene, sender: str) -> Outcome:
     """`sender` must be where nothing but port security drops it."""
     right, forged = scene.pod1.address, scene.unused_address()
-    seen = _forge(scene, sender, [forged, right])
+    seen = _forge(scene, getattr(scene, sender), [forged, right])
     left, arrived = seen.left[forged], seen.arrived[forged]
     if left != _PACKETS or seen.arrived[right] != _PACKETS:
         return Outcome(False, f"{left} left as {forged}, {seen.arrived[right]} arrived as {right}")

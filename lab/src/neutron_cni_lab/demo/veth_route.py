@@ -24,15 +24,6 @@ def _across_nodes(scene: Scene) -> Outcome:
     return measures.all_answered(traffic.ping(scene.pod1, scene.pod3.address))
 
 
-def _own_source(scene: Scene) -> Outcome:
-    """From the node, as what a pod forges its own node drops (rp_filter of its link)."""
-    return measures.right_source(scene, scene.node1)
-
-
-def _forged_source(scene: Scene) -> Outcome:
-    return measures.forged_source(scene, scene.node1)
-
-
 def _what_next(scene: Scene) -> str:
     lab = scene.lab
     command, option = program(), lab_option(lab)
@@ -75,8 +66,9 @@ CHECKS = (
     Check("floating IP, out", "pod1 -> internet", measures.floating_ip_out),
     Check("full MTU", "pod1 -> pod3", measures.full_mtu),
     Check("TCP", "pod1 -> pod3", measures.tcp),
-    Check("own source", "node1 -> pod3", _own_source),
-    Check("forged source", "node1 -> pod3", _forged_source),
+    # From the node, as what a pod forges its own node drops (rp_filter of its link).
+    Check("own source", "node1 -> pod3", partial(measures.right_source, sender="node1")),
+    Check("forged source", "node1 -> pod3", partial(measures.forged_source, sender="node1")),
     Check("cnitool check", "all pods", measures.check),
     Check("cnitool del", "node1 -> pod4", measures.delete),
 )
