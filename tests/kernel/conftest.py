@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from neutron_cni.netlink import filters
+from tests.kernel.bypassed import Site
 from tests.kernel.two_links import build_fabric
 from tests.kernel.world import World, remove_leftovers
 from tests.unavailable import needs
@@ -49,3 +50,9 @@ def two(world: World) -> World:
     """A world with a network of the pods' own, beside the node; see `two_links`."""
     build_fabric(world)
     return world
+
+
+@pytest.fixture
+def one_kind(world: World) -> Site:
+    """A node whose pods' main interfaces bypass it, where it does not matter how."""
+    return Site(world, "macvlan")

@@ -11,14 +11,14 @@ import errno
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from neutron_cni.netlink import addresses, announce, links, neighbours, routes, rules, sysctl
+from neutron_cni.netlink import announce, links, neighbours, routes, sysctl
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.namespace import Namespace
-from neutron_cni.netlink.plan import Dummy, LinkRoute, PacketRules, Plan, Side, Sysctl, WantedLink
+from neutron_cni.netlink.plan import LinkRoute, PacketRules, Plan, Side, Sysctl, WantedLink
 from neutron_cni.netlink.rtnl import Request, Rtnl
+from neutron_cni.netlink.steps import steps_of
 from neutron_cni.netlink.undo import undo
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.deadline import Deadline
@@ -80,15 +80,6 @@ def _turn(deadline: Deadline) -> Iterator[None]:
         yield
     finally:
         _IN_TURN.release()
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A request, what makes the request that takes it back, and the route that it adds, if any."""
-
-    request: Request
-    inverse: Callable[[], Request] | None = None
-    route: LinkRoute | None = None
 
 
 class _Application:
@@ -198,25 +189,7 @@ class _Application:
 
     def _configure(self, side: Side) -> None:
         """Bring links up, add addresses, neighbours, routes and rules: one side, in one send."""
-        plan = self.plan
-        shared_links = {link.name for link in plan.links if isinstance(link, Dummy)}
-        steps: list[_Step] = [_Step(request) for request in self._ups(side)]
-        for address in (item for item in plan.addresses if item.side is side):
-            index = self._link(side, address.link)
-            shared = address.link in shared_links
-            inverse = None if shared else partial(addresses.delete, address, index)
-            steps.append(_Step(addresses.add(address, index), inverse))
-        for neighbour in (item for item in plan.neighbours if item.side is side):
-            index = self._link(side, neighbour.link)
-            steps.append(_Step(neighbours.add(neighbour, index)))
-        for route in (item for item in plan.routes if item.side is side):
-            index = self._link(side, route.link)
-            take_out = None if route.shared else partial(routes.delete, route, index)
-            steps.append(_Step(routes.add(route, index), take_out, route))
-        for rule in (item for item in plan.rules if item.side is side):
-            # One of an earlier ADD may lead to a table of then, and of two the older one counts.
-            steps.append(_Step(rules.delete_any(rule)))
-            steps.append(_Step(rules.add(rule), partial(rules.delete, rule)))
+        steps = list(steps_of(self.plan, side, partial(self._link, side)))
         outcomes = self._rtnl(side).attempt([step.request for step in steps])
         results = list(zip(steps, outcomes, strict=True))
         for step, outcome in results:
@@ -227,14 +200,6 @@ class _Application:
                 self._accept_route(step.route)
             elif not outcome.ok:
                 raise outcome.error()
-
-    def _ups(self, side: Side) -> Iterable[Request]:
-        if side is Side.POD:
-            yield links.set_up(_LOOPBACK_INDEX, "lo of the pod")
-        for link in self.plan.links:
-            name = link.name_on(side)
-            if name is not None:
-                yield kind_of(link).bring_up(link, side, self._link(side, name))
 
     def _accept_route(self, wanted: LinkRoute) -> None:
         """Raise CniError CONFLICT unless the existing route has the wanted link and gateway."""
@@ -295,10 +260,6 @@ class _Application:
         """Close the pod's socket; the caller closes the node's."""
         if Side.POD in self.rtnl:
             self.rtnl[Side.POD].close()
-
-
-_LOOPBACK_INDEX = 1
-"""The index of lo: the kernel makes lo first in every network namespace (net/core/dev.c)."""
 
 
 def _index(name: str, side: Side) -> int:

@@ -106,12 +106,8 @@ def shared(config: Config, facts: HostFacts) -> tuple[PacketRules, ...]:
 
 def plan(call: Call[Config]) -> Plan:
     """See `Page.plan`. Raises CniError CONFLICT or INVALID_CONFIG if the pod could not work."""
-    attachment, lease, config, name = (
-        call.attachment,
-        call.lease,
-        call.config,
-        call.attachment.ifname,
-    )
+    attachment, lease, config = call.attachment, call.lease, call.config
+    name = attachment.ifname
     parent, mtu = _parent(config, call.facts), _mtu(call)
     if call.mac:
         raise CniError(

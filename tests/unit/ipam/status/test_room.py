@@ -1,0 +1,84 @@
+"""What STATUS and `neutron-cni leases` say of the room that a cloud has left for pods."""
+
+from __future__ import annotations
+
+from neutron_cni.ipam.audit.capacity import Left, left
+from neutron_cni.ipam.status import last_look
+from neutron_cni.store import Store
+from neutron_cni.values.ipam_config import Mode
+from tests.unit.ipam.status.place import ALL_MODES, Place, away
+
+
+@ALL_MODES
+def test_no_room_is_said_and_an_error_only_where_that_is_wanted(place: Place, mode: Mode) -> None:
+    for address in place.scene.free():
+        place.scene.new_port(fixed_ips=[{"ip_address": str(address)}])
+    config = place.config(mode)
+    (note,) = place.ask(config)
+    assert "no room for another pod: no free address in subnet" in note
+    assert "no free address" in place.refused(place.config(mode, capacityInStatus=True))
+
+
+def test_free_addresses_are_counted_and_recorded(place: Place) -> None:
+    place.ask()
+    with Store(place.config().state_dir) as store:
+        look = last_look(store, place.config())
+    assert look is not None
+    assert look.capacity is not None
+    (subnet,) = look.capacity.subnets
+    assert subnet.free == len(place.scene.free())
+
+
+def room(place: Place, offline: bool = False) -> list[Left]:
+    """What `neutron-cni leases` shows."""
+    with Store(place.config().state_dir) as store:
+        return left(store, place.host.conf_dir, offline)
+
+
+def test_leases_shows_what_status_counted_lately(place: Place) -> None:
+    place.host.install(place.section(), "pods")
+    place.ask()
+    before = place.calls()
+    place.clock.now += 60
+    (shown,) = room(place)
+    free = len(place.scene.free())
+    assert shown.in_words == f"{free} free in 10.9.0.0/26 (10.9.0.0/26) (60 s ago)"
+    assert (shown.network, shown.is_full) == ("pods", False)
+    assert place.calls() == before
+
+
+def test_leases_counts_anew_where_nobody_did_lately(place: Place) -> None:
+    """Runtimes before CNI 1.1 never ask for STATUS."""
+    place.host.install(place.section(), "pods")
+    assert room(place, offline=True) == []
+    (shown,) = room(place)
+    assert "(0 s ago)" in shown.in_words
+    for address in place.scene.free():
+        place.scene.new_port(fixed_ips=[{"ip_address": str(address)}])
+    place.clock.now += 121
+    (old,) = room(place, offline=True)
+    assert not old.is_full
+    (shown,) = room(place)
+    assert shown.is_full
+    assert shown.for_programs["subnets"][0]["free"] == 0
+    # Status is spared this look.
+    before = place.calls()
+    place.ask()
+    assert place.calls() == before
+
+
+def test_leases_shows_the_last_count_while_the_cloud_is_away(place: Place) -> None:
+    place.host.install(place.section(), "pods")
+    place.ask()
+    place.clock.now += 500
+    away(place)
+    (shown,) = room(place)
+    assert "(500 s ago)" in shown.in_words
+
+
+def test_leases_shows_pairs_and_ports_where_they_matter(place: Place) -> None:
+    place.host.install(place.section(Mode.ADDRESS_PAIRS, maxAddressPairs=10), "pods")
+    (shown,) = room(place)
+    assert "0 of 10 address pairs of the VM's port" in shown.in_words
+    assert "ports of the project" in shown.in_words
+    assert shown.for_programs["addressPairs"] == {"used": 0, "limit": 10}
