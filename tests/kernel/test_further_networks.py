@@ -7,8 +7,9 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import PodFacts
+from neutron_cni.netlink.plan import VethPair
+from neutron_cni.netlink.pod_facts import pod_facts
 from neutron_cni.plugins import veth_route
 from neutron_cni.plugins.contract import Call
 from neutron_cni.plugins.veth_route_config import Destination
@@ -29,8 +30,8 @@ def second(first: Pod, config: veth_route.Config = FORWARDING, name: str = "net1
         ),
     )
     known = replace(facts(world), dummy=False)
-    pod_facts = inside(world.path("node"), lambda: observe.pod_facts(first.netns, name))
-    call = Call("net2", attachment, config, lease, known, inside=pod_facts)
+    found = inside(world.path("node"), lambda: pod_facts(first.netns, name))
+    call = Call("net2", attachment, config, lease, known, inside=found)
     return replace(first, attachment=attachment, lease=lease, plan=veth_route.plan(call))
 
 
@@ -144,7 +145,7 @@ def test_another_link_may_have_default_routes_of_any_kind(world: World, first: P
     net1 = second(first)
     net1.apply()
     assert net1.diff() == []
-    found = inside(world.path("node"), lambda: observe.pod_facts(first.netns, "net1")).others
+    found = inside(world.path("node"), lambda: pod_facts(first.netns, "net1")).others
     assert [(item.name, str(item.gateway)) for item in found] == [
         ("eth0", "169.254.1.1"),
         ("eth0", "fe80::1"),
@@ -154,12 +155,14 @@ def test_another_link_may_have_default_routes_of_any_kind(world: World, first: P
 def test_a_third_network_stands_beside_the_second(world: World, first: Pod) -> None:
     net1 = second(first)
     net1.apply()
-    found = inside(world.path("node"), lambda: observe.pod_facts(first.netns, "net1"))
+    found = inside(world.path("node"), lambda: pod_facts(first.netns, "net1"))
     assert found.defaults == {4, 6}
     assert found.hosts == {ip_address("169.254.1.1"), ip_address("fe80::1")}
     assert [(item.name, str(item.gateway)) for item in found.others] == [
         ("eth0", "169.254.1.1"),
         ("eth0", "fe80::1"),
     ]
-    assert inside(world.path("node"), lambda: observe.pod_facts(first.netns, "eth0")) == PodFacts()
+    (end,) = (link for link in net1.plan.links if isinstance(link, VethPair))
+    others = PodFacts(node_ends=(end.alias,))
+    assert inside(world.path("node"), lambda: pod_facts(first.netns, "eth0")) == others
     assert world.pings("pod1", NODE_ADDRESS)

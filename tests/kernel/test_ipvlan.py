@@ -146,6 +146,14 @@ def half_made(world: World) -> Pod:
     return made
 
 
+def test_check_names_the_mode_that_another_pods_link_has_brought(world: World) -> None:
+    made = applied(world)
+    assert made.diff() == []
+    applied(world, "pod2", mode="l3")
+    (said,) = made.diff()
+    assert "has the mode l3, not l2: another network of this node" in said
+
+
 def test_a_link_that_a_killed_add_left_half_made_is_completed(half_made: Pod) -> None:
     half_made.apply()
     assert half_made.diff() == []

@@ -63,7 +63,7 @@ MAIN = "neutron-ipvlan"
         ({"master": "t-macvlans"}, 7, ("master t-macvlans has macvlan children", "t-child")),
         ({"master": "t-down"}, 7, ("master t-down is down",)),
         ({"master": "eth0", "hostInterface": "lo"}, 7, ("master and hostInterface",)),
-        ({"mtu": 9000}, 7, ("mtu 9000 is above that of eth0",)),
+        ({"master": "eth0", "mtu": 9000}, 7, ("mtu 9000 is above that of eth0",)),
         ({"mtu": 10}, 7, ("mtu must be 68 to 65535",)),
         ({"mode": "l4"}, 7, ("mode", "l4")),
         ({"serviceCIDRs": []}, 7, ("serviceCIDRs is missing",)),

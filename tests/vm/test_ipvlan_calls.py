@@ -125,6 +125,34 @@ def test_an_add_that_is_repeated_completes_what_an_interrupted_one_made(node: No
         reaches(node, pod.name)
 
 
+# A second network
+
+
+def test_a_second_network_has_a_link_of_its_own_and_no_second_leg(node: Node) -> None:
+    """As Multus has it: another interface of the same sandbox, here on the same Neutron network."""
+    second = {**ipvlan(), "name": "second"}
+    with containers(node, "two", ipvlan(), "neutron-ipvlan") as (pod,):
+        first = pod.add()
+        before = pod.pod.exec(["ip", "-6", "rule"]).stdout + pod.pod.exec(["ip", "rule"]).stdout
+        net1 = Container(node, "two", second, "neutron-ipvlan")
+        made = net1.add(IFNAME="net1")
+        assert [item["name"] for item in made["interfaces"]] == ["net1"]
+        assert len(veths(node)) == 1
+        assert net1.add(IFNAME="net1") == made
+        for container, result, name in ((net1, made, "net1"), (pod, first, "eth0")):
+            more = {"prevResult": result}
+            assert succeeds(container.call("CHECK", more, IFNAME=name)).stderr == ""
+        for address in (str(item["address"]).partition("/")[0] for item in made["ips"]):
+            gateway = GATEWAYS[":" in address]
+            ping = ["ping", "-n", "-c1", "-w30", "-I", address, gateway]
+            assert pod.pod.exec(ping, check=False).returncode == 0
+        assert net1.call("DEL", IFNAME="net1").status == 0
+        shown = pod.pod.exec(["ip", "-6", "rule"]).stdout + pod.pod.exec(["ip", "rule"]).stdout
+        assert shown == before
+        assert succeeds(pod.call("CHECK", {"prevResult": first})).stderr == ""
+        reaches(node, pod.name)
+
+
 # GC, STATUS, CHECK
 
 

@@ -19,6 +19,7 @@ from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
+from neutron_cni.netlink.pod_facts import pod_facts
 from neutron_cni.netlink.undo import remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover, Page
@@ -65,7 +66,8 @@ class Kernel:
             )
         self._refuse()
         try:
-            return observe.inspect(plan, attachment.netns)
+            made = self._leftovers(attachment, inside=self._inside)
+            return observe.inspect(made, attachment.netns)
         except CniError as error:
             if error.code != Code.INVALID_ENVIRONMENT:
                 raise
@@ -155,13 +157,16 @@ class Kernel:
     def _bring_back_shared(self) -> None:
         """Make the packet rules that all pods of the node share, if there are pods and they are
         gone, as after a firewall that was started anew."""
+        parts = {page.PART for page in self._pages}
+        own = {link.index for link in _own_links() if self._is_part(link.alias, parts)}
+        versions = observe.versions_routed_by(own) if own else frozenset()
         wanted = [
             item
             for page, config in zip(self._pages, self._request.configs, strict=True)
-            for item in page.shared(config, self._facts)
+            for item in page.shared(config)
+            if item.version in versions
         ]
-        parts = {page.PART for page in self._pages}
-        if not wanted or not any(self._is_part(link.alias, parts) for link in _own_links()):
+        if not wanted:
             return
         try:
             if restore(wanted, Deadline.after(_SHARED_SECONDS)):
@@ -217,7 +222,7 @@ class Kernel:
         request = self._request
         if request.command is Command.CHECK:
             return as_answered(request.prev_result)
-        return observe.pod_facts(request.attachment.netns, request.attachment.ifname)
+        return pod_facts(request.attachment.netns, request.attachment.ifname)
 
     def _calls(self, lease: Lease) -> Iterator[tuple[Page, Call[object]]]:
         """Each page, and the `Call` that it is given."""
@@ -249,13 +254,18 @@ class Kernel:
         return combined(*(page.plan(call) for page, call in self._calls(lease)))
 
     def _leftovers(
-        self, attachment: Attachment, lease: Lease | None = None, facts: HostFacts | None = None
+        self,
+        attachment: Attachment,
+        lease: Lease | None = None,
+        facts: HostFacts | None = None,
+        inside: PodFacts | None = None,
     ) -> Plan:
-        gone = Leftover(self._request.network, attachment, lease, facts, self._request.mac)
+        request = self._request
+        gone = Leftover(request.network, attachment, lease, facts, mac=request.mac, inside=inside)
         return combined(
             *(
                 page.leftovers(replace(gone, config=config))
-                for page, config in zip(self._pages, self._request.configs, strict=True)
+                for page, config in zip(self._pages, request.configs, strict=True)
             )
         )
 

@@ -89,11 +89,12 @@ class PodFacts:
 
     `defaults` are the IP versions (4, 6) whose default route goes by another link. `hosts` are the
     single addresses that another link has a route to, with the kernel's default metric. `others`
-    are the links of the default routes. `answered` are the names of the links in ADD's answer; none
-    before there is one.
+    are the links of the default routes. `node_ends` are the aliases of the node's ends of other
+    veths. `answered` are the names of the links in ADD's answer; none before there is one.
     """
 
     defaults: frozenset[int] = frozenset()
     hosts: frozenset[IPAddress] = frozenset()
     others: tuple[OtherLink, ...] = ()
+    node_ends: tuple[str, ...] = ()
     answered: frozenset[str] = frozenset()

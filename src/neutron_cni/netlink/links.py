@@ -19,7 +19,7 @@ class Link:
     """A link as the kernel shows it. `mtu` is in bytes, `peer` the index of a veth's other end.
 
     `alias` and `kind` are empty if the link has none. `master`: the index of the bridge or bond
-    that it is in.
+    that it is in. `ipvlan_mode`: of such a link, as the kernel numbers them.
     """
 
     index: int
@@ -31,6 +31,7 @@ class Link:
     kind: str
     peer: int | None
     master: int | None = None
+    ipvlan_mode: int | None = None
 
 
 def probe(kind: str) -> Request:
@@ -98,6 +99,8 @@ def list_all(rtnl: Rtnl) -> list[Link]:
 
 def _link(message: Message) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
+    kind = (info.get_attr("IFLA_INFO_KIND") or "") if info is not None else ""
+    data = info.get_attr("IFLA_INFO_DATA") if kind == "ipvlan" else None
     return Link(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -105,7 +108,8 @@ def _link(message: Message) -> Link:
         mtu=message.get_attr("IFLA_MTU") or 0,
         up=bool(message["flags"] & _IFF_UP),
         alias=message.get_attr("IFLA_IFALIAS") or "",
-        kind=(info.get_attr("IFLA_INFO_KIND") or "") if info is not None else "",
+        kind=kind,
         peer=message.get_attr("IFLA_LINK"),
         master=message.get_attr("IFLA_MASTER"),
+        ipvlan_mode=data.get_attr("IFLA_IPVLAN_MODE") if data is not None else None,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from neutron_cni.netlink import addresses, links, routes, sysctl
-from neutron_cni.netlink.facts import HostFacts, OtherLink, PodFacts, Uplink
+from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.firewall import forward_drops
 from neutron_cni.netlink.kinds import kind_of
 from neutron_cni.netlink.links import Link
@@ -26,7 +26,6 @@ __all__ = [
     "links_with_alias",
     "namespace_identity",
     "pod_addresses",
-    "pod_facts",
     "pod_links",
 ]
 
@@ -110,50 +109,6 @@ def pod_addresses(netns: str) -> dict[str, tuple[IPInterface, ...]]:
         }
 
 
-def pod_facts(netns: str, ifname: str) -> PodFacts:
-    """The facts about the namespace at the path `netns`, besides its link `ifname`.
-
-    Raises CniError INVALID_ENVIRONMENT if `netns` is no network namespace.
-    """
-    with Namespace.open_pod(netns) as namespace, Rtnl.inside(namespace) as rtnl:
-        own = links.get(rtnl, ifname)
-        others = [
-            route
-            for version in (4, 6)
-            for route in routes.list_all(rtnl, version=version)
-            if own is None or route.index != own.index
-        ]
-        defaults = [route for route in others if not route.destination.prefixlen]
-        return PodFacts(
-            defaults=frozenset(route.destination.version for route in defaults),
-            hosts=frozenset(
-                route.destination.network_address
-                for route in others
-                if route.destination.num_addresses == 1
-                and route.metric == routes.standard_metric(route)
-            ),
-            others=tuple(_other_links(rtnl, defaults)),
-        )
-
-
-def _other_links(rtnl: Rtnl, defaults: list[routes.Route]) -> Iterator[OtherLink]:
-    """The links of these default routes that have addresses of the routes' IP versions.
-
-    Of several routes of a version by one link, such as of two routers that advertise themselves,
-    the best counts; one with several next hops is of no link.
-    """
-    best: dict[tuple[int, int | None], routes.Route] = {}
-    for route in sorted(defaults, key=lambda item: item.metric):
-        best.setdefault((route.destination.version, route.index), route)
-    for (version, index), route in best.items():
-        link = None if index is None or route.hops else links.by_index(rtnl, index)
-        if link is not None:
-            found = [address for _, address in addresses.list_all(rtnl, link.index)]
-            own = [x.ip for x in found if x.version == version and not x.is_link_local]
-            if own:
-                yield OtherLink(link.name, link.index, route.gateway, tuple(own))
-
-
 def inspect(plan: Plan, netns: str) -> bool:
     """Whether all links of `plan` exist already, made by an earlier `apply` of it.
 
@@ -174,6 +129,18 @@ def links_with_alias(prefix: str) -> list[Link]:
     """The node's links whose alias begins with `prefix`; GC goes through them."""
     with Rtnl.here() as rtnl:
         return [link for link in links.list_all(rtnl) if link.alias.startswith(prefix)]
+
+
+def versions_routed_by(indexes: AbstractSet[int]) -> frozenset[int]:
+    """The IP versions (4, 6) of the single addresses that the node's links of these indexes lead
+    to."""
+    with Rtnl.here() as rtnl:
+        return frozenset(
+            version
+            for version in (4, 6)
+            for route in routes.list_all(rtnl, version=version)
+            if route.index in indexes and route.destination.num_addresses == 1
+        )
 
 
 def _uplink(

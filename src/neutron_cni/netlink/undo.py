@@ -168,7 +168,8 @@ def _clear_rules(plan: Plan, netns: str) -> None:
     """Remove the plan's rules and packet rules from the pod, where the namespace still exists.
 
     The plan's own links are gone by now. They need not be this plan's: of two networks of a pod
-    the second may have found all that it wants, and have made nothing.
+    the second may have found all that it wants, and have made nothing. But a rule for what a single
+    address sends is of the attachment that has the address.
     """
     named = [rule for rule in plan.rules if rule.side is Side.POD]
     marks = [item for item in plan.filters if item.side is Side.POD]
@@ -180,9 +181,12 @@ def _clear_rules(plan: Plan, netns: str) -> None:
         return  # The namespace is gone, and its rules with it.
     with pod, Rtnl.inside(pod) as rtnl:
         names = (link.name_on(Side.POD) for link in plan.links)
-        if any(name is not None and links.get(rtnl, name) is not None for name in names):
+        others = any(name is not None and links.get(rtnl, name) is not None for name in names)
+        rtnl.run(
+            [rules.delete(x) for x in named if not others or rules.single_source(x) is not None]
+        )
+        if others:
             return
-        rtnl.run([rules.delete(rule) for rule in named])
         if marks:
             from neutron_cni.netlink import filters  # Most plans have none.
 

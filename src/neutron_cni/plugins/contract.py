@@ -61,7 +61,8 @@ class Leftover:
     """What is known of an attachment to remove; `lease` or `facts` is None if it is lost.
 
     `mac`: the MAC that the runtime asked for the pod's interface, empty if none or not known.
-    `config`: the page's, None where only the link's alias tells of the attachment.
+    `config`: the page's, None where only the link's alias tells of the attachment. `inside`: what
+    else the pod has, where the question is what an earlier ADD may have made.
     """
 
     network: str
@@ -70,6 +71,7 @@ class Leftover:
     facts: HostFacts | None = None
     mac: str = ""
     config: Any = None
+    inside: PodFacts | None = None
 
 
 class Page(Protocol):
@@ -93,9 +95,11 @@ class Page(Protocol):
     def remarks(self, config: Any, facts: HostFacts) -> list[str]:
         """Sentences about what on the node itself cuts pods off, or may; for STATUS and CHECK."""
 
-    def shared(self, config: Any, facts: HostFacts) -> tuple[PacketRules, ...]:
+    def shared(self, config: Any) -> tuple[PacketRules, ...]:
         """The packet rules of the node that all pods share, so that none of them brings them back
-        if somebody takes them away: STATUS does, which runtimes ask for every few seconds."""
+        if somebody takes them away: STATUS does, which runtimes ask for every few seconds.
+
+        Of both IP versions: who makes them knows of which there are pods."""
 
     def plan(self, call: Call[Any]) -> Plan:
         """All that the attachment needs of the kernel.

@@ -8,12 +8,12 @@ interface, which is `veth_host`'s part. Everything here is pure.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_network
-
-import msgspec
 
 from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.plan import (
+    ANY_TABLE,
     Announcement,
     Ipvlan,
     IpvlanMode,
@@ -27,11 +27,13 @@ from neutron_cni.netlink.plan import (
 )
 from neutron_cni.plugins import forwarding, ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover
+from neutron_cni.plugins.ipvlan_config import Config
 from neutron_cni.plugins.refusals import require_usable
+from neutron_cni.plugins.second_leg import is_further
 from neutron_cni.plugins.source_routes import NIC_NEXT
 from neutron_cni.plugins.veth_pair import metric_of
 from neutron_cni.plugins.ways import brings_default_route
-from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
+from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
@@ -52,31 +54,6 @@ _WARNINGS = {
 }
 
 
-class Config(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
-    """neutron-ipvlan's own keys of the network configuration.
-
-    `master`: the NIC of the node that the pods' links are children of; default: `hostInterface`,
-    else the NIC whose Neutron port has the pod's address, or else that of the default route.
-    `host_interface`: another name for it, which our IPAM has, too.
-    `mode`: how the links pass packets on; all children of a NIC have the same.
-    `mtu`: bytes; default, also with 0: the smaller of the Neutron network's and the NIC's.
-    `default_route`: whether the pod's default route goes by this interface; default: if the pod has
-    no other one.
-    """
-
-    master: str | None = None
-    host_interface: str | None = None
-    mode: IpvlanMode = IpvlanMode.L2
-    mtu: int | None = None
-    default_route: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.mtu and not 68 <= self.mtu <= 65535:
-            raise ValueError(f"mtu must be 68 to 65535 bytes, not {self.mtu}")
-        if self.master and self.host_interface and self.master != self.host_interface:
-            raise ValueError("master and hostInterface name two NICs: leave one of them out")
-
-
 def asks(config: Config) -> Asks:
     """See `Page.asks`."""
     key = "master" if config.master else "hostInterface"
@@ -84,14 +61,18 @@ def asks(config: Config) -> Asks:
 
 
 def refuse(config: Config, facts: HostFacts) -> None:
-    """See `Page.refuse`. Raises CniError INVALID_CONFIG, or KERNEL if the kernel has no ipvlan."""
+    """See `Page.refuse`. Raises CniError INVALID_CONFIG, or KERNEL if the kernel has no ipvlan.
+
+    Where no NIC is named, `plan` judges it: whose port has the address is known with the lease.
+    """
     if not facts.ipvlan:
         raise CniError(
             Code.KERNEL,
             "this kernel has no ipvlan links",
             "load or install the module ipvlan, or use veth-route, which needs none",
         )
-    _parent(config, facts)
+    if config.master or config.host_interface:
+        _parent(config, facts)
 
 
 def remarks(config: Config, facts: HostFacts) -> list[str]:
@@ -99,7 +80,7 @@ def remarks(config: Config, facts: HostFacts) -> list[str]:
     return [_WARNINGS[config.mode]] if config.mode in _WARNINGS else []
 
 
-def shared(config: Config, facts: HostFacts) -> tuple[PacketRules, ...]:
+def shared(config: Config) -> tuple[PacketRules, ...]:
     """See `Page.shared`. There are none."""
     return ()
 
@@ -120,9 +101,16 @@ def plan(call: Call[Config]) -> Plan:
     asked_on_node = config.mode is not IpvlanMode.L2
     proxies = forwarding.proxies(lease, parent) if asked_on_node else ()
     side, link = (Side.HOST, parent.name) if asked_on_node else (Side.POD, name)
+    if asked_on_node and not call.inside.answered and is_further(attachment, call.inside, versions):
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"mode {config.mode}: the pod has another network already, and in this mode the node "
+            "answers for a pod only by the first one",
+            "take mode l2 for further networks",
+        )
     found = _routes(call)
-    is_first = any(not route.destination.prefixlen for route in found)
-    by_source = Plan() if is_first else _by_source(call)
+    firsts = {x.destination.version for x in found if not x.destination.prefixlen}
+    by_source = _by_source(call, versions - firsts)
     return Plan(
         links=(
             Ipvlan(
@@ -156,8 +144,12 @@ def leftovers(gone: Leftover) -> Plan:
     """See `Page.leftovers`. The parent's name does not matter to find the link."""
     alias = ownership.alias(gone.network, gone.attachment, PART)
     uplink = gone.facts.uplink if gone.facts else None
-    proxies = forwarding.proxies(gone.lease, uplink) if gone.lease else ()
-    return Plan(links=(Ipvlan("", gone.attachment.ifname, alias),), proxies=proxies)
+    addresses = [item.address for item in gone.lease.addresses] if gone.lease else []
+    return Plan(
+        links=(Ipvlan("", gone.attachment.ifname, alias),),
+        rules=tuple(_source_rule(item, ANY_TABLE) for item in addresses),
+        proxies=forwarding.proxies(gone.lease, uplink) if gone.lease else (),
+    )
 
 
 def result(call: Call[Config]) -> Result:
@@ -263,18 +255,16 @@ def _gateway(call: Call[Config], version: int) -> IPAddress | None:
     return next((gateway for gateway in first if gateway is not None), None)
 
 
-def _by_source(call: Call[Config]) -> Plan:
-    """Of a further network: what its addresses send leaves by its link, as no other NIC's port lets
-    it pass."""
+def _by_source(call: Call[Config], versions: AbstractSet[int]) -> Plan:
+    """Of the IP versions whose default route another interface has: what the addresses send leaves
+    by this link, as no other NIC's port lets it pass."""
     table, name = metric_of(call.attachment), call.attachment.ifname
     routes: list[LinkRoute] = []
     rules: list[Rule] = []
     for item in call.lease.addresses:
-        if item.gateway is not None:
-            version, subnet = item.address.version, item.address.network
-            rules.append(
-                Rule(Side.POD, version, NIC_NEXT, table, source=ip_network(item.address.ip))
-            )
+        version, subnet = item.address.version, item.address.network
+        if item.gateway is not None and version in versions:
+            rules.append(_source_rule(item.address, table))
             routes.append(LinkRoute(Side.POD, name, subnet, scope="link", table=table))
             everything = LinkRoute(
                 Side.POD, name, anywhere(version), gateway=item.gateway, table=table
@@ -282,6 +272,10 @@ def _by_source(call: Call[Config]) -> Plan:
             if all(route.destination != everything.destination for route in routes):
                 routes.append(everything)
     return Plan(routes=tuple(dict.fromkeys(routes)), rules=tuple(rules))
+
+
+def _source_rule(address: IPInterface, table: int) -> Rule:
+    return Rule(Side.POD, address.version, NIC_NEXT, table, source=ip_network(address.ip))
 
 
 def _pod_sysctls(link: str, versions: set[int]) -> list[Sysctl]:

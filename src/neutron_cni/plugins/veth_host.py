@@ -39,6 +39,7 @@ from neutron_cni.plugins import forwarding, ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.plugins.host_stack import changing, destinations, require_apart
 from neutron_cni.plugins.refusals import require_usable
+from neutron_cni.plugins.second_leg import PART, is_anothers, is_further
 from neutron_cni.plugins.veth_host_config import Config
 from neutron_cni.plugins.veth_pair import GATEWAY_MAC
 from neutron_cni.plugins.veth_route_config import GATEWAY_V6
@@ -48,8 +49,6 @@ from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.result import Interface, Result
 
 __all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
-
-PART = "veth-host"
 
 GATEWAY_V4 = IPv4Address("169.254.1.1")
 """The next hop of every pod's veth0, which only a permanent neighbour entry answers for."""
@@ -98,10 +97,9 @@ def remarks(config: Config, facts: HostFacts) -> list[str]:
     ]
 
 
-def shared(config: Config, facts: HostFacts) -> tuple[PacketRules, ...]:
-    """See `Page.shared`: those that `plan` has, of the IP versions of the uplink's addresses."""
-    found = {item.version for item in facts.uplink.addresses} if facts.uplink else set()
-    return _node_filters(found)
+def shared(config: Config) -> tuple[PacketRules, ...]:
+    """See `Page.shared`: those that `plan` has."""
+    return _node_filters({4, 6})
 
 
 def _node_filters(versions: AbstractSet[int]) -> tuple[PacketRules, ...]:
@@ -168,8 +166,13 @@ def plan(call: Call[Config]) -> Plan:
 
 
 def leftovers(gone: Leftover) -> Plan:
-    """See `Page.leftovers`. Routes and neighbours go with the link, on both sides."""
+    """See `Page.leftovers`. Routes and neighbours go with the link, on both sides.
+
+    Of a further network there are none.
+    """
     config = gone.config or Config()
+    if gone.inside is not None and is_anothers(gone.attachment, gone.inside):
+        return Plan()
     veth = _pair(gone.network, gone.attachment, config.veth_name, None)
     return Plan(
         links=(veth,),
@@ -194,12 +197,11 @@ def result(call: Call[Config]) -> Result:
 
 
 def _is_further(call: Call[Config]) -> bool:
-    """Whether another interface of the pod has its default route: that network has a way to the
-    node. At CHECK the answer of ADD tells, as the pod's routes do not."""
+    """At CHECK the answer of ADD tells, as what the pod has now does not."""
     if call.inside.answered:
         return call.config.veth_name not in call.inside.answered
     versions = {item.address.version for item in call.lease.addresses}
-    return bool(versions & call.inside.defaults)
+    return is_further(call.attachment, call.inside, versions)
 
 
 def _pair(network: str, attachment: Attachment, name: str, mtu: int | None) -> VethPair:

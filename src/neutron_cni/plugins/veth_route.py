@@ -60,7 +60,7 @@ def remarks(config: Config, facts: HostFacts) -> list[str]:
     ]
 
 
-def shared(config: Config, facts: HostFacts) -> tuple[PacketRules, ...]:
+def shared(config: Config) -> tuple[PacketRules, ...]:
     """See `Page.shared`. There are none."""
     return ()
 

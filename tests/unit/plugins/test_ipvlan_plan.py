@@ -11,6 +11,7 @@ import pytest
 
 from neutron_cni.netlink.facts import HostFacts, PodFacts, Uplink
 from neutron_cni.netlink.plan import (
+    ANY_TABLE,
     Announcement,
     Ipvlan,
     IpvlanMode,
@@ -129,6 +130,28 @@ def test_a_further_network_leaves_the_default_route_alone_and_answers_by_its_own
     assert ipvlan.result(call(inside=PodFacts(defaults=frozenset({4})))).routes == ()
 
 
+def test_a_network_may_be_a_further_one_for_one_ip_version_only() -> None:
+    plan = ipvlan.plan(call(DUAL, inside=PodFacts(defaults=frozenset({4}))))
+    assert [rule.version for rule in plan.rules] == [4]
+    everything = [r for r in plan.routes if not r.destination.prefixlen]
+    assert [(r.destination.version, r.table == metric_of(POD)) for r in everything] == [
+        (6, False),
+        (4, True),
+    ]
+
+
+def test_what_is_left_of_a_further_network_are_its_rules_too() -> None:
+    (rule,) = ipvlan.leftovers(Leftover("net1", POD, LEASE)).rules
+    assert rule == Rule(Side.POD, 4, 1101, ANY_TABLE, source=ip_network("10.10.10.19/32"))
+
+
+@pytest.mark.parametrize("mode", ["l3", "l3s"])
+def test_a_further_network_of_layer_3_is_refused(mode: str) -> None:
+    with pytest.raises(CniError, match=f"mode {mode}: the pod has another network") as caught:
+        ipvlan.plan(call(inside=PodFacts(defaults=frozenset({4})), options={"mode": mode}))
+    assert caught.value.code == Code.INVALID_CONFIG
+
+
 def test_a_second_default_route_that_is_asked_for_is_a_conflict() -> None:
     with pytest.raises(CniError, match="already has a default route") as caught:
         ipvlan.plan(call(inside=PodFacts(defaults=frozenset({4})), options={"defaultRoute": True}))
@@ -149,11 +172,10 @@ def test_a_link_that_asks_for_no_neighbour_is_answered_for_by_its_parent(mode: s
 @pytest.mark.parametrize(
     ("uplink", "options", "words"),
     [
-        (None, {}, "master is not set"),
         (replace(UPLINK, up=False), {"master": "ens3"}, "master ens3 is down"),
         (replace(UPLINK, master="br0"), {"master": "ens3"}, "master ens3 is a port of br0"),
         (replace(UPLINK, macvlans=("m0",)), {"hostInterface": "ens3"}, "has macvlan children"),
-        (UPLINK, {"mtu": 1501}, "mtu 1501 is above that of ens3, 1500 bytes"),
+        (UPLINK, {"master": "ens3", "mtu": 1501}, "mtu 1501 is above that of ens3, 1500 bytes"),
     ],
 )
 def test_a_nic_that_can_have_no_children_is_refused_before_an_address_is_taken(
@@ -163,6 +185,17 @@ def test_a_nic_that_can_have_no_children_is_refused_before_an_address_is_taken(
         ipvlan.refuse(msgspec.convert(options, Config), replace(FACTS, uplink=uplink))
     assert caught.value.code == Code.INVALID_CONFIG
     assert caught.value.details
+
+
+@pytest.mark.parametrize("uplink", [None, replace(UPLINK, macvlans=("m0",))])
+def test_a_nic_that_nobody_names_is_judged_once_the_lease_tells_which_it_is(
+    uplink: Uplink | None,
+) -> None:
+    """Until then it is the default route's, which need not be that of the pods' port."""
+    facts = replace(FACTS, uplink=uplink)
+    ipvlan.refuse(Config(), facts)
+    with pytest.raises(CniError, match="master is not set|has macvlan children"):
+        ipvlan.plan(call(facts=facts))
 
 
 def test_a_kernel_without_ipvlan_is_named() -> None:

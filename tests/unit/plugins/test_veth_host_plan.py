@@ -157,6 +157,17 @@ def test_a_further_network_gets_nothing_and_check_knows_which_is_which() -> None
     assert veth_host.plan(call(inside=answered)) == veth_host.plan(call())
 
 
+def test_a_pod_with_a_second_leg_of_another_network_gets_no_further_one() -> None:
+    """Whatever IP versions the two have, and whatever default routes."""
+    other = PodFacts(node_ends=("neutron-cni net0 c0ffee eth9 veth-host", "somebody's"))
+    assert veth_host.plan(call(inside=other)) == Plan()
+    assert veth_host.leftovers(Leftover("net1", POD, inside=other)) == Plan()
+    for alias in ("net0 c0ffee eth0 veth-host", "net0 c0ffee eth9", "net0 bad eth9 veth-host"):
+        own = PodFacts(node_ends=(f"neutron-cni {alias}",))
+        assert veth_host.plan(call(inside=own)) == veth_host.plan(call())
+        assert veth_host.leftovers(Leftover("net1", POD, inside=own)).links
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -107,9 +107,15 @@ def clear_pod(wanted: Ipvlan, pod: Rtnl) -> None:
 
 
 def differences(wanted: Ipvlan, side: Side, found: Link) -> Iterator[str]:
-    """See `LinkKind`. The MAC follows the parent's."""
+    """See `LinkKind`. The MAC follows the parent's, and the mode that of the child made last."""
     if found.kind != "ipvlan":
         yield f"{side}: the link {found.name} is a {found.kind or 'NIC'}, not an ipvlan"
+    elif found.ipvlan_mode not in (None, _MODES[wanted.mode]):
+        has = next((mode for mode, n in _MODES.items() if n == found.ipvlan_mode), "another")
+        yield (
+            f"{side}: the link {found.name} has the mode {has}, not {wanted.mode}: another network"
+            " of this node has given it to all children of the NIC"
+        )
     # A later plugin of the chain may have made the MTU smaller, and may not have said so.
     if wanted.mtu is not None and found.mtu > wanted.mtu:
         yield f"{side}: the link {found.name} has the MTU {found.mtu}, not {wanted.mtu}"
