@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.runner import checkout, coverage, parts
@@ -63,6 +64,7 @@ def run(choice: parts.Choice, lock: int) -> int:
         with (
             source_log.open("wb") as log,
             group([sys.executable, "-m", "tests.runner.source"], output=log) as checks,
+            programs(choice, scratch),
         ):
             command = [sys.executable, "-m", "pytest", *options]
             with group(command, environ, keep_open=[lock]) as tests:
@@ -73,6 +75,20 @@ def run(choice: parts.Choice, lock: int) -> int:
                 print(source_log.read_text(errors="replace"), flush=True)
                 return fail("the source: see above")
     return status
+
+
+@contextmanager
+def programs(choice: parts.Choice, scratch: Path) -> Iterator[None]:
+    """Kubernetes' are built beside the tests, if they must be: that takes minutes the first time.
+
+    The tests that need them wait for it, and say what went wrong with it.
+    """
+    if not choice.needs_kubernetes:
+        yield
+        return
+    build = [sys.executable, "-m", "neutron_cni_lab", "install", "--kubernetes"]
+    with (scratch / "kubernetes.log").open("wb") as log, group(build, output=log):
+        yield
 
 
 def fail(why: str) -> int:

@@ -16,6 +16,9 @@ WITHOUT_ROOT = ("unit",)
 WITH_LAB = ("openstack", "vm")
 """Parts whose tests need a lab, one for each worker that runs them."""
 
+WITH_KUBERNETES = ("vm",)
+"""Parts some of whose tests need Kubernetes' programs."""
+
 FULL = "full"
 """The word that asks for the larger counts."""
 
@@ -41,6 +44,11 @@ class Choice:
     def needs_lab(self) -> bool:
         """Whether some of the workers need a lab."""
         return any(part in WITH_LAB for part in self.parts)
+
+    @property
+    def needs_kubernetes(self) -> bool:
+        """Whether Kubernetes' programs will be asked for."""
+        return any(part in WITH_KUBERNETES for part in self.parts)
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,21 @@ _KINDS = "`namespace`, with the host's kernel, or `uml`, a VM with a kernel of i
 
 
 @app.command()
-def install() -> None:
+def install(
+    kubernetes: Annotated[
+        bool,
+        typer.Option(
+            "--kubernetes",
+            help="Instead build kube-apiserver, kube-proxy and etcd, which takes some minutes.",
+        ),
+    ] = False,
+) -> None:
     """Install Neutron, the upstream CNI programs and the VMs' kernel into the cache folder."""
-    progress = Progress()
-    _lab(None).software.install(progress)
+    progress, software = Progress(), _lab(None).software
+    if kubernetes:
+        software.kubernetes.install(progress)
+    else:
+        software.install(progress)
     progress.done("installed")
 
 

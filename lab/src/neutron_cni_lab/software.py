@@ -1,8 +1,6 @@
 """What the lab needs installed: Debian's programs are checked; Neutron, Go programs and the VMs'
 kernel made."""
 
-import hashlib
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +8,9 @@ from pathlib import Path
 import neutron_cni
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked
-from neutron_cni_lab.installers import install_by, is_made, make
+from neutron_cni_lab.golang import LOCK, toolchain
+from neutron_cni_lab.installers import digest, is_made, make, make_venv
+from neutron_cni_lab.kubernetes.programs import Programs
 from neutron_cni_lab.progress import Progress
 from neutron_cni_lab.uml.kernel import Kernel
 
@@ -36,6 +36,8 @@ _PROGRAMS = {
     "util-linux": "/usr/bin/nsenter",
 }
 
+_LOCKS = LOCK.parent
+
 _HIDDEN = (Path("/run"), Path("/sys"), Path("/var/lib"))
 """Where node.sh puts something of the node's in the place of the host's."""
 
@@ -45,12 +47,12 @@ class Software:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._locks = Path(__file__).parents[2] / "requirements"
-        neutron, go = ((self._locks / f"{name}.lock").read_bytes() for name in ("neutron", "go"))
-        self.neutron = cache / f"neutron-{_digest(neutron)}"
-        self._go = cache / f"go-{_digest(go)}"
-        self.cni = cache / f"cni-{_digest(' '.join([*_PLUGINS, _CNITOOL]).encode(), go)}"
+        neutron, go = (_LOCKS / "neutron.lock").read_bytes(), LOCK.read_bytes()
+        self.neutron = cache / f"neutron-{digest(neutron)}"
+        self._go = cache / f"go-{digest(go)}"
+        self.cni = cache / f"cni-{digest(' '.join([*_PLUGINS, _CNITOOL]).encode(), go)}"
         self.kernel = Kernel(cache)
+        self.kubernetes = Programs(cache)
 
     def check(self) -> None:
         """Raise `LabError` naming what is missing, or where nodes would not see this program.
@@ -86,36 +88,9 @@ class Software:
                 job.result()
 
     def _make_neutron(self) -> None:
-        _make_venv(self.neutron, self._locks / "neutron.lock")
+        make_venv(self.neutron, _LOCKS / "neutron.lock")
 
     def _make_cni(self) -> None:
-        shutil.rmtree(self._go, ignore_errors=True)
-        _make_venv(self._go, self._locks / "go.lock")
-        work = self._go / "work"
-        env = {
-            "GOPATH": str(work / "path"),
-            "GOCACHE": str(work / "cache"),
-            "GOBIN": str(self.cni / "bin"),
-            "GOFLAGS": "-modcacherw",
-            "GOTOOLCHAIN": "local",
-            "CGO_ENABLED": "0",
-        }
-        go = self._go / "bin" / "go"
-        install_by([go, "install", *_PLUGINS], env)
-        install_by([go, "install", _CNITOOL], {**env, "GOBIN": str(self.cni / "tools")})
-        shutil.rmtree(self._go)  # 300 MB, and needed only here
-
-
-def _make_venv(folder: Path, lock: Path) -> None:
-    uv = Path(sys.prefix) / "bin" / "uv"
-    install_by([uv, "venv", "--quiet", "--python", "/usr/bin/python3", folder])
-    install_by(
-        [
-            *(uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes"),
-            *("--python", folder, "--requirement", lock),
-        ]
-    )
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+        with toolchain(self._go) as go:
+            go(["install", *_PLUGINS], env={"GOBIN": str(self.cni / "bin")})
+            go(["install", _CNITOOL], env={"GOBIN": str(self.cni / "tools")})

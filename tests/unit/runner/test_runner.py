@@ -107,6 +107,15 @@ def test_workers_follow_the_processors(
     assert workers(choose(words, tmp_path, root=True), processors) == wanted
 
 
+@pytest.mark.parametrize(("words", "wanted"), [(["unit", "kernel"], False), (["vm"], True)])
+def test_kubernetes_is_built_for_parts_that_need_it(
+    tests: Path, words: list[str], wanted: bool
+) -> None:
+    (tests / "vm").mkdir()
+    (tests / "vm" / "test_it.py").touch()
+    assert choose(words, tests, root=True).needs_kubernetes is wanted
+
+
 def test_a_second_run_in_the_checkout_is_refused_until_the_first_is_over(tmp_path: Path) -> None:
     file = tmp_path / "lock"
     with (

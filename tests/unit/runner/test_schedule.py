@@ -44,6 +44,18 @@ def test_the_tests_of_the_lab_itself_need_no_worker_with_a_lab() -> None:
     assert needs_lab("tests/vm/test_uml_nodes.py")
 
 
+def test_what_waits_for_a_build_comes_last_of_what_needs_a_lab() -> None:
+    late, other, without = schedule.LATE[0], "tests/vm/test_uml_nodes.py", "tests/unit/test_a.py"
+    assert (ROOT / late).exists()
+    order = object.__new__(schedule.BusyCores)
+    order.durations = Durations({}, {late: 90, other: 10, without: 200})
+    order.workqueue = {scope: {f"{scope}::test": False} for scope in (late, other, without)}
+    taken = [order._next_for(lab=True)]
+    while order.workqueue.pop(taken[-1]) and order.workqueue:
+        taken.append(order._next_for(lab=True))
+    assert taken == [other, late, without]
+
+
 def test_usual_durations_are_those_of_the_last_run(tmp_path: Path) -> None:
     """Files that are gone, and units that are quick, are left out."""
     (tmp_path / "a.py").touch()
