@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from neutron_cni_lab import Lab, LabError, Node
-from neutron_cni_lab.demo import Pod, services, traffic
+from neutron_cni_lab.demo import Pod, traffic
 from neutron_cni_lab.demo.traffic import Place
+from neutron_cni_lab.kubernetes.objects import Policy
+from tests.vm.services import PORT, ByHand, Services
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "reachability.md"
-SERVICE = {4: "10.96.0.1", 6: "fd96::1"}
-PORT, SERVICE_PORT, NODE_PORT = 8080, 80, 30080
 FORGED = {4: "192.0.2.77", 6: "2001:db8::77"}
 
 
@@ -28,7 +27,8 @@ class Site:
 
     `one` and `beside` are pods of `node`, `far` is one of `other`. `routed` is a pod in veth-route
     mode, elsewhere; `vm` is a VM beside, `outside` somebody on the internet; None where the column
-    has none. `gateway` is the pods'. `floating` is a floating IP that leads to `one`.
+    has none. `gateway` is the pods'. `floating` is a floating IP that leads to `one`. `services`
+    makes services.
     """
 
     lab: Lab
@@ -44,6 +44,7 @@ class Site:
     router_address: str = ""
     floating: str = ""
     port_security: bool = True
+    services: Services = field(default_factory=ByHand)
 
     @property
     def node(self) -> Node:
@@ -93,32 +94,33 @@ class Site:
             return "the node" if address == self.address(client) else address
         return known.get(address, address)
 
-    def translated(
-        self, target: str, port: int, backend: Pod, *, hidden: bool = False
-    ) -> AbstractContextManager[None]:
-        """A service's rules on `node`; see `services.translated`."""
-        to = (self.address(backend), PORT)
-        return services.translated(self.node, (target, port), to, hidden=hidden)
-
 
 Measure = Callable[[Site], str]
 
 
-def _service(backend: Callable[[Site], Pod]) -> Measure:
+def _service(
+    backend: Callable[[Site], Pod], client: Callable[[Site], Place] = lambda site: site.one
+) -> Measure:
     def measure(site: Site) -> str:
-        target = SERVICE[site.version]
-        with site.translated(target, SERVICE_PORT, backend(site)):
-            return site.sees(backend(site), site.one, target, SERVICE_PORT)
+        pod = backend(site)
+        with site.services.for_pods(site, pod) as (target, port):
+            return site.sees(pod, client(site), target, port)
 
     return measure
 
 
-def _node_port(backend: Callable[[Site], Pod], *, hidden: bool) -> Measure:
+def _node_port(
+    backend: Callable[[Site], Pod],
+    policy: Policy,
+    client: Callable[[Site], Place] = lambda site: site.vm or site.outside or site.other,
+) -> Measure:
+    """Unless it is said, the client is no pod of ours."""
+
     def measure(site: Site) -> str:
-        client = site.vm or site.outside or site.other  # Whoever it is, he is no pod of ours.
-        target = site.address(site.node)
-        with site.translated(target, NODE_PORT, backend(site), hidden=hidden):
-            return site.sees(backend(site), client, target, NODE_PORT)
+        pod = backend(site)
+        with site.services.at_node(site, pod, policy) as port:
+            seen = site.sees(pod, client(site), site.address(site.node), port)
+            return "no" if seen.startswith("no:") else seen
 
     return measure
 
@@ -192,13 +194,22 @@ ROWS: dict[str, Measure] = {
     "pod to a service, backend on its node": _service(lambda site: site.beside),
     "pod to a service, backend on another node": _service(lambda site: site.far),
     "pod to a service, backend is the pod itself": _service(lambda site: site.one),
-    "node port, policy Cluster, backend on that node": _node_port(
-        lambda site: site.one, hidden=True
-    ),
+    "node port, policy Cluster, backend on that node": _node_port(lambda site: site.one, "Cluster"),
     "node port, policy Cluster, backend on another node": _node_port(
-        lambda site: site.far, hidden=True
+        lambda site: site.far, "Cluster"
     ),
-    "node port, policy Local": _node_port(lambda site: site.one, hidden=False),
+    "node port, policy Local": _node_port(lambda site: site.one, "Local"),
+    "node port, policy Local, no backend on that node": _node_port(lambda site: site.far, "Local"),
+    "pod to a node port of its node, policy Cluster": _node_port(
+        lambda site: site.beside, "Cluster", lambda site: site.one
+    ),
+    "pod to a node port of its node, policy Local, no backend there": _node_port(
+        lambda site: site.far, "Local", lambda site: site.one
+    ),
+    "node to a service, backend on it": _service(lambda site: site.one, lambda site: site.node),
+    "node to a service, backend on another node": _service(
+        lambda site: site.far, lambda site: site.node
+    ),
     "floating IP to the pod": _floating,
     "forged source gets through": _forged,
     "packets of the MTU pass, larger ones do not": _edge,
@@ -230,9 +241,9 @@ def measured(site: Site, rows: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def assert_as_written(site: Site, column: str) -> None:
-    """Fails with all that was measured unless it is what the documents say."""
-    wanted = expected(column)
+def assert_as_written(site: Site, column: str, rows: Callable[[str], bool] | None = None) -> None:
+    """Fails with all that was measured unless it is what the documents say of all `rows`."""
+    wanted = {row: cell for row, cell in expected(column).items() if rows is None or rows(row)}
     found = measured(site, wanted)
     lines = [
         f"{'' if wanted.get(row) == cell else '!! '}{row}: {cell}" for row, cell in found.items()
