@@ -194,7 +194,7 @@ def test_a_nic_that_nobody_names_is_judged_once_the_lease_tells_which_it_is(
     """Until then it is the default route's, which need not be that of the pods' port."""
     facts = replace(FACTS, uplink=uplink)
     ipvlan.refuse(Config(), facts)
-    with pytest.raises(CniError, match="master is not set|has macvlan children"):
+    with pytest.raises(CniError, match=r"master is not set|has macvlan children"):
         ipvlan.plan(call(facts=facts))
 
 
