@@ -78,7 +78,7 @@ and `/proc/*/mountinfo` (which namespace has an address).
 | a proxy neighbour entry for the pod's address on the uplink, if the address is of the uplink's own subnet | node | DEL |
 | the link `dummy0` with 169.254.1.1/32, if the kernel has dummy links | node | stays |
 | `net.ipv4.conf.UPLINK.forwarding=1`, `net.ipv4.neigh.UPLINK.proxy_delay=0`; IPv6: also `forwarding`, `proxy_ndp`, `accept_ra=2` where it was 1 | node | stays |
-| `neutron-ipvlan`: `eth0`, an ipvlan child of the NIC, with alias `{PREFIX}NETWORK CONTAINER IFNAME ipvlan`, its addresses and routes; on the node nothing, but in modes `l3` and `l3s` a proxy neighbour entry and its settings as above | pod | the namespace, or DEL |
+| `neutron-ipvlan`: `eth0`, an ipvlan child of the NIC, with alias `{PREFIX}NETWORK CONTAINER IFNAME ipvlan`, its addresses and routes, of a further network also rules 1101 with a table of its own; on the node nothing, but in modes `l3` and `l3s` a proxy neighbour entry and its settings as above | pod | the namespace, or DEL |
 | `veth-host`: a veth `{HOST_PREFIX}` + 10 hex digits, MAC ee:ee:ee:ee:ee:ee, with a route and a permanent neighbour entry to the pod's address | node | DEL |
 | `veth-host`: `veth0` with 169.254.1.2, its routes, a permanent neighbour entry for 169.254.1.1 or fe80::1, rule {RETURN_PRIORITY}, table {RETURN_TABLE}, and the return mark's chains `ncni-in-veth0` and `ncni-out-veth0` | pod | the namespace, or DEL |
 | `veth-host`: chains {node_chains}, in nftables' table `neutron-cni` (`ip`, `ip6`), or iptables-legacy where the kernel has no nftables | node | stays, for all pods |

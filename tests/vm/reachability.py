@@ -211,7 +211,7 @@ ROWS: dict[str, Measure] = {
         lambda site: site.far, lambda site: site.node
     ),
     "floating IP to the pod": _floating,
-    "forged source gets through": _forged,
+    "source that is not on the port gets through": _forged,
     "packets of the MTU pass, larger ones do not": _edge,
     "who asks by ARP for the pod": _asked,
     "a megabyte to a pod of another node": lambda site: site.sees(

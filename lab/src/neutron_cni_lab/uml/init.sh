@@ -10,7 +10,7 @@ insmod "${lab_modules:?}/$(uname -r)/kernel/fs/overlayfs/overlay.ko"
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/disk /mnt/seed /mnt/root
 mount -t ext4 -o noatime /dev/ubda /mnt/disk
-mount -t hostfs -o "${lab_seed:?}" none /mnt/seed
+mount -t hostfs -o "ro,${lab_seed:?}" none /mnt/seed
 
 # /tmp goes with a reboot, the rest of the disk stays.
 rm -rf /mnt/disk/work /mnt/disk/upper/tmp
@@ -22,7 +22,7 @@ cd /mnt/root
 # Databases are on the disk itself.
 mount --bind /mnt/disk/var-lib var/lib
 mkdir -p usr/lib/modules .host
-mount -t hostfs -o "$lab_modules" none usr/lib/modules
+mount -t hostfs -o "ro,$lab_modules" none usr/lib/modules
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup

@@ -25,7 +25,7 @@ _BOOT_SECONDS = 120
 
 
 class VirtualMachine(Machine):
-    """A VM whose disk is above the host's file system, which it sees and can't write.
+    """A VM whose disk is above the host's file system, which it sees. Not a wall: its root is ours.
 
     Its processes are in the network namespace of the node's name, where its NIC is a packet socket
     on ``eth0``: the cable that namespace nodes have, with the host's stack silent on it.
