@@ -228,7 +228,7 @@ def test_a_parent_with_macvlan_children_is_refused(world: World) -> None:
     node = world.full("node")
     run("ip", "-n", node, "link", "add", "link", "up0", "name", "m0", "type", "macvlan")
     with pytest.raises(CniError, match=r"up0 has macvlan children \(m0\)"):
-        ipvlan.refuse(ipvlan.Config(), facts(world))
+        ipvlan.refuse(ipvlan.Config(master="up0"), facts(world))
 
 
 def test_macvlan_children_that_are_in_other_pods_are_the_kernels_to_refuse(world: World) -> None:
