@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
+import neutron_cni
 from neutron_cni.values.ipam_config import Mode
-from tests.reliability import kills
+from tests.reliability import kills, tracer
 from tests.reliability.zygote import Zygote
 
 KILLS = int(os.environ.get("NEUTRON_CNI_KILLS", "60"))
+
+
+def test_the_lines_where_the_world_changes_are_found_in_the_product() -> None:
+    """The tracer knows them by their text, and nobody would miss a mark."""
+    sources = [path.read_text() for path in Path(neutron_cni.__file__).parent.rglob("*.py")]
+    for text in (tracer.COMMIT, tracer.SEND, tracer.ANSWERED):
+        assert sum(source.count(text) for source in sources) == 1, text
 
 
 @pytest.mark.parametrize("mode", list(Mode))
