@@ -157,15 +157,17 @@ class Kernel:
     def _bring_back_shared(self) -> None:
         """Make the packet rules that all pods of the node share, if there are pods and they are
         gone, as after a firewall that was started anew."""
-        parts = {page.PART for page in self._pages}
-        own = {link.index for link in _own_links() if self._is_part(link.alias, parts)}
-        versions = observe.versions_routed_by(own) if own else frozenset()
-        wanted = [
+        shared = [
             item
             for page, config in zip(self._pages, self._request.configs, strict=True)
             for item in page.shared(config)
-            if item.version in versions
         ]
+        if not shared:  # Most types have none, and what follows goes through links and routes.
+            return
+        parts = {page.PART for page in self._pages}
+        own = {link.index for link in _own_links() if self._is_part(link.alias, parts)}
+        versions = observe.versions_routed_by(own) if own else frozenset()
+        wanted = [item for item in shared if item.version in versions]
         if not wanted:
             return
         try:

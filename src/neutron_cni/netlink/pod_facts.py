@@ -18,11 +18,7 @@ def pod_facts(netns: str, ifname: str) -> PodFacts:
 
     Raises CniError INVALID_ENVIRONMENT if `netns` is no network namespace.
     """
-    with (
-        Namespace.open_pod(netns) as namespace,
-        Rtnl.here() as host,
-        Rtnl.inside(namespace) as rtnl,
-    ):
+    with Namespace.open_pod(netns) as namespace, Rtnl.inside(namespace) as rtnl:
         own = links.get(rtnl, ifname)
         others = [
             route
@@ -40,17 +36,21 @@ def pod_facts(netns: str, ifname: str) -> PodFacts:
                 and route.metric == routes.standard_metric(route)
             ),
             others=tuple(_other_links(rtnl, defaults)),
-            node_ends=tuple(_node_ends(host, rtnl, own)),
+            # Without a route by another link there is no other attachment: as in most pods.
+            node_ends=_node_ends(rtnl, own) if others else (),
         )
 
 
-def _node_ends(host: Rtnl, pod: Rtnl, own: Link | None) -> Iterator[str]:
+def _node_ends(pod: Rtnl, own: Link | None) -> tuple[str, ...]:
     """The aliases of the node's ends of the pod's veths but `own`."""
-    for link in links.list_all(pod):
-        if link.kind == "veth" and link.peer is not None and link != own:
-            end = links.by_index(host, link.peer)
-            if end is not None and end.peer == link.index and end.alias:
-                yield end.alias
+    found = []
+    with Rtnl.here() as host:
+        for link in links.list_all(pod):
+            if link.kind == "veth" and link.peer is not None and link != own:
+                end = links.by_index(host, link.peer)
+                if end is not None and end.peer == link.index and end.alias:
+                    found.append(end.alias)
+    return tuple(found)
 
 
 def _other_links(rtnl: Rtnl, defaults: list[routes.Route]) -> Iterator[OtherLink]:

@@ -22,7 +22,7 @@ def undo(plan: Plan, netns: str | None) -> None:
     field, and a proxy entry or a rule for an address only while no other link has a route to it.
     Dummy links, sysctls of shared links and the node's packet rules stay, as other pods use them.
     The pod's rules and packet rules go unless a link by a name of the plan's is still in the pod:
-    then they are another attachment's.
+    then they are another attachment's, but for rules for single sources.
     Raises CniError KERNEL. Deleting a veth takes the kernel 11-20 ms (it waits for RCU).
     """
     with Rtnl.here() as host:
@@ -111,26 +111,23 @@ def _routed(host: Rtnl, own: set[int]) -> set[IPAddress]:
 
 
 def _rules(plan: Plan, host: Rtnl, own: set[int]) -> list[Request]:
-    """Requests to delete the plan's rules, made while the routes by the links `own` still exist.
+    """Requests to delete the node's rules of the plan, while the routes by `own` still exist.
 
     Also our rules for sources that the plan does not name and that are routed by these links: the
     lease may be lost. If another link has a route to a source, another pod of this node has got
     the address since, and the rules are that pod's now.
     """
+    named = [rule for rule in plan.rules if rule.side is Side.HOST]
     routed = _routed(host, own)
     others = {
         address
-        for rule in plan.rules
+        for rule in named
         if (address := rules.single_source(rule)) is not None
         and address not in routed
         and routes.find(host, routes.host_network(address)) is not None
     }
-    requests = [
-        rules.delete(rule)
-        for rule in plan.rules
-        if rule.side is Side.HOST and rules.single_source(rule) not in others
-    ]
-    unnamed = routed - {rules.single_source(rule) for rule in plan.rules}
+    requests = [rules.delete(rule) for rule in named if rules.single_source(rule) not in others]
+    unnamed = routed - {rules.single_source(rule) for rule in named}
     for version in {address.version for address in unnamed}:
         for rule in rules.own(host, Side.HOST, version):
             if rules.single_source(rule) in unnamed:

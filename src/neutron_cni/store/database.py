@@ -72,8 +72,10 @@ class Database:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._db.close()
-        end_use()
+        try:
+            self._db.close()
+        finally:
+            end_use()
 
     def version(self) -> int:
         """A number that changes when another process has changed anything; takes microseconds."""

@@ -1,4 +1,4 @@
-"""CHECK on a node where the attachment could not be made any longer."""
+"""CHECK on a node where the attachment could not be made any longer; what STATUS looks at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from neutron_cni.cni.request import Invocation, Request
 from neutron_cni.engine.kernel import Kernel
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import HostFacts, Uplink
+from neutron_cni.netlink.links import Link
 from neutron_cni.plugins import RECIPES
 from neutron_cni.plugins.ipvlan import Config
 from neutron_cni.values.attachment import Attachment
@@ -64,3 +65,18 @@ def test_a_nic_that_is_gone_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_kernel_that_does_not_answer_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CniError, match="says no"):
         kernel(monkeypatch, CniError(Code.KERNEL, "it says no")).differences(LEASE)
+
+
+def test_status_of_a_type_without_shared_rules_goes_through_no_links(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A runtime asks every few seconds, and a node may have many."""
+    looked: list[str] = []
+
+    def look(prefix: str) -> list[Link]:
+        looked.append(prefix)
+        return []
+
+    monkeypatch.setattr(observe, "links_with_alias", look)
+    kernel(monkeypatch, HostFacts(replace(UPLINK, up=True), ipvlan=True)).ready()
+    assert looked == []
