@@ -7,6 +7,7 @@ nobody tells. "no": it can't be reached. "-": there is no such thing in that col
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,20 +75,23 @@ class Site:
         self, server: Place, client: Place, target: str = "", port: int = PORT, size: int = 20000
     ) -> str:
         """Who `server` sees when `client` sends `size` bytes to `target`, `server` itself if empty,
-        and whether all of them come.
+        and whether so many come.
 
-        Bytes that come in the right number and are others are sent once more: on a busy machine it
-        was seen once in some thousands of connections between VMs, and why was not found. Nothing
-        of ours touches what packets carry.
+        What they are is only warned of: between VMs of the lab other bytes came for some that were
+        sent, once in some thousands of connections, and on one machine in each that a VM passed on
+        to another VM for a client on the host; why was not found. Nothing of ours touches what
+        packets carry, and `test_tcp_carries_megabytes_intact` looks at that between nodes that
+        share the machine's kernel.
         """
         where = target or self.address(server)
         try:
             seen = traffic.transfer(client, server, where, size, port=port, listen=PORT)
-            if seen.size == size and not seen.intact:
-                seen = traffic.transfer(client, server, where, size, port=port, listen=PORT)
         except LabError as error:
             return f"no: {error}"
-        return self.name_of(seen.source, client) if seen.intact else f"cut: {seen.size}"
+        if not seen.intact:
+            way = f"from {client.name} to {server.name} by {where} port {port}"
+            warnings.warn(f"kilobytes that came as others {way}: {seen.damaged}", stacklevel=2)
+        return self.name_of(seen.source, client) if seen.size == size else f"cut: {seen.size}"
 
     def name_of(self, address: str, client: Place) -> str:
         """What the table calls who has that address."""

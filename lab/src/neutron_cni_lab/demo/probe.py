@@ -1,7 +1,7 @@
 """Sends and receives what the demo measures. A program of its own, run inside of pods and nodes.
 
 ``receive VERSION PORT``           takes one TCP connection to its PORT (0: any) by that version of
-                                   IP: prints the port, then what came
+                                   IP, and answers what came: prints the port
 ``send ADDRESS PORT BYTES``        sends so many bytes there: prints what the receiver saw
 ``watch LINK TOKEN``               until stdin ends: prints the sources of packets with TOKEN
 ``forge SOURCE TARGET TOKEN N``    sends N UDP packets as SOURCE, whoever has that address
@@ -9,7 +9,6 @@
 Answers are lines of JSON on stdout. Imports nothing but the standard library.
 """
 
-import hashlib
 import json
 import os
 import select
@@ -18,6 +17,7 @@ import socket
 import struct
 import sys
 import time
+import zlib
 from collections.abc import Callable
 
 PATIENCE = 30
@@ -27,43 +27,50 @@ CONNECT_SECONDS = 10.0
 """How long to try to connect: Neutron's answer comes before the switch has a floating IP."""
 
 _BLOCK = 1 << 16
+_PART = 1000
+"""Bytes that have a checksum of their own, so that damage is told with its place."""
+
 _ETH_P_ALL = 0x0003  # with ETH_P_IP a packet socket is not shown what the host sends
 
 
 def receive(version: str, port: str) -> None:
-    """Take one connection to its end; tell both sides what came."""
+    """Take one connection to its end; tell its other side what came."""
     family = socket.AF_INET6 if version == "6" else socket.AF_INET
     with socket.create_server(("", int(port)), family=family) as server:
         _say(port=server.getsockname()[1])
         connection, peer = server.accept()
     with connection:
-        digest, size = hashlib.sha256(), 0
-        while block := connection.recv(_BLOCK):
-            digest.update(block)
-            size += len(block)
+        data = _all_of(connection)
         seen = {
             "source": peer[0],
             "target": connection.getsockname()[0],
-            "bytes": size,
-            "sha256": digest.hexdigest(),
+            "bytes": len(data),
+            "parts": _checksums(data),
         }
         connection.sendall(json.dumps(seen).encode())
-    _say(**seen)
 
 
 def send(address: str, port: str, size: str) -> None:
-    """Send random bytes, and have the receiver's digest compared."""
+    """Send random bytes, and compare the receiver's checksums.
+
+    `damaged` are the parts that came as others: their numbers, and the number of the part that came
+    in the place of each, None if it is none of those sent.
+    """
     data = os.urandom(int(size))
     with _connected(address, int(port)) as connection:
         began = time.monotonic()
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        while block := connection.recv(_BLOCK):
-            answer += block
+        answer = _all_of(connection)
         seconds = time.monotonic() - began
     seen = json.loads(answer)
-    _say(**seen, seconds=seconds, intact=seen["sha256"] == hashlib.sha256(data).hexdigest())
+    sent, came = _checksums(data), seen.pop("parts")
+    damaged = [
+        (place, sent.index(part) if part in sent else None)
+        for place, (part, wanted) in enumerate(zip(came, sent, strict=False))
+        if part != wanted
+    ]
+    _say(**seen, seconds=seconds, damaged=damaged)
 
 
 def watch(link: str, token: str) -> None:
@@ -96,6 +103,17 @@ def forge(source: str, target: str, token: str, count: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for _ in range(int(count)):
             raw.sendto(header + udp, (target, 0))
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    data = bytearray()
+    while block := connection.recv(_BLOCK):
+        data += block
+    return bytes(data)
+
+
+def _checksums(data: bytes) -> list[int]:
+    return [zlib.crc32(data[start : start + _PART]) for start in range(0, len(data), _PART)]
 
 
 def _connected(address: str, port: int) -> socket.socket:

@@ -74,13 +74,22 @@ def ping(source: Place, target: str, *, count: int = 3, size: int | None = None)
 
 @dataclass(frozen=True)
 class Transfer:
-    """One TCP connection, as its receiver saw it: `source` connected to `target`."""
+    """One TCP connection, as its receiver saw it: `source` connected to `target`.
+
+    `damaged`: the kilobytes that came as others than were sent, each with the one that came in its
+    place, None if that is none of those sent.
+    """
 
     source: str
     target: str
     size: int
-    intact: bool
+    damaged: list[tuple[int, int | None]]
     seconds: float
+
+    @property
+    def intact(self) -> bool:
+        """Whether all that came is what was sent."""
+        return not self.damaged
 
     @property
     def megabits(self) -> float:
@@ -114,7 +123,7 @@ def transfer(
         source=seen["source"],
         target=seen["target"],
         size=seen["bytes"],
-        intact=seen["intact"],
+        damaged=[(place, came) for place, came in seen["damaged"]],
         seconds=seen["seconds"],
     )
 
