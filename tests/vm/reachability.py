@@ -88,7 +88,7 @@ class Site:
             seen = traffic.transfer(client, server, where, size, port=port, listen=PORT)
         except LabError as error:
             return f"no: {error}"
-        if not seen.intact:
+        if seen.size == size and not seen.intact:
             way = f"from {client.name} to {server.name} by {where} port {port}"
             warnings.warn(f"kilobytes that came as others {way}: {seen.damaged}", stacklevel=2)
         return self.name_of(seen.source, client) if seen.size == size else f"cut: {seen.size}"

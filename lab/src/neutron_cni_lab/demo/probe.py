@@ -19,6 +19,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from itertools import zip_longest
 
 PATIENCE = 30
 """Seconds after which any of these ends itself: nobody is left to wait for it then."""
@@ -51,11 +52,7 @@ def receive(version: str, port: str) -> None:
 
 
 def send(address: str, port: str, size: str) -> None:
-    """Send random bytes, and compare the receiver's checksums.
-
-    `damaged` are the parts that came as others: their numbers, and the number of the part that came
-    in the place of each, None if it is none of those sent.
-    """
+    """Send random bytes, and compare the receiver's checksums: see `damage`."""
     data = os.urandom(int(size))
     with _connected(address, int(port)) as connection:
         began = time.monotonic()
@@ -64,13 +61,18 @@ def send(address: str, port: str, size: str) -> None:
         answer = _all_of(connection)
         seconds = time.monotonic() - began
     seen = json.loads(answer)
-    sent, came = _checksums(data), seen.pop("parts")
-    damaged = [
+    damaged = damage(_checksums(data), seen.pop("parts"))
+    _say(**seen, seconds=seconds, damaged=damaged)
+
+
+def damage(sent: list[int], came: list[int]) -> list[tuple[int, int | None]]:
+    """By their checksums, the parts that came as others than were sent, or not at all: the number
+    of each, and that of the part that came in its place, None if it is none of those sent."""
+    return [
         (place, sent.index(part) if part in sent else None)
-        for place, (part, wanted) in enumerate(zip(came, sent, strict=False))
+        for place, (wanted, part) in enumerate(zip_longest(sent, came))
         if part != wanted
     ]
-    _say(**seen, seconds=seconds, damaged=damaged)
 
 
 def watch(link: str, token: str) -> None:

@@ -76,8 +76,8 @@ def ping(source: Place, target: str, *, count: int = 3, size: int | None = None)
 class Transfer:
     """One TCP connection, as its receiver saw it: `source` connected to `target`.
 
-    `damaged`: the kilobytes that came as others than were sent, each with the one that came in its
-    place, None if that is none of those sent.
+    `damaged`: the kilobytes that came as others than were sent, or not at all, each with the one
+    that came in its place, None if that is none of those sent.
     """
 
     source: str
