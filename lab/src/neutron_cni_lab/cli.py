@@ -7,10 +7,9 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from typer.core import TyperGroup
 
+from neutron_cni_lab import status
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.node import Kernel
@@ -107,11 +106,14 @@ def up(
     nodes: Annotated[
         NodeKind | None, typer.Option("--nodes", help=f"What node1 and node2 are: {_KINDS}.")
     ] = None,
+    nova: Annotated[
+        bool, typer.Option("--nova", help="With a Nova from now on, whose servers the VMs are.")
+    ] = False,
     name: Name = None,
 ) -> None:
     """Start the lab, or repair what of it has died; then nodes are what they were."""
     progress, lab = Progress(), _lab(name)
-    lab.up(progress, kernel=nodes.kernel if nodes else None)
+    lab.up(progress, kernel=nodes.kernel if nodes else None, nova=nova)
     progress.done(f"lab {lab.places.name} is up; `neutron-cni lab status` shows it")
 
 
@@ -157,55 +159,16 @@ def down(
     progress.done(f"lab {lab.places.name} is gone{kept}")
 
 
-@app.command()
-def status(name: Name = None) -> None:
+@app.command("status")
+def show_status(name: Name = None) -> None:
     """Show parts, nodes and addresses; status 1 unless all is up.
 
     Daemons of Open vSwitch and OVN that crash are started again by themselves: how often, and when
     last, is told. A node that `node stop` has stopped is shown, and is no failure.
     """
     lab = _lab(name)
-    facts = lab.facts
-    if not facts:
-        raise LabError(f"there is no lab {lab.places.name!r}", "`neutron-cni lab up` makes it.")
-    pids = {
-        "mariadb": lab.database.pid,
-        "neutron": lab.neutron.pid,
-        "metadata": lab.metadata.pid,
-        **{part: lab.switch.pid(part) for part in lab.switch.parts},
-        **{node.name: node.pid for node in lab.nodes},
-    }
-    console = Console(highlight=False)
-    parts = Table("part", "process", "state", title=f"Lab {lab.places.name}", title_justify="left")
-    for part, pid in pids.items():
-        parts.add_row(part, str(pid or "-"), _state(lab, part, pid))
-    console.print(parts)
-    nodes = Table("node", "kind", "network", "addresses", "port", "namespace")
-    for node in lab.nodes:
-        known = node.facts
-        kind = known["kind"] + (" (uml)" if node.kernel == "own" else "")
-        shown = (kind, known["network"], "\n".join(known["addresses"]))
-        nodes.add_row(node.name, *shown, known.get("port_id", "-"), node.namespace)
-    console.print(nodes)
-    console.print(f"Neutron from this machine: {facts['api_url']}")
-    console.print(f"Neutron from a node:       {facts['node_api_url']}")
-    console.print(f"Host on the internet:      {facts['far_address']}")
-    console.print(f"Folder:                    {lab.places.folder}")
-    stopped = {node.name for node in lab.nodes if node.is_stopped}
-    if not facts["up"] or any(pid is None for part, pid in pids.items() if part not in stopped):
-        console.print("Not all of it is up: `neutron-cni lab up` repairs it.", style="red")
+    if not status.show(lab):
         raise typer.Exit(1)
-
-
-def _state(lab: Lab, part: str, pid: int | None) -> str:
-    """What `status` says of a part or node."""
-    if pid is None:
-        known = lab.facts["nodes"].get(part, {})
-        return "[yellow]stopped[/]" if known.get("stopped") else "[red]down[/]"
-    if part not in lab.switch.parts or not (back := lab.switch.come_backs(part)).times:
-        return "up"
-    times = "once" if back.times == 1 else f"{back.times} times"
-    return f"up; crashed and came back {times}, last at {back.last} UTC"
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
@@ -220,12 +183,14 @@ def execute(node: str, command: list[str], name: Name = None) -> None:
 @app.command()
 def env(name: Name = None) -> None:
     """Print what an OpenStack client needs, for `eval "$(neutron-cni lab env)"`."""
-    url = Lab.open(name).facts["api_url"]
+    facts = Lab.open(name).facts
+    url = facts["api_url"]
     directly = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     settings = {
         "OS_AUTH_TYPE": "none",
         "OS_ENDPOINT": url,
         "OS_NETWORK_ENDPOINT_OVERRIDE": url,
+        **({"OS_COMPUTE_ENDPOINT_OVERRIDE": facts["nova_url"]} if "nova_url" in facts else {}),
         "no_proxy": ",".join(dict.fromkeys([*filter(None, directly.split(",")), "127.0.0.1"])),
     }
     for key, value in settings.items():

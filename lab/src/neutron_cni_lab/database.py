@@ -22,8 +22,12 @@ class Database:
     @property
     def url(self) -> str:
         """SQLAlchemy's URL of the database ``neutron``."""
+        return self.url_of("neutron")
+
+    def url_of(self, database: str) -> str:
+        """SQLAlchemy's URL of one of the databases."""
         socket = self._places.database_socket
-        return f"mysql+pymysql://root@localhost/neutron?unix_socket={socket}"
+        return f"mysql+pymysql://root@localhost/{database}?unix_socket={socket}"
 
     def start(self) -> None:
         """Have the server running. Harmless twice."""

@@ -41,10 +41,11 @@ def write_facts(path: Path, facts: dict[str, Any]) -> None:
 
 
 def ports_of_others(places: Places) -> set[int]:
-    """The API ports of all other labs, also of those that are down at the moment."""
+    """The APIs' ports of all other labs, also of those that are down at the moment."""
     others = (read_facts(path) for path in places.home.glob(f"*/{places.facts.name}"))
     return {
-        facts["api_port"]
+        facts[port]
         for facts in others
-        if "api_port" in facts and facts.get("name") != places.name
+        for port in ("api_port", "nova_port")
+        if port in facts and facts.get("name") != places.name
     }

@@ -1,7 +1,7 @@
 """`Lab`: bring it up, take it down, and get at its parts."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Any, Self
 
 from neutron_cni_lab import folders, namespaces, topology
 from neutron_cni_lab.errors import LabError
@@ -10,6 +10,7 @@ from neutron_cni_lab.kernel import load_dummy
 from neutron_cni_lab.neutron import API_PORT, PROJECT_ID, free_port
 from neutron_cni_lab.node import Kernel
 from neutron_cni_lab.nodes import Nodes
+from neutron_cni_lab.nova.configuration import NODE_URL
 from neutron_cni_lab.processes import all_of, end
 from neutron_cni_lab.progress import Progress
 from neutron_cni_lab.snapshot import Snapshot
@@ -35,32 +36,36 @@ class Lab(Nodes):
         progress: Progress | None = None,
         nodes: tuple[str, ...] = ("node1", "node2"),
         kernel: Kernel | None = None,
+        nova: bool = False,
     ) -> None:
         """Have all of it running with `nodes`; starts what is missing, repairs what has died.
 
         A node that was stopped by `stop_node` stays so. `kernel` is whose kernel `nodes` have; when
-        it is None, those that are there keep theirs, and new ones share the host's.
+        it is None, those that are there keep theirs, and new ones share the host's. With `nova` the
+        lab has a Nova from now on, and every VM is a server.
         """
         progress = progress or Progress(quiet=True)
         self.software.check()
+        if nova or self.has_nova:
+            self.software.install_nova(progress)
         if kernel == "own":
             self.software.kernel.check()
         with self._locked():
-            self._check_same_neutron()
+            self._check_same_software()
             folders.finish_removal(self.places.folder)
             if self.facts.get("ending"):  # a `down` was killed: what still runs may be about to end
                 self._stop()
             load_dummy()
-            snapshot = Snapshot(self.places, self.software.neutron, self.switch)
-            snapshot.restore()
-            is_new = not self.places.database.exists()
             with locked(self.places.home / "ports.lock"):
-                self._base_facts()
+                self._base_facts(nova or self.has_nova)
+            snapshot = self._restore()
             self._start_services(progress)
             with progress.step("networks, router, security group"):
                 self._change(**topology.ensure(self.connection()))
-            if is_new and not snapshot.exists:
+            if snapshot:
                 self._save(snapshot, progress)
+            if self.has_nova:
+                self.servers.prepare()
             known = self.facts["nodes"]
             self._check_kernels(nodes, kernel)
             stopped = {name for name in known if known[name].get("stopped")}
@@ -68,6 +73,7 @@ class Lab(Nodes):
             with progress.step(f"nodes {', '.join(wanted)}"):
                 for name in wanted:
                     self._note_node(name, kernel=kernel or "shared")
+                self._ensure_servers(wanted)
                 with ThreadPoolExecutor() as pool:
                     for node in [pool.submit(self._run_node, name) for name in wanted]:
                         node.result()
@@ -121,7 +127,18 @@ class Lab(Nodes):
         for name in names:
             namespaces.remove(name)
 
-    def _base_facts(self) -> None:
+    def _restore(self) -> Snapshot | None:
+        """Give a new lab a copy of databases; where they are to be kept then, if there was none."""
+        is_new = not self.places.database.exists()
+        parts = (self.places, self.switch, self.software.neutron)
+        snapshot = plain = Snapshot(*parts)
+        if self.has_nova:
+            snapshot = Snapshot(*parts, self.software.nova)
+        for each in (snapshot, plain):  # of which only the first that is there is taken
+            each.restore()
+        return snapshot if is_new and not snapshot.exists else None
+
+    def _base_facts(self, nova: bool) -> None:
         facts = self.facts
         port = facts.get("api_port")
         if port is None or self.neutron.pid is None:
@@ -138,11 +155,25 @@ class Lab(Nodes):
             "neutron": self.software.neutron.name,
             "ending": False,
         }
+        if nova:
+            base.update(self._nova_facts(taken={port, *ports_of_others(self.places)}))
         self._write({"nodes": {}, "up": False, **facts, **base})
         self._cloud = None
 
+    def _nova_facts(self, taken: set[int]) -> dict[str, Any]:
+        port = self.facts.get("nova_port")
+        if port is None or self.nova.pid is None:
+            self.nova.stop()
+            port = free_port(taken, first=port)
+        return {
+            "nova": self.software.nova.name,
+            "nova_port": port,
+            "nova_url": f"http://127.0.0.1:{port}/v2.1",
+            "node_nova_url": NODE_URL,
+        }
+
     def _start_services(self, progress: Progress) -> None:
-        self.neutron.configure(self.database.url)
+        self.neutron.configure(self.database.url, NODE_URL if self.has_nova else "")
         with ThreadPoolExecutor() as pool:
             jobs = [
                 pool.submit(self._start_database, progress),
@@ -150,24 +181,38 @@ class Lab(Nodes):
             ]
             for job in jobs:
                 job.result()
+        with ThreadPoolExecutor() as pool:
+            jobs = [pool.submit(self._start_neutron, progress)]
+            if self.has_nova:
+                jobs.append(pool.submit(self._start_nova, progress))
+            for job in jobs:
+                job.result()
+
+    def _start_neutron(self, progress: Progress) -> None:
         with progress.step("Neutron"):
             self.neutron.start(self.facts["api_port"])
+
+    def _start_nova(self, progress: Progress) -> None:
+        with progress.step("Nova and Placement with their tables"):
+            self.nova.configure()
+            self.nova.start()
 
     def _save(self, snapshot: Snapshot, progress: Progress) -> None:
         with progress.step("a copy of the databases, for the next lab"):
             self.neutron.stop()
+            self.nova.stop()
             self.database.stop()
             snapshot.save()
-            self.database.start()
-            self.neutron.start(self.facts["api_port"])
+        self._start_services(progress)
 
-    def _check_same_neutron(self) -> None:
-        mine = self.software.neutron.name
-        if self.facts.get("neutron", mine) != mine:
-            raise LabError(
-                f"lab {self.places.name!r} has a Neutron that is not this checkout's",
-                f"`neutron-cni lab down --name {self.places.name}` first: it is then made anew.",
-            )
+    def _check_same_software(self) -> None:
+        for part, folder in (("neutron", self.software.neutron), ("nova", self.software.nova)):
+            if self.facts.get(part, folder.name) != folder.name:
+                down = f"`neutron-cni lab down --name {self.places.name}`"
+                raise LabError(
+                    f"lab {self.places.name!r} has a {part.title()} that is not this checkout's",
+                    f"{down} first: it is then made anew.",
+                )
 
     def _check_kernels(self, nodes: tuple[str, ...], kernel: Kernel | None) -> None:
         for name in nodes:

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from neutron_cni_lab import folders, metadata, namespaces
 from neutron_cni_lab.neutron import API_PORT
+from neutron_cni_lab.nics import Nics
 from neutron_cni_lab.node import Node
+from neutron_cni_lab.nova.configuration import NODE_URL
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.switch import (
     API_ADDRESS,
@@ -32,6 +34,9 @@ Layer = Literal["etc", "opt", "usr/local"]
 class Machine(ABC):
     """The parts of one node on this host; every method is harmless twice."""
 
+    nics: Nics
+    """Those that Nova attached, beside the first; subclasses say how they get in and out."""
+
     def __init__(self, places: Places, switch: Switch, name: str, facts: Mapping[str, Any]) -> None:
         self._places = places
         self._switch = switch
@@ -43,25 +48,43 @@ class Machine(ABC):
 
     def ensure(self, programs: Path) -> None:
         """Have the node running, plugged in and set up; one that died is booted anew."""
-        if not self._is_whole():
-            self.stop()
-            namespaces.ensure(self._places, self.node.namespace)
-            self._write_files(programs)
-            self._start()
-        if not self._is_plugged():
-            self._plug()
+        with self.nics.locked():
+            if not self._is_whole():
+                self._switch_off()
+                namespaces.ensure(self._places, self.node.namespace)
+                self._write_files(programs)
+                self._start()
+            if not self._is_plugged():
+                self._plug()
+            self.nics.plug()
         self._address()
 
     def stop(self) -> None:
         """Pull the plug: processes, devices, routes and /run are lost, /var/lib and /etc stay."""
+        with self.nics.locked():
+            self._switch_off()
+
+    def _switch_off(self) -> None:
         self._end_processes()
         self._switch.unplug(self._link)
+        self.nics.unplug()
         namespaces.remove(self.node.namespace)
 
     def unplug(self) -> None:
         """Take the NIC out; the rest of the node goes on."""
         self._switch.unplug(self._link)
         namespaces.ip(self.node.namespace, "link", "del", "eth0", check=False)
+
+    def become_server(self) -> None:
+        """A node that runs is a Nova server from now on, for which its port was bound anew."""
+        if self.node.pid is None:
+            return
+        if self._is_plugged():
+            # In two transactions, or OVN sees no change and Neutron never hears of the port.
+            self._switch.unplug(self._link)
+            self._plug_in()
+        script = "mkdir -p /etc/openstack && umask 077 && cat >/etc/openstack/clouds.yaml"
+        self.node.exec(["sh", "-c", script], input=_clouds(is_server=True))
 
     def remove(self) -> None:
         """`stop` it, and remove its folder."""
@@ -109,10 +132,10 @@ class Machine(ABC):
         """Whether the node, which runs, has a file at `path` in its own /etc."""
 
     def _write_files(self, programs: Path) -> None:
-        etc = self._layer("etc")
+        etc, clouds = self._layer("etc"), _clouds("server_id" in self._facts)
         _write(etc / "hostname", f"{self.node.name}\n")
         _write(etc / "hosts", f"127.0.0.1 localhost\n127.0.1.1 {self.node.name}\n::1 localhost\n")
-        _write(etc / "openstack" / "clouds.yaml", _clouds(), mode=0o600)
+        _write(etc / "openstack" / "clouds.yaml", clouds, mode=0o600)
         _copy(programs / "bin", self._layer("opt") / "cni" / "bin")
         _copy(programs / "tools", self._layer("usr/local") / "bin")
 
@@ -143,8 +166,11 @@ class Machine(ABC):
         )
 
     def _plug(self) -> None:
+        self._make_cable(self._facts.get("mac", ""))
+        self._plug_in()
+
+    def _plug_in(self) -> None:
         facts = self._facts
-        self._make_cable(facts.get("mac", ""))
         if facts["kind"] == "bare":
             self._switch.plug(self._link, "br-ex")
         else:
@@ -182,8 +208,8 @@ def bare_facts(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _clouds() -> str:
-    """clouds.yaml: everything a client needs, since the lab's API asks nobody who he is."""
+def _clouds(is_server: bool) -> str:
+    """clouds.yaml: everything a client needs, since the lab's APIs ask nobody who he is."""
     url = f"http://{API_ADDRESS}:{API_PORT}"
     return (
         "clouds:\n"
@@ -192,6 +218,7 @@ def _clouds() -> str:
         "    auth:\n"
         f"      endpoint: {url}\n"
         f"    network_endpoint_override: {url}\n"
+        + (f"    compute_endpoint_override: {NODE_URL}\n" if is_server else "")
     )
 
 

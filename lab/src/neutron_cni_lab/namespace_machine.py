@@ -1,18 +1,27 @@
 """A node with the host's kernel: network, mount and host-name namespaces, held by one process."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from neutron_cni_lab import namespaces
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.machine import Layer, Machine
+from neutron_cni_lab.nics import NamespaceNics
+from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import all_of, daemon, end, wait_until
+from neutron_cni_lab.switch import Switch
 
 _SETUP = Path(__file__).parent / "node.sh"
 
 
 class NamespaceMachine(Machine):
     """What `node.sh` makes; its /etc, /opt and /usr/local are layers above the host's."""
+
+    def __init__(self, places: Places, switch: Switch, name: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(places, switch, name, facts)
+        self.nics = NamespaceNics(places, switch, self.node)
 
     def _is_whole(self) -> bool:
         """Whether the holder lives, in the namespace that now has the node's name."""

@@ -19,6 +19,8 @@ USER_ID = "fedcba9876543210fedcba9876543210"
 # Below the kernel's range of ephemeral ports (32768 on), where a port that is free now stays free.
 _HOST_PORTS = range(19696, 19896)
 _API = Path(__file__).parent / "api"
+LISTEN = _API / "listen.py"
+"""What opens a service's second socket, in the fabric."""
 
 _CONFIGURATION = """\
 [DEFAULT]
@@ -26,8 +28,9 @@ auth_strategy = noauth
 core_plugin = ml2
 service_plugins = ovn-router,trunk,port_forwarding,segments
 transport_url = fake:/
-notify_nova_on_port_status_changes = false
-notify_nova_on_port_data_changes = false
+notify_nova_on_port_status_changes = {notify}
+notify_nova_on_port_data_changes = {notify}
+send_events_interval = 1
 api_paste_config = {venv}/etc/neutron/api-paste.ini
 state_path = {folder}
 
@@ -57,6 +60,10 @@ ovn_nb_connection = {northbound}
 ovn_sb_connection = {southbound}
 # The default (true) breaks floating IPs between VMs behind one router (Neutron 29).
 ovn_router_indirect_snat = false
+
+[nova]
+auth_type = none
+endpoint = {nova}
 """
 
 
@@ -76,8 +83,11 @@ class Neutron:
         pid = live_pid(self._pid_file, self._places.folder)
         return pid if pid and namespaces.holds(self._switch.namespace, pid) else None
 
-    def configure(self, database_url: str) -> None:
-        """Write neutron.conf."""
+    def configure(self, database_url: str, nova_url: str = "") -> None:
+        """Write neutron.conf; an API that was started with another one is ended.
+
+        With `nova_url`, the compute endpoint in the fabric, Nova is told of changes of ports.
+        """
         self._places.neutron.mkdir(parents=True, exist_ok=True)
         text = _CONFIGURATION.format(
             venv=self._venv,
@@ -86,7 +96,11 @@ class Neutron:
             physical_network=PHYSICAL_NETWORK,
             northbound=self._switch.northbound,
             southbound=self._switch.southbound,
+            notify=str(bool(nova_url)).lower(),
+            nova=nova_url,
         )
+        if self.configuration.exists() and self.configuration.read_text() != text:
+            self.stop()
         self.configuration.write_text(text)
 
     def start(self, port: int) -> None:
@@ -95,7 +109,7 @@ class Neutron:
             return
         self.stop()
         self._pid_file.unlink(missing_ok=True)
-        host_socket = _listen(port)
+        host_socket = listen(port)
         with host_socket:
             daemon(
                 namespaces.inside(self._switch.namespace, self._command(host_socket.fileno())),
@@ -147,7 +161,7 @@ class Neutron:
     def _command(self, host_socket: int) -> list[str | Path]:
         python = self._venv / "bin" / "python"
         return [
-            *(python, "-I", _API / "listen.py", API_ADDRESS, str(API_PORT), str(host_socket)),
+            *(python, "-I", LISTEN, API_ADDRESS, str(API_PORT), str(host_socket)),
             *(python, "-m", "gunicorn", "--workers=1", "--threads=8", f"--pid={self._pid_file}"),
             *("--no-control-socket", "--timeout=300", "--graceful-timeout=3"),
             # With two seconds, the default, it closed connections just as clients used them again.
@@ -166,14 +180,15 @@ def free_port(taken: Collection[int], first: int | None = None) -> int:
         if port is None or port in taken:
             continue
         try:
-            _listen(port).close()
+            listen(port).close()
         except LabError:
             continue
         return port
     raise LabError(f"no free TCP port from {_HOST_PORTS.start} to {_HOST_PORTS.stop - 1}")
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
+    """A socket that listens on TCP `port` of 127.0.0.1; `LabError` if somebody else does."""
     try:
         return socket.create_server(("127.0.0.1", port), backlog=256)
     except OSError as error:

@@ -26,8 +26,8 @@ class Node:
         self.name = name
         self.facts = facts
         """``kind`` (``vm``, ``bare``, or ``internet`` for the host out there), ``network``,
-        ``addresses`` (``["10.10.0.5/20"]``), ``mtu``, and for a VM ``port_id`` and ``mac``;
-        ``kernel`` is ``own`` where it is not the host's."""
+        ``addresses`` (``["10.10.0.5/20"]``), ``mtu``, and for a VM ``port_id`` and ``mac``, with
+        ``server_id`` where Nova knows it; ``kernel`` is ``own`` where it is not the host's."""
 
     @property
     def namespace(self) -> str:
@@ -45,6 +45,14 @@ class Node:
         if self.facts["kind"] != "vm":
             raise LabError(f"{self.name} is no VM: it has no Neutron port")
         return str(self.facts["port_id"])
+
+    @property
+    def server_id(self) -> str:
+        """The Nova server that it is; `LabError` in a lab without a Nova, and for a bare node."""
+        if "server_id" not in self.facts:
+            hint = "`neutron-cni lab up --nova` gives the lab one."
+            raise LabError(f"{self.name} is no server: its lab has no Nova, or it is no VM", hint)
+        return str(self.facts["server_id"])
 
     @property
     def pid(self) -> int | None:

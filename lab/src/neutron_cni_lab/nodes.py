@@ -1,12 +1,15 @@
 """A lab's nodes: made, stopped, started, removed, and given other ports."""
 
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from neutron_cni_lab import vm_port
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.machine import Machine, bare_facts
 from neutron_cni_lab.namespace_machine import NamespaceMachine
+from neutron_cni_lab.nics import Nics
 from neutron_cni_lab.node import Kernel, Node
 from neutron_cni_lab.parts import Parts
 from neutron_cni_lab.switch import EXTERNAL_PREFIX, FAR_ADDRESS
@@ -53,6 +56,10 @@ class Nodes(Parts):
                     )
             return self._ensure_node(name, network, kind, kernel)
 
+    def nics_of(self, node: Node) -> Nics:
+        """The NICs that Nova attached to it, past Nova."""
+        return self._machine(node.name).nics
+
     def remove_node(self, name: str) -> None:
         """Remove a node and its port; whatever pods it has go with it."""
         with self._locked():
@@ -61,6 +68,8 @@ class Nodes(Parts):
                 return
             self._machine(name).remove()
             known = facts["nodes"].pop(name)
+            if "server_id" in known:
+                self.servers.delete(known["server_id"])
             if "port_id" in known:
                 self.connection().network.delete_port(known["port_id"])
             self._write(facts)
@@ -79,6 +88,9 @@ class Nodes(Parts):
         with self._locked():
             self._machine_of_node(name).stop()
             self._note_stopped(name, True)
+            server = self.node(name).facts.get("server_id")
+            if server and self.nova.pid is not None:
+                self.servers.note_stopped(server)
 
     def start_node(self, name: str, noreboot: bool = False) -> Node:
         """Switch a node on that was stopped or has died; one that runs is left alone.
@@ -100,6 +112,8 @@ class Nodes(Parts):
             facts = self.facts
             old = facts["nodes"][name]
             self._machine(name).unplug()
+            if "server_id" in old:
+                self.servers.delete(old["server_id"])
             calls = self.connection().network
             if keep:
                 calls.update_port(
@@ -122,7 +136,25 @@ class Nodes(Parts):
         noreboot: bool = False,
     ) -> Node:
         self._note_node(name, network, kind, kernel)
+        self._ensure_servers([name])
         return self._run_node(name, noreboot)
+
+    def _ensure_servers(self, names: Sequence[str]) -> None:
+        """In a lab whose Nova is up, have each of the nodes that is a VM be a server."""
+        if not self.has_nova or self.nova.pid is None:
+            return
+        facts = self.facts
+        vms = [name for name in names if facts["nodes"][name]["kind"] == "vm"]
+        servers = self.servers
+        with ThreadPoolExecutor() as pool:
+            ports = [facts["nodes"][name]["port_id"] for name in vms]
+            made = list(pool.map(servers.ensure, vms, ports))
+        for name, (server_id, _) in zip(vms, made, strict=True):
+            facts["nodes"][name]["server_id"] = server_id
+        self._write(facts)
+        for name, (_, is_new) in zip(vms, made, strict=True):
+            if is_new:
+                self._machine(name).become_server()
 
     def _note_node(
         self, name: str, network: str = "tenant", kind: Kind = "vm", kernel: Kernel = "shared"
@@ -150,6 +182,9 @@ class Nodes(Parts):
         if machine.node.facts["kind"] == "vm":
             hint = f"See {self.places.logs / 'ovn-controller.log'} and neutron.log beside it."
             vm_port.wait_active(self.connection(), machine.node.port_id, hint)
+            server = machine.node.facts.get("server_id")
+            if server and self.nova.pid is not None:
+                self.servers.note_started(server)
         return machine.node
 
     def _machine_of_node(self, name: str) -> Machine:

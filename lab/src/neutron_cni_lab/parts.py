@@ -8,6 +8,8 @@ from neutron_cni_lab.database import Database
 from neutron_cni_lab.facts import locked, read_facts, write_facts
 from neutron_cni_lab.metadata import Metadata
 from neutron_cni_lab.neutron import Neutron
+from neutron_cni_lab.nova.servers import Servers
+from neutron_cni_lab.nova.service import Nova
 from neutron_cni_lab.paths import Places, default_name, home
 from neutron_cni_lab.progress import Progress
 from neutron_cni_lab.software import Software
@@ -24,23 +26,37 @@ class Parts:
         self.database = Database(self.places)
         self.neutron = Neutron(self.places, self.software.neutron, self.switch)
         self.metadata = Metadata(self.places, self.software.neutron, self.switch)
+        self.nova = Nova(self.places, self.software.nova, self.switch, self.database)
         self._cloud: Any = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """What was made: ``api_port``, ``api_url`` (from the host), ``node_api_url``,
         ``project_id``, ``networks`` and ``subnets`` (name to id), ``router_id``,
-        ``security_group_id``, ``far_address`` (the internet host), ``chassis``, ``nodes``."""
+        ``security_group_id``, ``far_address`` (the internet host), ``chassis``, ``nodes``; with a
+        Nova ``nova_port``, ``nova_url`` and ``node_nova_url``, the compute endpoint."""
         return read_facts(self.places.facts)
 
+    @property
+    def has_nova(self) -> bool:
+        """Whether the lab was made with a Nova, up or not."""
+        return "nova" in self.facts
+
+    @property
+    def servers(self) -> Servers:
+        """The Nova servers that the nodes of a lab with a Nova are."""
+        return Servers(self.connection())
+
     def connection(self) -> Any:
-        """An ``openstack.connection.Connection`` to the lab's Neutron, as its admin."""
+        """An ``openstack.connection.Connection`` to the lab's Neutron and Nova, as an admin."""
         if self._cloud is None:
             import openstack  # 0.4 s, which `lab exec` must not pay
 
-            url = self.facts["api_url"]
+            facts = self.facts
+            url = facts["api_url"]
+            more = {"compute_endpoint_override": facts["nova_url"]} if self.has_nova else {}
             self._cloud = openstack.connection.Connection(
-                auth_type="none", auth={"endpoint": url}, network_endpoint_override=url
+                auth_type="none", auth={"endpoint": url}, network_endpoint_override=url, **more
             )
             # Neutron is on this machine: no $http_proxy leads there.
             self._cloud.session.session.trust_env = False

@@ -105,6 +105,11 @@ class Places:
         """Neutron's configuration and state."""
         return self.folder / "neutron"
 
+    @property
+    def nova(self) -> Path:
+        """Nova's and Placement's configuration and state."""
+        return self.folder / "nova"
+
     def node(self, name: str) -> Path:
         """The folder of one node."""
         return self.folder / "nodes" / name

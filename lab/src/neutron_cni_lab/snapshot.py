@@ -17,6 +17,7 @@ from neutron_cni_lab.switch import NORTHBOUND_SCHEMA, Switch
 
 _SOURCES = ("database.py", "neutron.py", "switch.py", "topology.py")
 """The modules of the lab that say what is in the databases."""
+_NOVA_SOURCES = ("nova/tables.py",)
 
 _UNUSED_SECONDS = 14 * 24 * 3600
 
@@ -24,11 +25,16 @@ _UNUSED_SECONDS = 14 * 24 * 3600
 class Snapshot:
     """MariaDB's folder and OVN's northbound database, keyed by what they were made with."""
 
-    def __init__(self, places: Places, neutron: Path, switch: Switch) -> None:
+    def __init__(
+        self, places: Places, switch: Switch, neutron: Path, nova: Path | None = None
+    ) -> None:
+        """Of a lab with the installed `neutron`, and with `nova` where it has one."""
         self._places = places
         self._switch = switch
         made_with = [neutron.name.encode(), run(["mariadbd", "--version"]).encode()]
-        made_with += [(Path(__file__).parent / name).read_bytes() for name in _SOURCES]
+        made_with += [nova.name.encode()] if nova else []
+        sources = (*_SOURCES, *(_NOVA_SOURCES if nova else ()))
+        made_with += [(Path(__file__).parent / name).read_bytes() for name in sources]
         made_with += [Path(NORTHBOUND_SCHEMA).read_bytes()]
         digest = hashlib.sha256(b"\0".join(made_with)).hexdigest()[:12]
         self._folder = places.cache / f"databases-{digest}"
@@ -53,7 +59,7 @@ class Snapshot:
         new.rmdir()
 
     def save(self) -> None:
-        """Keep a copy of this lab's; Neutron and MariaDB must be down."""
+        """Keep a copy of this lab's; Neutron, Nova and MariaDB must be down."""
         with locked(self._places.cache / "databases.lock"):
             if self.exists:
                 return

@@ -1,5 +1,5 @@
-"""What the lab needs installed: Debian's programs are checked; Neutron, Go programs and the VMs'
-kernel made."""
+"""What the lab needs installed: Debian's programs are checked; Neutron, Nova, Go programs and the
+VMs' kernel made."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -47,8 +47,9 @@ class Software:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        neutron, go = (_LOCKS / "neutron.lock").read_bytes(), LOCK.read_bytes()
-        self.neutron = cache / f"neutron-{digest(neutron)}"
+        self.neutron = self._environment("neutron")
+        self.nova = self._environment("nova")
+        go = LOCK.read_bytes()
         self._go = cache / f"go-{digest(go)}"
         self.cni = cache / f"cni-{digest(' '.join([*_PLUGINS, _CNITOOL]).encode(), go)}"
         self.kernel = Kernel(cache)
@@ -57,7 +58,8 @@ class Software:
     def check(self) -> None:
         """Raise `LabError` naming what is missing, or where nodes would not see this program.
 
-        The VMs' kernel is asked for by `Kernel.check`: not every lab has VMs.
+        The VMs' kernel is asked for by `Kernel.check`, and Nova is installed by `install_nova`: not
+        every lab has VMs or a Nova.
         """
         for path in (Path(sys.prefix), Path(neutron_cni.__file__).parent):
             for hidden in _HIDDEN:
@@ -81,14 +83,25 @@ class Software:
         with locked(self._cache / "lock"), ThreadPoolExecutor() as pool:
             jobs = [pool.submit(self.kernel.install, progress)]
             if not is_made(self.neutron):
-                jobs.append(pool.submit(make, self.neutron, self._make_neutron, progress))
+                jobs.append(pool.submit(self._make_environment, self.neutron, progress))
             if not is_made(self.cni):
                 jobs.append(pool.submit(make, self.cni, self._make_cni, progress))
             for job in jobs:
                 job.result()
 
-    def _make_neutron(self) -> None:
-        make_venv(self.neutron, _LOCKS / "neutron.lock")
+    def install_nova(self, progress: Progress) -> None:
+        """Make Nova if it is missing, which the first lab that has one waits for."""
+        with locked(self._cache / "lock"):
+            if not is_made(self.nova):
+                self._make_environment(self.nova, progress)
+
+    def _environment(self, name: str) -> Path:
+        """Where what `name`.lock locks is installed."""
+        return self._cache / f"{name}-{digest((_LOCKS / f'{name}.lock').read_bytes())}"
+
+    def _make_environment(self, folder: Path, progress: Progress) -> None:
+        lock = _LOCKS / f"{folder.name.partition('-')[0]}.lock"
+        make(folder, lambda: make_venv(folder, lock), progress)
 
     def _make_cni(self) -> None:
         with toolchain(self._go) as go:

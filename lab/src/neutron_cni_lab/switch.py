@@ -219,22 +219,30 @@ class Switch:
         namespaces.ip(internet, "addr", "replace", f"{FAR_ADDRESS}/32", "dev", "lo")
 
 
-def make_cable(switch: Switch, link: str, namespace: str, mtu: int, mac: str = "") -> None:
-    """A veth from `link` in the fabric to ``eth0`` in `namespace`, past the host's namespace."""
+_CABLE = """
+ip link add "$1" mtu "$5" type veth peer name "$3" mtu "$5" ${6:+address "$6"}
+# The user-space datapath passes on frames whose checksum the sender left to the NIC.
+for end in "$1" "$3"; do ethtool -K "$end" tx off; done
+ip link set "$1" netns "$2"
+ip link set "$3" netns "$4"
+"""
+
+
+def make_cable(
+    switch: Switch, link: str, namespace: str, mtu: int, mac: str = "", device: str = "eth0"
+) -> None:
+    """A veth from `link` in the fabric to `device` in `namespace`, past the host's namespace.
+
+    Whoever waits in `namespace` for a new device may take it away at once; so it is made in a
+    namespace that nobody else sees, and comes when it is whole: down, and without an address.
+    """
     switch.unplug(link)
-    for where, name in ((switch.namespace, link), (namespace, "eth0")):
+    for where, name in ((switch.namespace, link), (namespace, device)):
         if namespaces.has_link(where, name):
             namespaces.ip(where, "link", "del", name)
-    address = ["address", mac] if mac else []
-    namespaces.ip(
-        switch.namespace,
-        *["link", "add", link, "mtu", str(mtu), "type", "veth"],
-        *["peer", "name", "eth0", "mtu", str(mtu), *address, "netns", namespace],
-    )
+    ends = [link, switch.namespace, device, namespace]
+    run(["unshare", "--net", "sh", "-e", "-c", _CABLE, "cable", *ends, str(mtu), mac])
     namespaces.ip(switch.namespace, "link", "set", link, "up")
-    for where, name in ((switch.namespace, link), (namespace, "eth0")):
-        # The user-space datapath passes on frames whose checksum the sender left to the NIC.
-        run(namespaces.inside(where, ["ethtool", "-K", name, "tx", "off"]))
 
 
 def _quoted(value: str) -> str:

@@ -15,6 +15,7 @@ from neutron_cni_lab.processes import all_of, daemon, end, run, running, wait_un
 from neutron_cni_lab.switch import Switch
 from neutron_cni_lab.uml import vm
 from neutron_cni_lab.uml.kernel import Kernel
+from neutron_cni_lab.uml.nics import NO_ECHO, VirtualNics, argument, silence
 
 _MEMORY = "512M"
 _DISK = "2G"
@@ -43,6 +44,7 @@ class VirtualMachine(Machine):
         super().__init__(places, switch, name, facts)
         self._kernel = kernel
         self._noreboot = noreboot
+        self.nics = VirtualNics(places, switch, self.node)
         self._seed = self._folder / "seed"
         self._disk = self._folder / "disk.img"
 
@@ -62,7 +64,7 @@ class VirtualMachine(Machine):
     def _is_whole(self) -> bool:
         pid = self.node.pid
         holds = pid is not None and namespaces.holds(self.node.namespace, pid)
-        return holds and self._is_plugged()
+        return holds and self._is_plugged() and self.nics.are_plugged
 
     def _end_processes(self) -> None:
         """Also those that a kernel leaves behind when it is killed."""
@@ -84,10 +86,17 @@ class VirtualMachine(Machine):
         network.parent.mkdir(parents=True, exist_ok=True)
         network.write_text("".join(f"ip {' '.join(words)}\n" for words in self._network()))
         self._make_disk()
+        shutil.copy(self._kernel.no_echo, self._folder / NO_ECHO)
         self._plug()
+        self.nics.plug()
         self._make_way_in()
         log = self._new_log()
-        environment = {**self._places.environment, **self._kernel.environment}
+        environment = {
+            **self._places.environment,
+            **self._kernel.environment,
+            "LAB_VM_PROGRAM": str(self._kernel.program),
+            "LAB_VM_FOLDER": str(self._folder),
+        }
         memory = _memory_folder()
         if memory:
             environment["TMPDIR"] = memory
@@ -108,12 +117,7 @@ class VirtualMachine(Machine):
     def _make_cable(self, mac: str) -> None:
         """The host's end has another MAC than the VM, and the host's stack is silent on it."""
         super()._make_cable(mac="")
-        self._silence("eth0")
-        namespaces.ip(self.node.namespace, "link", "set", "eth0", "arp", "off", "up")
-
-    def _silence(self, link: str) -> None:
-        setting = f"net.ipv6.conf.{link}.disable_ipv6=1"
-        run(namespaces.inside(self.node.namespace, ["sysctl", "-qw", setting]))
+        silence(self.node.namespace, "eth0")
 
     def _make_way_in(self) -> None:
         """A second cable, both ends of it in this namespace, by which commands come in."""
@@ -123,7 +127,8 @@ class VirtualMachine(Machine):
         peer = ["type", "veth", "peer", "name", _WAY_IN]
         namespaces.ip(namespace, "link", "add", _WAY, *peer)
         for end_ in (_WAY, _WAY_IN):
-            self._silence(end_)
+            setting = f"net.ipv6.conf.{end_}.disable_ipv6=1"
+            run(namespaces.inside(namespace, ["sysctl", "-qw", setting]))
             run(namespaces.inside(namespace, ["ethtool", "-K", end_, "tx", "off"]))
         namespaces.ip(namespace, "addr", "add", f"{vm.HOST_ADDRESS}/30", "dev", _WAY)
         namespaces.ip(namespace, "link", "set", _WAY, "up")
@@ -133,15 +138,14 @@ class VirtualMachine(Machine):
         namespaces.ip(namespace, "neigh", "replace", *neighbour)
 
     def _command(self) -> list[str | Path]:
-        nic = f"ifname=eth0,depth=128,mac={self._mac},mtu={self._facts['mtu']}"
-        way = f"ifname={_WAY_IN},depth=64,mac={_WAY_MAC}"
-        raw = f"transport=raw,bpffile={self._kernel.no_echo}"
         return [
-            self._kernel.program,
+            vm.HERE / "boot.py",
             *(f"umid={vm.NAME}", f"uml_dir={self._folder}", f"mem={_MEMORY}"),
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
             *(f"init={vm.HERE / 'init.sh'}", *(["noreboot"] if self._noreboot else [])),
-            *(f"vec0:{raw},{nic}", f"vec7:{raw},{way}", f"ubd0={self._disk}"),
+            argument("vec0", "eth0", self._mac, 128, self._facts["mtu"]),
+            argument("vec7", _WAY_IN, _WAY_MAC, 64),
+            f"ubd0={self._disk}",
             *("con=null", "con0=null,fd:1", "ssl=null"),
             *(f"lab_node={self.node.name}", f"lab_seed={self._seed}", f"lab_address={vm.ADDRESS}"),
             *(f"lab_modules={self._kernel.modules}", f"lab_guest={vm.HERE}"),
