@@ -27,7 +27,7 @@ KEY = "neutron-cni/durations"
 LABS = int(environ.get("NEUTRON_CNI_TEST_LABS", "0"))
 """How many workers have a lab."""
 
-NEEDS_LAB = ("tests/openstack/", "tests/vm/")
+NEEDS_LAB = ("tests/openstack/", "tests/vm/", "tests/nova/")
 OWN_LAB = "tests/openstack/test_lab.py"
 """It brings up labs by itself, and takes them down: any worker can do that."""
 

@@ -13,7 +13,7 @@ PARTS = ("unit", "kernel", "openstack", "vm", "nova", "kubernetes", "cluster")
 WITHOUT_ROOT = ("unit",)
 """Parts that anybody can run; all others make network namespaces."""
 
-WITH_LAB = ("openstack", "vm")
+WITH_LAB = ("openstack", "vm", "nova")
 """Parts whose tests need a lab, one for each worker that runs them."""
 
 WITH_KUBERNETES = ("vm",)

@@ -31,6 +31,21 @@ def lab_of(request: pytest.FixtureRequest) -> Lab:
     return Lab.open(os.environ["NEUTRON_CNI_LAB_NAME"])
 
 
+def nova_lab_of(request: pytest.FixtureRequest) -> Lab:
+    """One with a Nova: this worker's own, beside its other one, or the one that is named.
+
+    Every node of such a lab is a server, which takes seconds: other tests do without.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    prefix = os.environ.get("NEUTRON_CNI_TEST_LAB_PREFIX")
+    if worker and prefix:
+        return _own_lab(f"{prefix}{worker.removeprefix('gw')}n", request, nova=True)
+    lab = lab_of(request)
+    if not lab.has_nova:
+        pytest.fail(f"`neutron-cni lab up --nova --name {lab.places.name}` gives the lab a Nova")
+    return lab
+
+
 def lab_by_hand() -> bool:
     """Whether the lab is one that is named: it may have been used before."""
     return bool(os.environ.get("NEUTRON_CNI_LAB_NAME")) and not os.environ.get(
@@ -59,13 +74,13 @@ def traces(lab: Lab) -> dict[str, list[str]]:
     }
 
 
-def _own_lab(name: str, request: pytest.FixtureRequest) -> Lab:
+def _own_lab(name: str, request: pytest.FixtureRequest, nova: bool = False) -> Lab:
     """A new lab, which goes with this process; `./test` removes it if that is killed."""
     lab, began = Lab(name), time.monotonic()
     request.addfinalizer(lab.down)
     _tell(request.config, f"lab {name} is brought up ...")
     lab.down()
-    lab.up()
+    lab.up(nova=nova)
     _tell(request.config, f"lab {name} is up after {time.monotonic() - began:.0f} s")
     return lab
 
