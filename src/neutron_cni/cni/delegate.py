@@ -1,4 +1,5 @@
-"""Executes a third party's IPAM plugin (CNI SPEC, section 4: "Plugin Delegation").
+"""Executes a plugin: a third party's IPAM plugin (CNI SPEC, section 4: "Plugin Delegation"), or one
+of a network's chain where we are the runtime (`cni.chain`).
 
 The specification asks for a process here. Apart from this module only `ipam.sweeper` starts one.
 """
@@ -48,7 +49,7 @@ def find_plugin(plugin: str, path: Iterable[str]) -> str:
     if not folders:
         raise CniError(
             Code.INVALID_ENVIRONMENT,
-            f"CNI_PATH: must be set and not empty to find the IPAM plugin {plugin}",
+            f"CNI_PATH: must be set and not empty to find the plugin {plugin}",
         )
     for folder in folders:
         candidate = Path(folder, plugin)
@@ -56,7 +57,7 @@ def find_plugin(plugin: str, path: Iterable[str]) -> str:
             return str(candidate)
     raise CniError(
         Code.PLUGIN_NOT_AVAILABLE,
-        f"the IPAM plugin {plugin} is not in CNI_PATH",
+        f"the plugin {plugin} is not in CNI_PATH",
         f"looked in {', '.join(folders)}",
     )
 
@@ -68,13 +69,13 @@ def delegate_add(plugin: str, path: Iterable[str], call: Invocation, deadline: D
     fails without a CNI error or answers no result; TRY_AGAIN if `deadline` passes; and what
     `find_plugin` raises.
     """
-    output = _run(plugin, find_plugin(plugin, path), Command.ADD, call, deadline)
+    output = execute(find_plugin(plugin, path), Command.ADD, call, deadline)
     try:
         return result_from_document(decode(output, "the result"), "result")
     except CniError as error:
         raise CniError(
             Code.DELEGATE,
-            f"the IPAM plugin {plugin} answered ADD with something else than a CNI result",
+            f"the plugin {plugin} answered ADD with something else than a CNI result",
             str(error),
         ) from None
 
@@ -83,13 +84,15 @@ def delegate(
     command: Command, plugin: str, path: Iterable[str], call: Invocation, deadline: Deadline
 ) -> None:
     """Execute `plugin` with a command without result; raises CniError as `delegate_add` does."""
-    _run(plugin, find_plugin(plugin, path), command, call, deadline)
+    execute(find_plugin(plugin, path), command, call, deadline)
 
 
-def _run(
-    plugin: str, executable: str, command: Command, call: Invocation, deadline: Deadline
-) -> bytes:
-    """Execute the plugin and return what it printed; raises CniError as `delegate_add` does."""
+def execute(executable: str, command: Command, call: Invocation, deadline: Deadline) -> bytes:
+    """Execute the plugin at the path `executable` and return what it printed.
+
+    Raises CniError as `delegate_add` does. The plugin dies with this process.
+    """
+    plugin = Path(executable).name
     variables = {**call.variables, "CNI_COMMAND": command.value}
     # Standard input is a file, not a pipe: nothing has to be written to the plugin while its
     # output is read, so neither process can block the other.
@@ -111,7 +114,7 @@ def _start(
     plugin: str, executable: str, stdin: int, variables: Mapping[str, str], deadline: Deadline
 ) -> subprocess.Popen[bytes]:
     while True:
-        deadline.require(f"starting the IPAM plugin {plugin}")
+        deadline.require(f"starting the plugin {plugin}")
         try:
             # A session of its own, so that `_end` can kill what the plugin itself started.
             # The plugin inherits our standard error, as the specification asks.
@@ -126,7 +129,7 @@ def _start(
         except OSError as error:
             if error.errno != errno.ETXTBSY:
                 raise CniError(
-                    Code.DELEGATE, f"the IPAM plugin {executable} does not start", str(error)
+                    Code.DELEGATE, f"the plugin {executable} does not start", str(error)
                 ) from None
             time.sleep(_BUSY_PAUSE)
 
@@ -152,7 +155,7 @@ def _read(
     poller = select.poll()
     poller.register(pipe, select.POLLIN)
     while True:
-        left = deadline.require(f"waiting for {command} of the IPAM plugin {plugin}")
+        left = deadline.require(f"waiting for {command} of the plugin {plugin}")
         if not poller.poll(left * 1000):
             continue
         chunk = os.read(pipe, 65536)
@@ -162,7 +165,7 @@ def _read(
         if len(output) > OUTPUT_LIMIT:
             raise CniError(
                 Code.DELEGATE,
-                f"the IPAM plugin {plugin} answers {command} with more than {OUTPUT_LIMIT} bytes",
+                f"the plugin {plugin} answers {command} with more than {OUTPUT_LIMIT} bytes",
             )
 
 
@@ -170,7 +173,7 @@ def _wait(plugin: str, command: Command, child: subprocess.Popen[bytes], deadlin
     try:
         return child.wait(deadline.left)
     except subprocess.TimeoutExpired:
-        deadline.require(f"waiting for {command} of the IPAM plugin {plugin} to end")
+        deadline.require(f"waiting for {command} of the plugin {plugin} to end")
         raise
 
 
@@ -198,12 +201,12 @@ def _failure(plugin: str, command: Command, status: int, output: bytes) -> CniEr
     if type(code) is int and 0 < code < 1 << 31 and isinstance(message, str):
         return CniError(
             code,
-            f"the IPAM plugin {plugin} refuses {command}: {message}",
+            f"the plugin {plugin} refuses {command}: {message}",
             details if isinstance(details, str) else "",
         )
     ended = f"with exit status {status}" if status > 0 else f"by signal {-status}"
     return CniError(
         Code.DELEGATE,
-        f"the IPAM plugin {plugin} ended {ended} at {command} without a CNI error",
+        f"the plugin {plugin} ended {ended} at {command} without a CNI error",
         lacks,
     )

@@ -73,7 +73,7 @@ def parse_environment(environ: Mapping[str, str]) -> Environment:
     _require(command, environ)
     attachment = Attachment(
         container_id=_container_id(environ["CNI_CONTAINERID"]),
-        ifname=_ifname(environ["CNI_IFNAME"]),
+        ifname=interface_name(environ["CNI_IFNAME"], "CNI_IFNAME"),
         netns=_netns(environ.get("CNI_NETNS", "")),
     )
     args = _arguments(environ.get("CNI_ARGS", ""), strict=command is not Command.DEL)
@@ -120,8 +120,10 @@ def _container_id(value: str) -> str:
     return value
 
 
-def _ifname(value: str) -> str:
+def interface_name(value: str, key: str) -> str:
     """`value`, if it is an interface name by the kernel's own rules.
+
+    Raises CniError INVALID_ENVIRONMENT, naming the `key` that has it.
 
     These are dev_valid_name (net/core/dev.c), and sysctl_dev_name_is_allowed (include/net/ip.h),
     as /proc/sys/net has folders of the reserved names. '%' is refused too, because the kernel
@@ -129,13 +131,13 @@ def _ifname(value: str) -> str:
     """
     if len(value.encode(errors="surrogateescape")) > IFNAME_LENGTH:
         raise _invalid(
-            f"CNI_IFNAME: {value[:80]!r} is too long for an interface name",
+            f"{key}: {value[:80]!r} is too long for an interface name",
             f"at most {IFNAME_LENGTH} bytes",
         )
     forbidden = any(char in "/:%\0" or char.isspace() or not char.isprintable() for char in value)
     if value in _RESERVED or forbidden:
         raise _invalid(
-            f"CNI_IFNAME: {value!r} is not an interface name",
+            f"{key}: {value!r} is not an interface name",
             "no '/', ':', '%', white space or unprintable characters, and none of "
             + ", ".join(_RESERVED),
         )

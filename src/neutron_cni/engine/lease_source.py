@@ -131,7 +131,7 @@ class DelegatedIpam:
         try:
             result = delegate_add(self._plugin, request.path, request.invocation, deadline)
             if not result.ips:
-                raise CniError(Code.DELEGATE, f"the IPAM plugin {self._plugin} gave no address")
+                raise CniError(Code.DELEGATE, f"the plugin {self._plugin} gave no address")
         except BaseException:
             # "If, on ADD, a delegated plugin fails, the upper plugin should execute again with
             # DEL before returning failure." An error of DEL is dropped: ADD's own is answered.

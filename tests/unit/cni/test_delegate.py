@@ -75,7 +75,7 @@ def test_its_error_is_passed_on_with_its_code(script: Script) -> None:
     script.does("""echo '{"code": 11, "msg": "come back", "details": "full"}'; exit 1""")
     error = script.error()
     assert (error.code, error.details) == (11, "full")
-    assert error.message == "the IPAM plugin fake-ipam refuses ADD: come back"
+    assert error.message == "the plugin fake-ipam refuses ADD: come back"
 
 
 @pytest.mark.parametrize(
