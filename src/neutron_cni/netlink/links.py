@@ -19,7 +19,7 @@ class Link:
     """A link as the kernel shows it. `mtu` is in bytes, `peer` the index of a veth's other end.
 
     `alias` and `kind` are empty if the link has none. `master`: the index of the bridge or bond
-    that it is in. `ipvlan_mode`: of such a link, as the kernel numbers them.
+    that it is in. `ipvlan_mode`, `macvlan_mode`: of such links, as the kernel numbers them.
     """
 
     index: int
@@ -32,6 +32,7 @@ class Link:
     peer: int | None
     master: int | None = None
     ipvlan_mode: int | None = None
+    macvlan_mode: int | None = None
 
 
 def probe(kind: str) -> Request:
@@ -100,7 +101,7 @@ def list_all(rtnl: Rtnl) -> list[Link]:
 def _link(message: Message) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
     kind = (info.get_attr("IFLA_INFO_KIND") or "") if info is not None else ""
-    data = info.get_attr("IFLA_INFO_DATA") if kind == "ipvlan" else None
+    data = info.get_attr("IFLA_INFO_DATA") if kind in ("ipvlan", "macvlan") else None
     return Link(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -111,5 +112,10 @@ def _link(message: Message) -> Link:
         kind=kind,
         peer=message.get_attr("IFLA_LINK"),
         master=message.get_attr("IFLA_MASTER"),
-        ipvlan_mode=data.get_attr("IFLA_IPVLAN_MODE") if data is not None else None,
+        ipvlan_mode=data.get_attr("IFLA_IPVLAN_MODE")
+        if kind == "ipvlan" and data is not None
+        else None,
+        macvlan_mode=data.get_attr("IFLA_MACVLAN_MODE")
+        if kind == "macvlan" and data is not None
+        else None,
     )

@@ -52,6 +52,20 @@ def find(rtnl: Rtnl, address: IPAddress, index: int) -> tuple[str, bool] | None:
     return answer.get_attr("NDA_LLADDR") or "", bool(answer["state"] & _NUD_PERMANENT)
 
 
+def list_permanent(rtnl: Rtnl) -> list[tuple[int, IPAddress, str]]:
+    """(link index, address, MAC) of every permanent neighbour entry of the namespace.
+
+    The kernel's own for groups and broadcasts, which are no entries of anybody, are left out.
+    Raises CniError KERNEL.
+    """
+    return [
+        (item["ifindex"], ip_address(item.get_attr("NDA_DST")), item.get_attr("NDA_LLADDR"))
+        for version in FAMILY
+        for item in rtnl.dump(new(ndmsg, _GETNEIGH, family=FAMILY[version]), "list the neighbours")
+        if item["state"] & _NUD_PERMANENT and item.get_attr("NDA_LLADDR")
+    ]
+
+
 def _proxy(kind: int, flags: int, address: IPAddress, index: int) -> Message:
     attributes: list[tuple[str, object]] = [("NDA_DST", str(address))]
     if kind == _NEWNEIGH:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -18,7 +18,7 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _RT_TABLE_LOCAL = 255
 _RT_TABLE_COMPAT = 252
 """The value of rtm_table for a table whose number does not fit there."""
-_RTPROT_BOOT = 3
+_RTPROT_KERNEL, _RTPROT_BOOT = 2, 3
 _RT_SCOPE = {"global": 0, "link": 253}
 _RT_SCOPE_NOWHERE = 255
 _RTN_UNICAST = 1
@@ -39,7 +39,7 @@ class Route:
 
     `hops` are the links of all next hops, if it has several; `index` is then that of the first.
     `local`: the destination is an address of the namespace itself (or the route is of another
-    type than unicast).
+    type than unicast). `by_kernel`: the kernel made it itself, for an address.
     """
 
     destination: IPNetwork
@@ -52,6 +52,7 @@ class Route:
     local: bool = False
     hops: frozenset[int] = frozenset()
     table: int = MAIN_TABLE
+    by_kernel: bool = field(default=False, compare=False)
 
 
 def _route(kind: int, flags: int, wanted: LinkRoute, index: int) -> Message:
@@ -226,4 +227,5 @@ def _read_route(message: Message) -> Route:
         local=message["type"] != _RTN_UNICAST,
         hops=frozenset(hops),
         table=message.get_attr("RTA_TABLE") or message["table"],
+        by_kernel=message["proto"] == _RTPROT_KERNEL,
     )

@@ -19,6 +19,8 @@ _NO_RULES = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
 switched off at boot."""
 _FR_ACT_TO_TBL = 1
 _NOT_SUPPRESSED = 0xFFFFFFFF
+_OF_KERNEL = 2
+"""The protocol of the rules that every namespace begins with."""
 PROTOCOL = 110
 """Marks our rules, as our proxy neighbours are (`ip -d rule` prints "proto 110").
 
@@ -93,9 +95,7 @@ def describe(wanted: Rule) -> str:
 
 def tables(rtnl: Rtnl, version: int) -> frozenset[int]:
     """The numbers of the tables that any rule of an IP version leads to, whoever made the rule."""
-    message = new(fibmsg, _GETRULE, family=FAMILY[version])
-    found = rtnl.dump(message, "list the policy rules", absent=_NO_RULES)
-    return frozenset(item.get_attr("FRA_TABLE") or item["table"] for item in found)
+    return frozenset(item.get_attr("FRA_TABLE") or item["table"] for item in _dump(rtnl, version))
 
 
 def single_source(rule: Rule) -> IPAddress | None:
@@ -109,11 +109,24 @@ def own(rtnl: Rtnl, side: Side, version: int) -> list[Rule]:
 
     `side` is that of the namespace that `rtnl` serves.
     """
+    return [_read(x, side, version) for x in _dump(rtnl, version) if _protocol(x) == PROTOCOL]
+
+
+def list_all(rtnl: Rtnl, side: Side, version: int) -> list[Rule]:
+    """The rules of one IP version but the kernel's own, as far as a `Rule` can say what they say.
+
+    `side` is that of the namespace that `rtnl` serves. Raises CniError KERNEL.
+    """
+    return [_read(x, side, version) for x in _dump(rtnl, version) if _protocol(x) != _OF_KERNEL]
+
+
+def _dump(rtnl: Rtnl, version: int) -> list[Message]:
     message = new(fibmsg, _GETRULE, family=FAMILY[version])
-    found = rtnl.dump(message, "list the policy rules", absent=_NO_RULES)
-    return [
-        _read(item, side, version) for item in found if item.get_attr("FRA_PROTOCOL") == PROTOCOL
-    ]
+    return rtnl.dump(message, "list the policy rules", absent=_NO_RULES)
+
+
+def _protocol(message: Message) -> int:
+    return message.get_attr("FRA_PROTOCOL") or 0
 
 
 def _read(message: Message, side: Side, version: int) -> Rule:
