@@ -142,7 +142,9 @@ class Kernel:
             owner = ownership.owner(link.alias)
             if owner is None or owner.network != self._request.network or owner.part not in parts:
                 continue
-            if owner.attachment not in self._request.valid:
+            # A veth that an operator attached is there as long as its other end: no runtime knows
+            # it, and none is to remove it.
+            if owner.attachment not in self._request.valid and not owner.attachment.by_hand:
                 try:
                     undo(parts[owner.part].leftovers(Leftover(*owner[:2])), None)
                 except CniError as error:

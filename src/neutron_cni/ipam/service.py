@@ -106,11 +106,14 @@ class NeutronIpam:
     def collect(
         self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline
     ) -> None:
-        """See `Ipam.collect`. Requests in flight are left alone: their ADD is not over."""
+        """See `Ipam.collect`. Requests in flight are left alone: their ADD is not over. So is what
+        was attached by hand and lives."""
         tokens = {attachment.token(network) for attachment in keep}
         with _opened(config, deadline) as store:
             for record in store.all():
                 if record.token in tokens or not record.abandoned_or_held:
+                    continue
+                if record.attachment.by_hand and not _has_ended(record):
                     continue
                 if record.network == network or _recovered_and_gone(record):
                     store.release(record.id, record.config.quarantine)
@@ -140,7 +143,13 @@ def _recovered_and_gone(record: Record) -> bool:
 
     While its namespace lives it may be of another network, whose GC is to judge it.
     """
-    return not record.network and is_gone(record.attachment.netns, record.netns_inode)
+    return not record.network and _has_ended(record)
+
+
+def _has_ended(record: Record) -> bool:
+    """Whether the namespace has. One that an operator attached no runtime knows, so while it lives
+    its lease is not for a runtime to release."""
+    return is_gone(record.attachment.netns, record.netns_inode)
 
 
 def _wish(request: IpamRequest) -> Record:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
+BY_HAND = "by-hand-"
+"""What the ids begin with that `neutron-cni attach` gives: no runtime knows these attachments."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -17,6 +20,11 @@ class Attachment:
     container_id: str
     ifname: str
     netns: str = ""
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether an operator made it, with `neutron-cni attach`."""
+        return self.container_id.startswith(BY_HAND)
 
     def token(self, network: str) -> str:
         """Eight hex digits that stand for this attachment in Neutron tags and ports.

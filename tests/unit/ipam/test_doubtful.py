@@ -16,7 +16,7 @@ from neutron_cni.ipam import node, sweeper
 from neutron_cni.ipam.audit import compare, mend
 from neutron_cni.ipam.audit.compare import doubtful
 from neutron_cni.store import PortAddress, Record, State, Store, Wish
-from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.attachment import BY_HAND, Attachment, PodRef
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 from tests.reliability.scene import Host, Scene
 from tests.unit.ipam.test_configured import OURS, cli, state
@@ -57,6 +57,11 @@ def test_a_namespace_without_a_process_is_doubtful() -> None:
     assert set(found) == {1}
     assert "no process is in its namespace /run/netns/c1" in found[1]
     assert "does the runtime still know container container1" in found[1]
+
+
+def test_what_an_operator_attached_needs_no_process() -> None:
+    by_hand = Attachment(f"{BY_HAND}web-12345678", "eth0", "/run/netns/web")
+    assert not named(record(1, attachment=by_hand), occupied=())
 
 
 def test_of_a_pod_with_two_sandboxes_the_older_is_doubtful() -> None:

@@ -52,11 +52,16 @@ def unused(
 def doubtful(records: Iterable[Record], occupied: Collection[int]) -> list[Finding]:
     """Of leases whose namespaces live, those that the runtime may have forgotten. Pure.
 
+    What an operator attached is in nobody's books but his own, and needs no process in it.
     `occupied`: inodes of the namespaces that a process is in. A pod between two containers may be
     in none, and one that is being made anew has two sandboxes for a while: only who asks the
     runtime knows.
     """
-    held = [item for item in records if item.state is State.HELD and _is_old(item)]
+    held = [
+        item
+        for item in records
+        if item.state is State.HELD and _is_old(item) and not item.attachment.by_hand
+    ]
     newest = {_sandbox_of(item): item for item in sorted(held, key=lambda item: item.created)}
     found = []
     for record in held:
