@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from neutron_cni.netlink import filters
+from tests.kernel import by_hand
 from tests.kernel.bypassed import Site
 from tests.kernel.two_links import build_fabric
 from tests.kernel.world import World, remove_leftovers
@@ -56,3 +58,21 @@ def two(world: World) -> World:
 def one_kind(world: World) -> Site:
     """A node whose pods' main interfaces bypass it, where it does not matter how."""
     return Site(world, "macvlan")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[by_hand.Site]:
+    """A node where an operator attaches by hand."""
+    world = World(next(_numbers))
+    try:
+        world.add("node")
+        yield by_hand.Site(world, tmp_path)
+    finally:
+        world.destroy()
+
+
+@pytest.fixture
+def container() -> Iterator[by_hand.Container]:
+    """A process in a network namespace of its own."""
+    with by_hand.process() as child:
+        yield child

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from neutron_cni.values.errors import CniError
 
-MODULES = ("version", "install", "leases", "gc")
+MODULES = ("version", "install", "leases", "gc", "by_hand.commands")
 """Modules of `neutron_cni.cli` that have commands; the help shows them in this order."""
 
 GROUP = "neutron_cni.commands"
