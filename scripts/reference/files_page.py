@@ -10,8 +10,8 @@ from neutron_cni.cli import install, leases
 from neutron_cni.cli.conflist import COPY
 from neutron_cni.files import LIMIT
 from neutron_cni.hosts.trace import LOG_LIMIT
-from neutron_cni.ipam.node import NAMED
 from neutron_cni.netlink.filters.chains import chains_of
+from neutron_cni.netlink.namespaces import NAMED
 from neutron_cni.netlink.plan import NodeSource
 from neutron_cni.plugins import RECIPES
 from neutron_cni.plugins.ownership import PREFIX

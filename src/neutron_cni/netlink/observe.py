@@ -96,7 +96,13 @@ def pod_addresses(netns: str) -> dict[str, tuple[IPInterface, ...]]:
     Link-local addresses are left out. Raises CniError INVALID_ENVIRONMENT if `netns` is no
     network namespace.
     """
-    with Namespace.open(netns) as namespace, Rtnl.inside(namespace) as rtnl:
+    with Namespace.open(netns) as namespace:
+        return namespace.call(addresses_here)
+
+
+def addresses_here() -> dict[str, tuple[IPInterface, ...]]:
+    """The same of the calling thread's namespace."""
+    with Rtnl.here() as rtnl:
         found = addresses.list_all(rtnl)
         return {
             link.name: tuple(
