@@ -8,34 +8,23 @@ interface, which is `veth_host`'s part. Everything here is pure.
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-from ipaddress import ip_network
-
 from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.plan import (
-    ANY_TABLE,
     Announcement,
     Ipvlan,
     IpvlanMode,
-    LinkAddress,
-    LinkRoute,
     PacketRules,
     Plan,
-    Rule,
     Side,
-    Sysctl,
 )
 from neutron_cni.plugins import forwarding, ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.plugins.ipvlan_config import Config
+from neutron_cni.plugins.own_link import answer, in_pod, rules_left
 from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.plugins.second_leg import is_further
-from neutron_cni.plugins.source_routes import NIC_NEXT
-from neutron_cni.plugins.veth_pair import metric_of
-from neutron_cni.plugins.ways import brings_default_route
-from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
-from neutron_cni.values.result import Interface, IPConfig, Result, Route
+from neutron_cni.values.result import Result
 
 __all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
 
@@ -108,9 +97,7 @@ def plan(call: Call[Config]) -> Plan:
             "answers for a pod only by the first one",
             "take mode l2 for further networks",
         )
-    found = _routes(call)
-    firsts = {x.destination.version for x in found if not x.destination.prefixlen}
-    by_source = _by_source(call, versions - firsts)
+    own = in_pod(call, config.default_route)
     return Plan(
         links=(
             Ipvlan(
@@ -121,14 +108,12 @@ def plan(call: Call[Config]) -> Plan:
                 mtu,
             ),
         ),
-        addresses=tuple(
-            LinkAddress(Side.POD, name, item.address, prefix_route=True) for item in lease.addresses
-        ),
-        routes=(*found, *by_source.routes),
-        rules=by_source.rules,
+        addresses=own.addresses,
+        routes=own.routes,
+        rules=own.rules,
         proxies=proxies,
         sysctls=(
-            *_pod_sysctls(name, versions),
+            *own.sysctls,
             *(
                 forwarding.uplink_sysctls(call.facts, versions, proxies, host_forwarding=False)
                 if asked_on_node
@@ -144,34 +129,17 @@ def leftovers(gone: Leftover) -> Plan:
     """See `Page.leftovers`. The parent's name does not matter to find the link."""
     alias = ownership.alias(gone.network, gone.attachment, PART)
     uplink = gone.facts.uplink if gone.facts else None
-    addresses = [item.address for item in gone.lease.addresses] if gone.lease else []
     return Plan(
         links=(Ipvlan("", gone.attachment.ifname, alias),),
-        rules=tuple(_source_rule(item, ANY_TABLE) for item in addresses),
+        rules=rules_left(gone),
         proxies=forwarding.proxies(gone.lease, uplink) if gone.lease else (),
     )
 
 
 def result(call: Call[Config]) -> Result:
     """See `Page.result`: the link, its addresses with the subnet's prefix, and the pod's routes."""
-    attachment, lease = call.attachment, call.lease
-    parent, own = _parent(call.config, call.facts), len(call.before.interfaces)
-    kept = {route.destination for route in _routes(call)}
-    return Result(
-        interfaces=(
-            *call.before.interfaces,
-            Interface(attachment.ifname, parent.mac, _mtu(call), attachment.netns),
-        ),
-        ips=(
-            *call.before.ips,
-            *(IPConfig(item.address, item.gateway, interface=own) for item in lease.addresses),
-        ),
-        routes=(
-            *call.before.routes,
-            *(Route(x.destination, x.gateway) for x in lease.routes if x.destination in kept),
-        ),
-        dns=lease.dns,
-    )
+    parent = _parent(call.config, call.facts)
+    return answer(call, call.config.default_route, parent.mac, _mtu(call))
 
 
 def _parent(config: Config, facts: HostFacts) -> Uplink:
@@ -223,69 +191,3 @@ def _mtu_notes(call: Call[Config], parent: Uplink) -> list[str]:
         f"the Neutron network's MTU is {wanted} bytes, that of {parent.name} only {parent.mtu}: "
         "the pod has the smaller one"
     ]
-
-
-def _routes(call: Call[Config]) -> list[LinkRoute]:
-    """The lease's routes. Of the default routes those that the pod does not have already; of two
-    routes to one destination, as two subnets of a network may say, the first."""
-    found: dict[IPNetwork, LinkRoute] = {}
-    for route in call.lease.routes:
-        version = route.destination.version
-        if not route.destination.prefixlen and not brings_default_route(
-            version, call.config.default_route, call.inside
-        ):
-            continue
-        gateway = route.gateway or _gateway(call, version)
-        subnets = [item.address.network for item in call.lease.addresses]
-        made = LinkRoute(
-            Side.POD,
-            call.attachment.ifname,
-            route.destination,
-            gateway=gateway,
-            scope="global" if gateway else "link",
-            onlink=gateway is not None and not any(gateway in subnet for subnet in subnets),
-            mtu=route.mtu,
-        )
-        found.setdefault(route.destination, made)
-    return list(found.values())
-
-
-def _gateway(call: Call[Config], version: int) -> IPAddress | None:
-    first = (item.gateway for item in call.lease.addresses if item.address.version == version)
-    return next((gateway for gateway in first if gateway is not None), None)
-
-
-def _by_source(call: Call[Config], versions: AbstractSet[int]) -> Plan:
-    """Of the IP versions whose default route another interface has: what the addresses send leaves
-    by this link, as no other NIC's port lets it pass."""
-    table, name = metric_of(call.attachment), call.attachment.ifname
-    routes: list[LinkRoute] = []
-    rules: list[Rule] = []
-    for item in call.lease.addresses:
-        version, subnet = item.address.version, item.address.network
-        if item.gateway is not None and version in versions:
-            rules.append(_source_rule(item.address, table))
-            routes.append(LinkRoute(Side.POD, name, subnet, scope="link", table=table))
-            everything = LinkRoute(
-                Side.POD, name, anywhere(version), gateway=item.gateway, table=table
-            )
-            if all(route.destination != everything.destination for route in routes):
-                routes.append(everything)
-    return Plan(routes=tuple(dict.fromkeys(routes)), rules=tuple(rules))
-
-
-def _source_rule(address: IPInterface, table: int) -> Rule:
-    return Rule(Side.POD, address.version, NIC_NEXT, table, source=ip_network(address.ip))
-
-
-def _pod_sysctls(link: str, versions: set[int]) -> list[Sysctl]:
-    """The link answers ARP for its own addresses only, not for those of the pod's second interface.
-    Without an IPv6 address it has no IPv6; with one it neither waits for duplicate address
-    detection nor listens to router advertisements, as the lease tells all of it."""
-    settings = [Sysctl(Side.POD, f"net/ipv4/conf/{link}/arp_ignore", "1")]
-    v6 = f"net/ipv6/conf/{link}"
-    if 6 not in versions:
-        return [*settings, Sysctl(Side.POD, f"{v6}/disable_ipv6", "1", required=False)]
-    settings.append(Sysctl(Side.POD, f"{v6}/keep_addr_on_down", "1", checked=False))
-    values = {"accept_dad": "0", "accept_ra": "0", "disable_ipv6": "0"}
-    return settings + [Sysctl(Side.POD, f"{v6}/{key}", value) for key, value in values.items()]
