@@ -10,6 +10,7 @@ from neutron_cni.cli import install, leases
 from neutron_cni.cli.conflist import COPY
 from neutron_cni.files import LIMIT
 from neutron_cni.hosts.trace import LOG_LIMIT
+from neutron_cni.netlink import nic_records
 from neutron_cni.netlink.filters.chains import chains_of
 from neutron_cni.netlink.namespaces import NAMED
 from neutron_cni.netlink.plan import NodeSource
@@ -56,6 +57,7 @@ def text() -> str:
 | `{state}/locks/*.lock` | 0600 | one lock per port of the VM, 256 at most for pods with ports of their own, one for the sweeper, one per port for whoever asks the cloud for STATUS, 64 at most for `attach` and `detach`; the name is a hash | when no plugin runs |
 | `{state}/by-hand/*.json` | 0600 in a folder of 0700 | what `neutron-cni attach` attached, and with which configuration; `--state-dir` says where | by `neutron-cni detach` |
 | `{state}/login-*.json` | 0600 | a token of each cloud's login, until it expires, sealed with the cloud's entry in clouds.yaml; ignored where others than root can write file or folder, or read the file | yes, costs a login |
+| `{nic_records.FOLDER}/*.json` | 0600 in a folder of 0700 | how each NIC was on the node that `host-device-plus` has moved into a pod, for its way back | never while such pods run; empty after a reboot |
 
 `stateDir` of the [configuration](configuration.md) moves all from the store on. It must survive a reboot,
 and neither it nor a folder above it may be writable by other users (a sticky one above, such as `/tmp`,
@@ -80,6 +82,7 @@ and `/proc/*/mountinfo` (which namespace has an address).
 | the link `dummy0` with 169.254.1.1/32, if the kernel has dummy links | node | stays |
 | `net.ipv4.conf.UPLINK.forwarding=1`, `net.ipv4.neigh.UPLINK.proxy_delay=0`; IPv6: also `forwarding`, `proxy_ndp`, `accept_ra=2` where it was 1 | node | stays |
 | `neutron-ipvlan`: `eth0`, an ipvlan child of the NIC, with alias `{PREFIX}NETWORK CONTAINER IFNAME ipvlan`, its addresses and routes, of a further network also rules 1101 with a table of its own; on the node nothing, but in modes `l3` and `l3s` a proxy neighbour entry and its settings as above | pod | the namespace, or DEL |
+| `host-device-plus`: a NIC of the node, as `eth0` and so on, with alias `{PREFIX}NETWORK CONTAINER IFNAME host-device`, its addresses and routes, of a further network also rules 1101 with a table of its own | pod | DEL, which puts the NIC back on the node |
 | `veth-host`: a veth `{HOST_PREFIX}` + 10 hex digits, MAC ee:ee:ee:ee:ee:ee, with a route and a permanent neighbour entry to the pod's address | node | DEL |
 | `veth-host`: `veth0` with 169.254.1.2, its routes, a permanent neighbour entry for 169.254.1.1 or fe80::1, rule {RETURN_PRIORITY}, table {RETURN_TABLE}, and the return mark's chains `ncni-in-veth0` and `ncni-out-veth0` | pod | the namespace, or DEL |
 | `veth-host`: chains {node_chains}, in nftables' table `neutron-cni` (`ip`, `ip6`), or iptables-legacy where the kernel has no nftables | node | stays, for all pods |

@@ -14,7 +14,7 @@ import msgspec.inspect as shape
 
 from neutron_cni.cni.document import convert
 from neutron_cni.netlink.facts import HostFacts
-from neutron_cni.plugins import RECIPES, Kind, ipvlan, veth_host
+from neutron_cni.plugins import RECIPES, Kind, host_device, ipvlan, veth_host
 from neutron_cni.values.errors import CniError, Code
 
 MAIN = tuple(name for name, recipe in RECIPES.items() if recipe.kind is Kind.MAIN)
@@ -132,6 +132,12 @@ def _check(item: dict[str, Any]) -> None:
     kind = item.get("type")
     for schema in RECIPES[kind].schemas() if isinstance(kind, str) and kind in RECIPES else ():
         config = _config(item, schema)
+        if isinstance(config, host_device.Config) and config.selector() is None:
+            raise CniError(
+                Code.INVALID_CONFIG,
+                f"{kind} needs to know which NIC of the node its pods get",
+                f"write device, mac, pciBusID or netVFs into the file; {_NOTHING}",
+            )
         if isinstance(config, veth_host.Config) and not config.service_cidrs:
             raise CniError(
                 Code.INVALID_CONFIG,

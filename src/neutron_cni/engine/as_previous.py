@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neutron_cni.netlink.facts import PodFacts
-from neutron_cni.netlink.plan import Dummy, Ipvlan, Plan, Side, VethPair, WantedLink
+from neutron_cni.netlink.plan import Dummy, Ipvlan, MovedLink, Plan, Side, VethPair, WantedLink
 from neutron_cni.values.result import Interface, Result
 
 
@@ -52,6 +52,9 @@ def _as_stated(link: WantedLink, stated: Interface | None) -> WantedLink:
         return link
     if isinstance(link, Ipvlan):
         return replace(link, mtu=stated.mtu if stated else None)
+    if isinstance(link, MovedLink):
+        own = stated.mac.lower() if stated else ""
+        return replace(link, mtu=stated.mtu if stated else None, mac=own)
     mac = stated.mac.lower() if stated and stated.mac else link.pod_mac
     return replace(link, mtu=stated.mtu if stated else None, pod_mac=mac)
 

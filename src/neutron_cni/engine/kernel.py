@@ -13,11 +13,12 @@ from functools import cached_property
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import Request
 from neutron_cni.engine.as_previous import as_answered, as_previous
-from neutron_cni.netlink import observe
+from neutron_cni.netlink import nic_records, observe
 from neutron_cni.netlink.apply import apply, restore
 from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.links import Link
+from neutron_cni.netlink.nics import Nic, Selector
 from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
 from neutron_cni.netlink.pod_facts import pod_facts
 from neutron_cni.netlink.undo import remove_stale_entries, undo
@@ -32,7 +33,6 @@ from neutron_cni.values.result import Result
 _ALIAS_BYTES = 254
 """The most bytes in an alias: IFALIASZ (include/uapi/linux/if.h) less the NUL that pyroute2 sends
 and the kernel counts, and less the NUL that the kernel adds."""
-
 
 _SHARED_SECONDS = 3.0
 """How long STATUS may take to bring the node's packet rules back."""
@@ -64,8 +64,8 @@ class Kernel:
                 "CNI_CONTAINERID: too long, together with the network's name, for a link's alias",
                 f"the alias takes {_ALIAS_BYTES} bytes and names both and the interface",
             )
-        self._refuse()
         try:
+            self._refuse()
             made = self._leftovers(attachment, inside=self._inside)
             return observe.inspect(made, attachment.netns)
         except CniError as error:
@@ -79,7 +79,11 @@ class Kernel:
         try:
             self._refuse()
         except CniError as error:
-            raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
+            if error.code == Code.TRY_AGAIN:
+                # It passes by itself, and runtimes evict a node's pods for a no.
+                self._note(str(error))
+            else:
+                raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
         for remark in self._remarks(self._facts):
             self._note(remark)
         self._bring_back_shared()
@@ -102,6 +106,9 @@ class Kernel:
         with suppress(CniError):  # A NIC that is gone has no entries left to remove.
             facts = self._facts_for(lease)
         undo(self._leftovers(attachment, lease, facts), attachment.netns or None)
+        # A NIC that was moved is the node's again.
+        self.__dict__.pop("_facts", None)
+        self._facts_of.clear()
         if lease is None:
             # The link may be gone with its namespace, and its addresses with the store: then
             # `undo` has found no proxy entry.
@@ -138,8 +145,8 @@ class Kernel:
         """See `DataPlane`. Goes on after a link that can't be removed, and raises at the end."""
         failures = []
         parts = {page.PART: page for page in self._pages}
-        for link in _own_links():
-            owner = ownership.owner(link.alias)
+        for alias in self._aliases():
+            owner = ownership.owner(alias)
             if owner is None or owner.network != self._request.network or owner.part not in parts:
                 continue
             # A veth that an operator attached is there as long as its other end: no runtime knows
@@ -155,6 +162,11 @@ class Kernel:
             failures.append(error)
         if failures:
             raise CniError(failures[0].code, "; ".join(str(error) for error in failures))
+
+    def _aliases(self) -> Iterator[str]:
+        """The aliases of the links that GC judges: those of the node, and of its NICs in pods."""
+        yield from (link.alias for link in _own_links())
+        yield from (record.owner for record in nic_records.list_all())
 
     def _bring_back_shared(self) -> None:
         """Make the packet rules that all pods of the node share, if there are pods and they are
@@ -212,7 +224,7 @@ class Kernel:
         ]
         first = next((item for item in asked if item.host_interface), Asks())
         own = self._request.own_ipam
-        return observe.host_facts(
+        found = observe.host_facts(
             first.host_interface or (own.host_interface if own else None),
             next((item.dummy_name for item in asked if item.dummy_name), ""),
             nic_mac,
@@ -220,6 +232,18 @@ class Kernel:
             ipvlan=any(item.ipvlan for item in asked),
             own_addresses=any(item.addresses for item in asked),
         )
+        nic = next((item.nic for item in asked if item.nic), None)
+        # At CHECK the NIC is in the pod, and the answer of ADD tells which it is.
+        if nic is None or self._request.command not in (Command.ADD, Command.STATUS):
+            return found
+        return replace(found, nics=self._nics(nic))
+
+    def _nics(self, nic: Selector) -> tuple[Nic, ...]:
+        from neutron_cni.netlink import nic_facts  # Most plugins move no NIC.
+
+        attachment = self._request.attachment
+        own = frozenset(_alias(link) for link in self._leftovers(attachment).links)
+        return nic_facts.find(nic, attachment.netns, own)
 
     @cached_property
     def _inside(self) -> PodFacts:

@@ -12,7 +12,7 @@ from neutron_cni.netlink.rtnl import Message, Request, Rtnl
 from neutron_cni.values.address import IPInterface
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
+_IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_NOPREFIXROUTE = 0x02, 0x80, 0x200
 
 
 def _address(kind: int, flags: int, wanted: LinkAddress, index: int) -> Message:
@@ -56,4 +56,19 @@ def list_all(rtnl: Rtnl, index: int | None = None) -> list[tuple[int, IPInterfac
     for item in rtnl.dump(request, "list the addresses"):
         text = item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")
         found.append((item["index"], ip_interface(f"{text}/{item['prefixlen']}")))
+    return found
+
+
+def list_fixed(rtnl: Rtnl) -> list[tuple[int, IPInterface]]:
+    """The same of those that somebody gave the link for good.
+
+    What a DHCP client or a router gave ends at some time, and who gave it gives it again.
+    """
+    found = []
+    for item in rtnl.dump(new(ifaddrmsg, _GETADDR, index=0), "list the addresses"):
+        text = item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")
+        address = ip_interface(f"{text}/{item['prefixlen']}")
+        flags = item.get_attr("IFA_FLAGS") or item["flags"]
+        if flags & _IFA_F_PERMANENT and not address.is_link_local:
+            found.append((item["index"], address))
     return found

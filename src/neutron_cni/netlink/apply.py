@@ -253,6 +253,7 @@ class _Application:
         for link in self.in_pod:
             with contextlib.suppress(CniError, OSError):
                 kind_of(link).clear_pod(link, self._rtnl(Side.POD))
+                kind_of(link).put_back(link, self.rtnl[Side.HOST])
         with contextlib.suppress(CniError, OSError):
             self.unfilter()
 

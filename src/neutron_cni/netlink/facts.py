@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neutron_cni.netlink.nics import Nic
 from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
 
 
@@ -56,8 +57,9 @@ class HostFacts:
     off at boot. `force_forwarding`: the kernel can forward IPv6 for a single link (6.17 and
     later). `ipv6_forwarding`: net.ipv6.conf.all.forwarding is 1. `forward_drops`: see
     `ForwardDrop`; none if they were not looked for. `ipvlan`: the kernel can make ipvlan links.
-    `addresses` are the node's own on all its links, but for loopback and link-local ones. Both are
-    only filled in if a plan needs them.
+    `addresses` are the node's own on all its links, but for loopback and link-local ones. `nics`:
+    those that the configuration means to be moved, see `nic_facts.find`. All three are only filled
+    in if a plan needs them.
     """
 
     uplink: Uplink | None = None
@@ -68,6 +70,7 @@ class HostFacts:
     forward_drops: tuple[ForwardDrop, ...] = ()
     ipvlan: bool = False
     addresses: tuple[IPAddress, ...] = ()
+    nics: tuple[Nic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

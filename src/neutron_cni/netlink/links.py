@@ -20,6 +20,8 @@ class Link:
 
     `alias` and `kind` are empty if the link has none. `master`: the index of the bridge or bond
     that it is in. `ipvlan_mode`, `macvlan_mode`: of such links, as the kernel numbers them.
+    `max_mtu`: what the driver allows, 0 if it does not say. `peer_netns`: the number that the
+    link's namespace has for that of `peer`; None if `peer` is in the same one.
     """
 
     index: int
@@ -33,6 +35,8 @@ class Link:
     master: int | None = None
     ipvlan_mode: int | None = None
     macvlan_mode: int | None = None
+    max_mtu: int = 0
+    peer_netns: int | None = None
 
 
 def probe(kind: str) -> Request:
@@ -70,6 +74,17 @@ def set_up(index: int, name: str, alias: str | None = None, mtu: int | None = No
         attributes.append(("IFLA_MTU", mtu))
     message = new(ifinfmsg, NEWLINK, index=index, flags=_IFF_UP, change=_IFF_UP, attrs=attributes)
     return Request(message, f"bring {name} up")
+
+
+def set_down(index: int, name: str) -> Request:
+    """The request to take a link down; one that is down already is fine."""
+    return Request(new(ifinfmsg, NEWLINK, index=index, change=_IFF_UP), f"take {name} down")
+
+
+def set_alias(index: int, name: str, alias: str) -> Request:
+    """The request to give a link an alias; an empty one takes it away."""
+    message = new(ifinfmsg, NEWLINK, index=index, attrs=[("IFLA_IFALIAS", alias)])
+    return Request(message, f"set the alias of {name}")
 
 
 def delete(index: int, name: str) -> Request:
@@ -118,4 +133,6 @@ def _link(message: Message) -> Link:
         macvlan_mode=data.get_attr("IFLA_MACVLAN_MODE")
         if kind == "macvlan" and data is not None
         else None,
+        max_mtu=message.get_attr("IFLA_MAX_MTU") or 0,
+        peer_netns=message.get_attr("IFLA_LINK_NETNSID"),
     )

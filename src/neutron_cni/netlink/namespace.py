@@ -105,6 +105,11 @@ class Namespace:
             raise
 
     @classmethod
+    def own(cls) -> Namespace:
+        """The calling thread's network namespace."""
+        return cls.open(str(_OWN))
+
+    @classmethod
     def open_pod(cls, path: str) -> Namespace:
         """Like `open`, but raises CniError INVALID_ENVIRONMENT also for the caller's own namespace.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Literal
 
+from neutron_cni.netlink.nics import Nic
 from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork
 
 MAX_LINK_NAME = 15
@@ -97,7 +98,27 @@ class Ipvlan:
         return self.pod_name if side is Side.POD else None
 
 
-WantedLink = VethPair | Ipvlan | Dummy
+@dataclass(frozen=True, slots=True)
+class MovedLink:
+    """A NIC of the node, in the pod as long as the pod lives.
+
+    `alias` names its owner, as a `VethPair`'s does. `nic`: what the node has, or had; None where
+    that does not matter, as the NIC is to be looked at, or to come back. `mac`: the one it must
+    have, or empty for any. `mtu` is in bytes (None: as it is).
+    """
+
+    pod_name: str
+    alias: str
+    nic: Nic | None = None
+    mtu: int | None = None
+    mac: str = ""
+
+    def name_on(self, side: Side) -> str | None:
+        """The link's name in the pod; None for the node, which does not have it meanwhile."""
+        return self.pod_name if side is Side.POD else None
+
+
+WantedLink = VethPair | Ipvlan | MovedLink | Dummy
 """Every kind of link that a plan can ask for; `netlink.kinds` has a module for each."""
 
 

@@ -34,6 +34,7 @@ def undo(plan: Plan, netns: str | None) -> None:
                 doomed.append(link)
             elif netns and not _is_on_node(wanted, host):
                 _clear_pod(wanted, netns)
+            kind_of(wanted).put_back(wanted, host)
         requests += _proxies(plan, host, {link.index for link in doomed})
         requests += _routes(plan, host)
         requests += _rules(plan, host, {link.index for link in doomed})

@@ -44,6 +44,7 @@ RECIPES: dict[str, Recipe] = {
     "veth-route": Recipe(Kind.MAIN, ("veth_route",)),
     "neutron-ipvlan": Recipe(Kind.MAIN, ("ipvlan", "veth_host")),
     "veth-host": Recipe(Kind.CHAINED, ("veth_host",)),
+    "host-device-plus": Recipe(Kind.MAIN, ("host_device",)),
     "cni-ipam-neutron": Recipe(Kind.IPAM),
 }
 """Every plugin type, by the name of its executable in the CNI bin folder."""

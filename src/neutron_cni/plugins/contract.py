@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from neutron_cni.netlink.facts import HostFacts, PodFacts
+from neutron_cni.netlink.nics import Selector
 from neutron_cni.netlink.plan import PacketRules, Plan
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.lease import Lease
@@ -27,7 +28,8 @@ class Asks:
     `host_interface` names the uplink; None: the `hostInterface` of our IPAM, or else the NIC of
     the default route. `key` is the option that names it. `dummy_name` names a dummy link that the
     page uses if the kernel has it or can make it; empty if the page uses none. `ipvlan`: the page
-    makes children of the uplink. `addresses`: it needs all addresses of the node.
+    makes children of the uplink. `addresses`: it needs all addresses of the node. `nic`: which NIC
+    it moves into the pod.
     """
 
     host_interface: str | None = None
@@ -35,6 +37,7 @@ class Asks:
     dummy_name: str = ""
     ipvlan: bool = False
     addresses: bool = False
+    nic: Selector | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from neutron_cni.netlink import nics
 from neutron_cni.values.attachment import Attachment
 
-PREFIX = "neutron-cni "
+PREFIX = nics.PREFIX
 """What the alias of every link of neutron-cni begins with (`ip link` shows aliases)."""
 EARLIER_PART = "veth-route"
 """The part that made the links whose aliases name none: those of version 0.1.0."""

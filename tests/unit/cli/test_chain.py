@@ -179,3 +179,10 @@ def test_what_is_wrong_is_a_sentence_and_nothing_is_written(
     assert (file(tmp_path).read_text() if file(tmp_path).exists() else None) == before
     assert not (tmp_path / "bin").exists()
     assert not (tmp_path / "state").exists()
+
+
+def test_a_network_of_nics_must_say_which_nic(tmp_path: Path) -> None:
+    found = install(tmp_path, "--plugin", "host-device-plus")
+    assert found.exit_code != 0
+    assert "host-device-plus needs to know which NIC" in found.output
+    assert not file(tmp_path).exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 
 from neutron_cni.engine.as_previous import as_answered, as_previous
-from neutron_cni.netlink.plan import Dummy, Neighbour, Plan, Side, VethPair
+from neutron_cni.netlink.plan import Dummy, MovedLink, Neighbour, Plan, Side, VethPair
 from neutron_cni.values.result import Interface, Result, Route
 
 OURS, THEIRS = "02:00:00:00:00:01", "02:00:00:00:00:99"
@@ -42,6 +42,13 @@ def test_a_result_without_mtu_allows_any() -> None:
 def test_an_interface_of_the_node_of_the_same_name_says_nothing() -> None:
     of_node = Result(interfaces=(Interface("eth0", THEIRS, 9000),))
     assert pair(as_previous(PLAN, of_node)).pod_mac == OURS
+
+
+def test_the_answer_of_add_tells_which_nic_was_moved() -> None:
+    nic = MovedLink("eth0", "an alias")
+    (found,) = as_previous(Plan(links=(nic,)), result(OURS.upper(), 1442)).links
+    assert found == MovedLink("eth0", "an alias", mtu=1442, mac=OURS)
+    assert as_previous(Plan(links=(nic,)), None).links == (nic,)
 
 
 def test_whether_add_brought_a_default_route_is_in_its_answer() -> None:

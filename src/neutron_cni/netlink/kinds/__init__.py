@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from neutron_cni.netlink.kinds import dummy, ipvlan, veth
-from neutron_cni.netlink.plan import Dummy, Ipvlan, VethPair, WantedLink
+from neutron_cni.netlink.kinds import dummy, ipvlan, moved, veth
+from neutron_cni.netlink.plan import Dummy, Ipvlan, MovedLink, VethPair, WantedLink
 
 if TYPE_CHECKING:
     from neutron_cni.netlink.kinds.contract import LinkKind
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _KINDS: dict[type[WantedLink], LinkKind[Any]] = {
     VethPair: veth,
     Ipvlan: ipvlan,
+    MovedLink: moved,
     Dummy: dummy,
 }
 

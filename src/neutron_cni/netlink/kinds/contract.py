@@ -46,5 +46,9 @@ class LinkKind(Protocol[L]):
     def clear_pod(self, wanted: L, pod: Rtnl) -> None:
         """Remove what the pod has of the link, for when `to_delete` found nothing on the node."""
 
+    def put_back(self, wanted: L, host: Rtnl) -> None:
+        """Give a link that the node had before its old settings again, once it is on the node:
+        `clear_pod` has brought it there, or the kernel has, when the pod's namespace went."""
+
     def differences(self, wanted: L, side: Side, found: Link) -> Iterator[str]:
         """Sentences that say how `found`, the link of that name on `side`, is not as wanted."""

@@ -42,6 +42,10 @@ def clear_pod(wanted: Dummy, pod: Rtnl) -> None:
     """See `LinkKind`. A dummy link has no end in the pod."""
 
 
+def put_back(wanted: Dummy, host: Rtnl) -> None:
+    """See `LinkKind`. A dummy link never leaves the node."""
+
+
 def differences(wanted: Dummy, side: Side, found: Link) -> Iterator[str]:
     """See `LinkKind`. None, as a dummy link has no settings."""
     yield from ()

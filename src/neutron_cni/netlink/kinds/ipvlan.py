@@ -106,6 +106,10 @@ def clear_pod(wanted: Ipvlan, pod: Rtnl) -> None:
     pod.run([links.delete(x.index, x.name) for x in ours if x is first or _is_ours(x, wanted)])
 
 
+def put_back(wanted: Ipvlan, host: Rtnl) -> None:
+    """See `LinkKind`. A child was nowhere before."""
+
+
 def differences(wanted: Ipvlan, side: Side, found: Link) -> Iterator[str]:
     """See `LinkKind`. The MAC follows the parent's, and the mode that of the child made last."""
     if found.kind != "ipvlan":

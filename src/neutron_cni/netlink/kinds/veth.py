@@ -88,6 +88,10 @@ def clear_pod(wanted: VethPair, pod: Rtnl) -> None:
         pod.run([links.delete(link.index, link.name)])
 
 
+def put_back(wanted: VethPair, host: Rtnl) -> None:
+    """See `LinkKind`. A pair was nowhere before."""
+
+
 def differences(wanted: VethPair, side: Side, found: Link) -> Iterator[str]:
     """See `LinkKind`."""
     mac = wanted.host_mac if side is Side.HOST else wanted.pod_mac
