@@ -10,12 +10,16 @@ import pytest
 
 from neutron_cni.cli import links
 from neutron_cni.cni.environment import Command
-from neutron_cni.netlink import nic_records
+from neutron_cni.netlink import nic_records, observe
+from neutron_cni.plugins import veth_host
+from neutron_cni.plugins.contract import Call
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, Result, Route
 from tests.kernel.moved import ADDRESSES, GATEWAYS, NIC, Node, add_nic, lease
-from tests.kernel.world import World, run
+from tests.kernel.pods import SECOND_LEG, Pod
+from tests.kernel.world import NODE_ADDRESS, World, run
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +127,17 @@ def test_a_nic_that_fell_back_to_the_node_is_named_again(node: Node, arrives_as:
     node.falls_back("pod1", arrives_as)
     node.delete(netns=False)
     assert node.snapshot() == before
+
+
+def test_a_nic_that_fell_back_is_named_again_where_the_pod_gets_another_one(node: Node) -> None:
+    """The network's file may name another NIC when the runtime makes the attachment anew."""
+    add_nic(node.world, "ens5", "r2")
+    node.add()
+    mac = node.nic("ens5")["address"]
+    node.falls_back("pod1", "eth0")
+    node.options = {"device": "ens5"}
+    assert node.add().interfaces[0].mac == mac
+    assert "ifalias" not in node.nic(NIC)
 
 
 def test_gc_names_a_nic_again_that_fell_back(node: Node) -> None:
@@ -268,3 +283,15 @@ def test_gc_of_the_command_line_takes_the_nic_home(node: Node) -> None:
     token = node.attachment("pod1").token("net1")
     node.here(lambda: links.remove(token))
     assert node.snapshot() == before
+
+
+def test_with_veth_host_behind_it_the_pod_reaches_its_node_too(node: Node) -> None:
+    world = node.world
+    given = Lease.from_result(node.add())
+    known = node.here(lambda: observe.host_facts(own_addresses=True))
+    call = Call("net1", node.attachment("pod1"), SECOND_LEG, given, known)
+    leg = Pod(world, "pod1", call.attachment, given, veth_host.plan(call))
+    leg.apply()
+    assert leg.diff() == []
+    assert [x for x in (NODE_ADDRESS, *GATEWAYS) if not world.pings("pod1", x)] == []
+    assert world.pings("node", ADDRESSES["pod1"][0])
