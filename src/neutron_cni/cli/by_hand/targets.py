@@ -21,8 +21,8 @@ from typing import Self
 
 from neutron_cni.cli.by_hand import engine_api, task_files
 from neutron_cni.cli.by_hand.containers import Container
-from neutron_cni.ipam.node import NAMED
 from neutron_cni.netlink.namespace import Identity, Namespace, own_identity
+from neutron_cni.netlink.namespaces import NAMED
 from neutron_cni.values.attachment import BY_HAND, PodRef
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code

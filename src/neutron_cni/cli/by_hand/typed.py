@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from neutron_cni.ipam.node import NAMED
 from neutron_cni.netlink.links import Link
+from neutron_cni.netlink.namespaces import NAMED
 from neutron_cni.netlink.plan import MAIN_TABLE, Rule
 from neutron_cni.netlink.routes import Route, standard_metric
 from neutron_cni.netlink.rules import single_source
