@@ -96,7 +96,7 @@ def _wild(path: str) -> str:
 
 def _calls() -> list[Call]:
     found: dict[tuple[str, str], list[str]] = {}
-    for name in ("openstack/neutron.py", "openstack/resources.py", "openstack/client.py"):
+    for name in ("openstack/neutron.py", "openstack/resources.py"):
         for scope in ast.walk(module(name)):
             if isinstance(scope, ast.FunctionDef) and scope.name not in ("_one", "_list"):
                 names = strings(scope)

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from neutron_cni.openstack.client import Client
+from neutron_cni.openstack.cloud import Cloud
+from neutron_cni.openstack.neutron_service import NEUTRON
+from neutron_cni.openstack.service import Service
 from neutron_cni.values.deadline import Deadline
 
 PASSWORD = "hunter2-very-secret"
@@ -39,9 +42,16 @@ def no_auth(folder: Path, url: str, more: str = "") -> str:
     return clouds_yaml(folder, f"clouds: {{fake: {cloud}}}\n")
 
 
+def client_from(
+    cloud: str | None, file: str | None, keep_in: str | None = None, service: Service = NEUTRON
+) -> Client:
+    """The client for a service of the cloud named in that clouds.yaml."""
+    return Client(Cloud.from_clouds_yaml(cloud, file, keep_in=keep_in), service)
+
+
 def client_of(folder: Path, url: str, more: str = "") -> Client:
     """A client of that endpoint, without Keystone."""
-    return Client.from_clouds_yaml("fake", no_auth(folder, url, more))
+    return client_from("fake", no_auth(folder, url, more))
 
 
 def get(client: Client, path: str = "/ports", seconds: float = 60.0) -> Any:
@@ -51,4 +61,5 @@ def get(client: Client, path: str = "/ports", seconds: float = 60.0) -> Any:
 
 def put(client: Client, path: str, name: str = "changed", seconds: float = 60.0) -> Any:
     """A change: the port's name."""
-    return client.change("PUT", path, "changing", Deadline.after(seconds), {"port": {"name": name}})
+    body = {"port": {"name": name}}
+    return client.change("PUT", path, "changing", Deadline.after(seconds), body).body

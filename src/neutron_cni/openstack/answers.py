@@ -74,6 +74,6 @@ def _json_in_words(body: object) -> str:
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """What Neutron's log names the request by."""
+    """What the service's log names the request by; empty where it does not say."""
     given = headers.get("X-Openstack-Request-Id", "")
-    return given if re.fullmatch(r"[\w-]{1,64}", given) else "(no id)"
+    return given if re.fullmatch(r"[\w-]{1,64}", given) else ""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
-from neutron_cni.openstack.errors import NotFound, Refused, foreign
+from neutron_cni.openstack.errors import NotFound, Refused
+from neutron_cni.openstack.service import Service
 from neutron_cni.openstack.shapes import Odd, is_id, objects, text, understood
 from neutron_cni.values.errors import Code
 
@@ -22,7 +23,7 @@ def path(collection: str, item_id: str, *more: str) -> str:
         raise NotFound(
             Code.NOT_FOUND,
             f"{item_id[:80]!r} can't be the id of one of the {collection}, so there is none",
-            "ids are UUIDs as `openstack port list` shows them",
+            "ids are UUIDs, as `openstack port list` shows them",
         )
     for part in more:
         # Whoever sends a URL takes `.` and `..` for steps even where they are quoted.
@@ -31,13 +32,13 @@ def path(collection: str, item_id: str, *more: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in (collection, item_id, *more))
 
 
-def understand(doing: str, read: Callable[[], T]) -> T:
+def understand(service: Service, doing: str, read: Callable[[], T]) -> T:
     """What `read` makes of an answer; AnswerLost for one of another shape, as nobody knows what
     became of a change that was answered so."""
     try:
         return understood(read)
     except Odd as error:
-        raise foreign(doing, f"JSON of another shape ({error})") from error
+        raise service.foreign(doing, f"JSON of another shape ({error})") from error
 
 
 def page(raw: object, key: str, read: Callable[[Mapping[str, Any]], T]) -> tuple[list[T], str]:
@@ -48,12 +49,6 @@ def page(raw: object, key: str, read: Callable[[Mapping[str, Any]], T]) -> tuple
         raise Odd(f"it has no `{key}`")
     links = objects(raw, f"{key}_links", optional=True)
     return [read(item) for item in objects(raw, key)], _next_marker(links)
-
-
-def expect_tags(doing: str, raw: object) -> None:
-    """After adding tags: `null` for one, `{"tags": [...]}` for several."""
-    if raw is not None and not (isinstance(raw, dict) and "tags" in raw):
-        raise foreign(doing, "JSON of another shape")
 
 
 def _next_marker(links: Iterable[Mapping[str, Any]]) -> str:

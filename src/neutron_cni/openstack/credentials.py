@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from keystoneauth1 import exceptions as ks_errors
 from keystoneauth1 import session as ks_session
 from openstack import exceptions as sdk_errors
 from openstack.config import loader
+from openstack.config.cloud_region import CloudRegion
 
 from neutron_cni import files
 from neutron_cni.openstack import profiles
@@ -41,13 +43,39 @@ _OF_THE_ENTRY = (
 )
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A cloud's entry in clouds.yaml, put together by openstacksdk: the session that its services
+    share, and the login that is kept, if one is."""
+
+    region: CloudRegion
+    session: ks_session.Session
+    kept: KeptLogin | None
+    cloud: str | None
+    file: str | None
+
+    def adapter(self, service_type: str) -> ks_adapter.Adapter:
+        """What keystoneauth asks a service by. Raises Unauthorized for odd values."""
+        region = self.region
+        try:
+            return ks_adapter.Adapter(
+                self.session,
+                service_type=service_type,
+                interface=region.get_interface(service_type),
+                region_name=region.get_region_name(service_type),
+                endpoint_override=region.get_endpoint(service_type),
+            )
+        except Exception as error:  # as below
+            raise _odd(self.cloud, error, self.file) from error
+
+
 def session_for(
     cloud: str | None,
     file: str | None,
     deadline: Deadline | None = None,
     keep_in: str | None = None,
-) -> tuple[ks_adapter.Adapter, KeptLogin | None]:
-    """A session with the Networking API of `cloud`, and the login that is kept in `keep_in`.
+) -> Entry:
+    """The entry of `cloud`, its login kept in `keep_in` if that is given.
 
     No call is made yet. Without `file` openstacksdk looks in its usual places. Raises Unauthorized;
     Unreachable where the entry's profile is a URL that can't be fetched by the deadline.
@@ -68,18 +96,11 @@ def session_for(
         with profiles.fetched_by(deadline):
             region = config.get_one(cloud=cloud)
         _require_readable(_certificates(region.config))
-        adapter = ks_adapter.Adapter(
-            region.get_session(),
-            service_type="network",
-            interface=region.get_interface("network"),
-            region_name=region.get_region_name("network"),
-            endpoint_override=region.get_endpoint("network"),
-        )
-        if keep_in is None:
-            return adapter, None
-        kept = KeptLogin(keep_in, f"{cloud}|{file}", region.config, region.get_auth())
-        kept.restore()
-        return adapter, kept
+        session, kept = region.get_session(), None
+        if keep_in is not None:
+            kept = KeptLogin(keep_in, f"{cloud}|{file}", region.config, region.get_auth())
+            kept.restore()
+        return Entry(region, session, kept, cloud, file)
     except Trouble as trouble:
         raise Unreachable(
             Code.TRY_AGAIN,
@@ -89,11 +110,18 @@ def session_for(
     except Unauthorized:
         raise
     except Exception as error:  # the file's shape decides what; there is no closed set
+        if known:
+            raise _odd(cloud, error, file) from error
         # Before the secrets are known, a library's words can't be cleared of them.
-        why = first_line(error) if known else type(error).__name__
-        if not isinstance(error, (sdk_errors.SDKException, ks_errors.ClientException)):
-            why = f"a value has the wrong type ({why})"
-        raise _unusable(cloud or "(default)", why, file) from error
+        raise _odd(cloud, error, file, type(error).__name__) from error
+
+
+def _odd(cloud: str | None, error: Exception, file: str | None, why: str = "") -> Unauthorized:
+    """What `error` says of the entry, or `why`."""
+    why = why or first_line(error)
+    if not isinstance(error, (sdk_errors.SDKException, ks_errors.ClientException)):
+        why = f"a value has the wrong type ({why})"
+    return _unusable(cloud or "(default)", why, file)
 
 
 def _without(defaults: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +132,7 @@ def _without(defaults: dict[str, Any], content: dict[str, Any]) -> dict[str, Any
 
 
 def _session(**more: Any) -> ks_session.Session:
-    """What openstacksdk makes sessions with: Keystone and Neutron over our transport."""
+    """What openstacksdk makes sessions with: Keystone and services over our transport."""
     return ks_session.Session(session=Transport(), redirect=False, **more)
 
 
@@ -145,7 +173,7 @@ def _answered(cloud: str, doing: str, response: Any) -> Unauthorized | Unreachab
         return Busy(limited, untouched=True, wait=wait)
     said = message or in_words(response.content, quoting=True)
     away = _away(cloud, doing, f"answered {status}: {said}")
-    # Whatever happens at a login, Neutron has not been asked yet.
+    # Whatever happens at a login, the service has not been asked yet.
     return Busy(away, untouched=True, wait=wait) if status in (408, 503) else away
 
 

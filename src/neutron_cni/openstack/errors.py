@@ -1,21 +1,7 @@
-"""What Neutron's refusals mean, by kind: callers decide by type, people read the sentence.
-
-Kinds are told apart by HTTP status and the `type` in the body's `NeutronError`, as seen on
-Neutron 29 and as documented in the Networking API v2.0 reference. What does not come from Neutron
-is no refusal, whatever its status.
-"""
+"""How calls of a cloud fail, by kind: callers decide by type, people read the sentence."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
-from neutron_cni.openstack.answers import (
-    in_words,
-    is_keystones_401,
-    keystone_error,
-    neutron_error,
-)
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.scrub import scrub
 
@@ -94,86 +80,9 @@ class Refused(CloudError):
     """Any other refusal (4xx)."""
 
 
-def refusal(
-    status: int, body: bytes, doing: str, headers: Mapping[str, str] | None = None
-) -> CloudError:
-    """The error for an answer with `status` >= 400 to what we were `doing`.
-
-    AnswerLost where it is not Neutron that refused.
-    """
-    own = neutron_error(body)
-    if own is None:
-        from_keystone = keystone_error(body) is not None or is_keystones_401(headers or {})
-        if status != 401 or not from_keystone:
-            return foreign(doing, f"{status} with {in_words(body, quoting=True)}")
-    kind, message = own or ("", "")
-    said = f"Neutron answered {status}{f' {kind}' if kind else ''}"
-    why = f"{doing}: {message or said}"
-    if status == 401:
-        return Unauthorized(
-            Code.CREDENTIALS,
-            f"{doing}: the cloud refused our credentials",
-            "check the cloud's entry in clouds.yaml; an application credential may have expired",
-        )
-    if status == 403:
-        return Forbidden(Code.CREDENTIALS, why, "a policy of this cloud forbids this project that")
-    if status == 404:
-        return NotFound(Code.NOT_FOUND, why, said)
-    if status == 412:
-        return StaleRevision(Code.TRY_AGAIN, why, said)
-    if kind == "DuplicateAddressPairInRequest":
-        # We send none twice: a PUT that overlapped ours added the pair after ours had looked.
-        return StaleRevision(Code.TRY_AGAIN, why, said)
-    if kind == "AllowedAddressPairExhausted":
-        return _pair_limit(doing, message)
-    if status in (400, 409) and _TOO_MANY_TAGS.search(message):
-        advice = "take off tags that others put there, or spread the pods over more nodes"
-        return TagLimit(Code.EXHAUSTED, why, advice)
-    if status in (400, 409) and _TOO_MANY_FIXED_IPS.search(message):
-        advice = "raise max_fixed_ips_per_port in neutron.conf, or spread the pods over more nodes"
-        return FixedIpLimit(Code.EXHAUSTED, why, advice)
-    if kind in ("IpAddressAlreadyAllocated", "IpAddressInUse"):
-        return AddressTaken(Code.CONFLICT, why, said)
-    if kind in ("IpAddressGenerationFailure", "ExternalIpAddressExhausted"):
-        return SubnetFull(Code.EXHAUSTED, why, "free addresses, or add a subnet to `subnets`")
-    if kind == "OverQuota":
-        return OverQuota(Code.EXHAUSTED, why, "ask for a larger quota, or delete unused ports")
-    if status == 409 or (status == 400 and "floating" in message.lower()):
-        return ObjectInUse(Code.CONFLICT, why, said)
-    return Refused(Code.INVALID_CONFIG if status == 400 else Code.TRY_AGAIN, why, said)
-
-
-def foreign(doing: str, what: str) -> AnswerLost:
-    """What was answered is no answer of Neutron's: for all we know the call was carried out."""
-    return AnswerLost(
-        Code.TRY_AGAIN,
-        f"{doing}: answered with {what}, which is not as Neutron answers",
-        "a gateway, proxy or load balancer in front of Neutron? Check the endpoint "
-        "(`openstack catalog list`) and what `curl` of it says from this node",
-    )
-
-
 def presentable(text: str) -> str:
     """One line that can be printed, without secrets."""
     # Secrets first: one that is cut, or in two lines, would not be found.
     clean = scrub(text)
     line = "".join(char if char.isprintable() else " " for char in clean).strip()
     return line if len(line) <= LONGEST_SENTENCE else f"{line[:LONGEST_SENTENCE]} ..."
-
-
-_TOO_MANY_TAGS = re.compile(r"number of tags .*(limit|exceed)", re.IGNORECASE)
-"""Of Neutron's sentence, which goes on with the limit itself: "... per-resource limit of 50"."""
-
-
-_TOO_MANY_FIXED_IPS = re.compile(r"maximum amount of fixed ips per port", re.IGNORECASE)
-
-
-def _pair_limit(doing: str, message: str) -> PairLimit:
-    number = re.search(r"(\d+)", message)
-    limit = int(number.group(1)) if number else None
-    return PairLimit(
-        f"{doing}: the VM's port has as many allowed address pairs as Neutron permits "
-        f"({limit if limit is not None else 'limit not told'})",
-        "raise max_allowed_address_pair in neutron.conf, use mode fixed-ips, or spread the pods",
-        limit,
-    )

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from neutron_cni.openstack.calls import expect_tags, path, understand
-from neutron_cni.openstack.client import Client
+from neutron_cni.openstack.calls import path
 from neutron_cni.openstack.errors import AnswerLost, Forbidden, NoTags, NotFound, Refused
+from neutron_cni.openstack.neutron_service import NEUTRON
 from neutron_cni.openstack.resources import Resources, filters_in_words
-from neutron_cni.openstack.shapes import an_id, member, text
+from neutron_cni.openstack.shapes import a_text, an_id, mapping, member, objects, text
 from neutron_cni.openstack.types import AddressPair, FixedIp, Network, Port, Quota, Subnet
 from neutron_cni.values.address import IPAddress
-from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 
 T = TypeVar("T")
@@ -41,25 +40,7 @@ MAX_TAGS_AT_ONCE = 50
 class Neutron(Resources):
     """One cloud's Networking API, within one deadline."""
 
-    @classmethod
-    def connect(
-        cls,
-        cloud: str | None,
-        file: str | None,
-        deadline: Deadline,
-        keep_in: str | None = None,
-    ) -> Neutron:
-        """For the cloud named in clouds.yaml; Neutron is not called yet. Raises Unauthorized.
-
-        To be closed at the end (`contextlib.closing`).
-
-        `keep_in`: the folder of this node in which the login is kept for other calls.
-        """
-        return cls(Client.from_clouds_yaml(cloud, file, deadline, keep_in), deadline)
-
-    def within(self, deadline: Deadline) -> Neutron:
-        """The same session under another deadline."""
-        return Neutron(self._client, deadline)
+    service = NEUTRON
 
     def by_list(self) -> Neutron:
         """The same, with every port read by the list of those with its id.
@@ -74,7 +55,7 @@ class Neutron(Resources):
         """The port with that id. Raises NotFound."""
         doing = f"reading port {port_id}"
         raw = self._get(path("ports", port_id), doing)
-        return understand(doing, lambda: Port.from_json(member(raw, "port")))
+        return self._understand(doing, lambda: Port.from_json(member(raw, "port")))
 
     def ports(self, **query: Any) -> list[Port]:
         """Ports that fit the filters of the API (`network_id=`, `mac_address=`, `tags=` ...)."""
@@ -106,7 +87,7 @@ class Neutron(Resources):
         body = {"port": dict(attributes) | ({"tags": list(tags)} if self._tags_at_create() else {})}
         doing = f"creating port {attributes.get('name')}"
         raw = self._change("POST", "/ports", doing, body)
-        port = understand(doing, lambda: Port.from_json(member(raw, "port")))
+        port = self._understand(doing, lambda: Port.from_json(member(raw, "port")))
         if not set(tags) <= port.tags:
             try:
                 self.add_tags(port.id, tags)
@@ -150,9 +131,13 @@ class Neutron(Resources):
             self.require_tags()
             raise
 
+    def extensions(self) -> frozenset[str]:
+        """Aliases of the cloud's extensions; asked once per process."""
+        return self._client.once("extensions", self._extensions)
+
     def require_tags(self) -> None:
         """Return where ports can be tagged; raises NoTags."""
-        if TAG_EXTENSION not in self._extensions():
+        if TAG_EXTENSION not in self.extensions():
             raise NoTags(
                 Code.INVALID_CONFIG,
                 f"this cloud's Neutron can't tag ports: it has no extension {TAG_EXTENSION}",
@@ -162,7 +147,7 @@ class Neutron(Resources):
 
     def longest_tag(self) -> int:
         """How many characters a tag may have on this cloud, for sure."""
-        return LATER_MAX_TAG if "tag-creation" in self._extensions() else MAX_TAG
+        return LATER_MAX_TAG if "tag-creation" in self.extensions() else MAX_TAG
 
     def remove_tag(self, port_id: str, tag: str) -> None:
         """Take the tag off the port; does nothing where tag or port are gone."""
@@ -203,7 +188,9 @@ class Neutron(Resources):
             raw = self._get(path("quotas", project_id, "details.json"), doing)
         except (NotFound, Forbidden, Refused):  # as a rule only admins and managers are told
             return None
-        return understand(doing, lambda: Quota.from_json(member(member(raw, "quota"), "port")))
+        return self._understand(
+            doing, lambda: Quota.from_json(member(member(raw, "quota"), "port"))
+        )
 
     def project_id(self) -> str:
         """The project of our credentials, empty where the cloud does not tell."""
@@ -216,20 +203,25 @@ class Neutron(Resources):
             raw = self._get("/quotas/project", doing)
         except (NotFound, Forbidden, Refused):
             return ""
-        return understand(doing, lambda: text(member(raw, "project"), "project_id"))
+        return self._understand(doing, lambda: text(member(raw, "project"), "project_id"))
 
     # Inside
 
+    def _extensions(self) -> frozenset[str]:
+        doing = "reading Neutron's extensions"
+        raw = self._get("/extensions", doing, fields="alias")
+        return self._understand(doing, partial(_aliases, raw))
+
     def _add_tags(self, port_id: str, tags: Sequence[str], doing: str) -> None:
-        if "tag-creation" not in self._extensions():
+        if "tag-creation" not in self.extensions():
             for tag in tags:
                 one = self._change("PUT", path("ports", port_id, "tags", tag), doing)
-                expect_tags(doing, one)
+                _expect_tags(doing, one)
             return
         for start in range(0, len(tags), MAX_TAGS_AT_ONCE):
             some = list(tags[start : start + MAX_TAGS_AT_ONCE])
             answer = self._change("POST", path("ports", port_id, "tags"), doing, {"tags": some})
-            expect_tags(doing, answer)
+            _expect_tags(doing, answer)
 
     def _has_tag(self, port_id: str, tag: str) -> bool:
         try:
@@ -241,10 +233,10 @@ class Neutron(Resources):
         raw = self._change(
             "PUT", path("ports", port.id), doing, {"port": attributes}, revision=port.revision
         )
-        return understand(doing, lambda: Port.from_json(member(raw, "port")))
+        return self._understand(doing, lambda: Port.from_json(member(raw, "port")))
 
     def _tags_at_create(self) -> bool:
-        return "tag-ports-during-bulk-creation" in self._extensions()
+        return "tag-ports-during-bulk-creation" in self.extensions()
 
 
 class _ByList(Neutron):
@@ -256,3 +248,14 @@ class _ByList(Neutron):
         if not found:
             raise NotFound(Code.NOT_FOUND, f"no port in the list has the id {port_id}", "")
         return found[0]
+
+
+def _aliases(raw: object) -> frozenset[str]:
+    listed = objects(mapping(raw, "it"), "extensions")
+    return frozenset(a_text(item.get("alias"), "alias") for item in listed)
+
+
+def _expect_tags(doing: str, raw: object) -> None:
+    """After adding tags: `null` for one, `{"tags": [...]}` for several."""
+    if raw is not None and not (isinstance(raw, dict) and "tags" in raw):
+        raise NEUTRON.foreign(doing, "JSON of another shape")

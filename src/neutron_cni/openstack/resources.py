@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
 from neutron_cni.openstack.calls import page, understand
-from neutron_cni.openstack.client import Client
-from neutron_cni.openstack.errors import NotFound, Refused, foreign
+from neutron_cni.openstack.client import Answer, Client
+from neutron_cni.openstack.cloud import Cloud
+from neutron_cni.openstack.errors import NotFound, Refused
+from neutron_cni.openstack.service import Service
 from neutron_cni.openstack.shapes import an_id
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
@@ -18,11 +20,42 @@ T = TypeVar("T")
 
 
 class Resources:
-    """The collections of one cloud's Networking API, within one deadline."""
+    """What one service of a cloud has, within one deadline."""
+
+    service: ClassVar[Service]
 
     def __init__(self, client: Client, deadline: Deadline) -> None:
         self._client = client
         self._deadline = deadline
+
+    @classmethod
+    def connect(
+        cls,
+        cloud: str | None,
+        file: str | None,
+        deadline: Deadline,
+        keep_in: str | None = None,
+    ) -> Self:
+        """For the cloud named in clouds.yaml; it is not called yet. Raises Unauthorized.
+
+        To be closed at the end (`contextlib.closing`).
+
+        `keep_in`: the folder of this node in which the login is kept for other calls.
+        """
+        found = Cloud.from_clouds_yaml(cloud, file, deadline, keep_in)
+        return cls(Client(found, cls.service), deadline)
+
+    @classmethod
+    def beside(cls, other: Resources) -> Self:
+        """This service of the same cloud, with the login, connections and deadline of `other`.
+
+        Closed with it.
+        """
+        return cls(other._client.beside(cls.service), other._deadline)
+
+    def within(self, deadline: Deadline) -> Self:
+        """The same session under another deadline."""
+        return type(self)(self._client, deadline)
 
     @property
     def deadline(self) -> Deadline:
@@ -35,6 +68,9 @@ class Resources:
         Whoever connected has to: urllib3 keeps them for as long as the process lives.
         """
         self._client.close()
+
+    def _understand(self, doing: str, read: Callable[[], T]) -> T:
+        return understand(self.service, doing, read)
 
     def _get(self, path: str, doing: str, **query: Any) -> Any:
         return self._client.get(path, doing, self._deadline, **query)
@@ -55,24 +91,26 @@ class Resources:
                     raise
                 items, markers = [], []  # the last item of a page is gone: from the beginning
                 continue
-            found, following = understand(doing, partial(page, raw, key, read))
+            found, following = self._understand(doing, partial(page, raw, key, read))
             items += found
             if not following:
                 return items
             if following in markers:
-                raise foreign(doing, "a page that leads back to one before it")
+                raise self.service.foreign(doing, "a page that leads back to one before it")
             markers.append(following)
 
     def _change(self, method: str, path: str, doing: str, body: Any = None, **more: Any) -> Any:
+        return self._changed(method, path, doing, body, **more).body
+
+    def _changed(self, method: str, path: str, doing: str, body: Any, **more: Any) -> Answer:
         return self._client.change(method, path, doing, self._deadline, body, **more)
 
-    def _delete(self, where: str, doing: str) -> None:
-        """Neutron answers without a body; what comes with one is from somebody else."""
-        if self._change("DELETE", where, doing) is not None:
-            raise foreign(doing, "a good status and a body")
-
-    def _extensions(self) -> frozenset[str]:
-        return self._client.extensions(self._deadline)
+    def _delete(self, where: str, doing: str) -> str:
+        """The request's id. Deletions have no body; what comes with one is from somebody else."""
+        answer = self._changed("DELETE", where, doing, None)
+        if answer.body is not None:
+            raise self.service.foreign(doing, "a good status and a body")
+        return answer.request
 
     def _one(
         self,

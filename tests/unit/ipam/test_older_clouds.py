@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
-from neutron_cni.openstack.errors import FixedIpLimit, NoTags, NotFound, refusal
+from neutron_cni.openstack.errors import FixedIpLimit, NoTags, NotFound
 from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.openstack.neutron_service import NEUTRON
 from neutron_cni.store import Store
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -26,7 +27,7 @@ def test_a_limit_of_fixed_ips_is_no_invalid_configuration() -> None:
     """As it is worded in the releases that have it."""
     message = "Invalid input for operation: Exceeded maximum amount of fixed ips per port."
     body = msgspec.json.encode({"NeutronError": {"type": "InvalidInput", "message": message}})
-    error = refusal(400, body, "changing the addresses of port p")
+    error = NEUTRON.refusal(400, body, "changing the addresses of port p")
     assert isinstance(error, FixedIpLimit)
     assert error.code == Code.EXHAUSTED
     assert "max_fixed_ips_per_port" in error.details

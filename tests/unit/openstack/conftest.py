@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neutron_cni.openstack import client, credentials
+from neutron_cni.openstack import cloud, credentials
 from tests.fakes import FakeKeystone, FakeNeutron
 
 
@@ -34,9 +34,9 @@ def clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with ExitStack() as stack:
 
         def noted(*words: Any) -> Any:
-            adapter, kept = session_for(*words)
-            stack.callback(adapter.session.session.close)
-            return adapter, kept
+            entry = session_for(*words)
+            stack.callback(entry.session.session.close)
+            return entry
 
-        monkeypatch.setattr(client, "session_for", noted)
+        monkeypatch.setattr(cloud, "session_for", noted)
         yield

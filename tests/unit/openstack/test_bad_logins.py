@@ -24,7 +24,7 @@ from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeKeystone, FakeNeutron
 from tests.fakes.keystone import SECRET
 from tests.fakes.raw import RawServer, whole_request
-from tests.support.openstack_doubles import Waits, clouds_yaml, get, put
+from tests.support.openstack_doubles import Waits, client_from, clouds_yaml, get, put
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "application credential": {
@@ -57,9 +57,7 @@ def entry(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def client(folder: Path, entry: dict[str, Any], url: str) -> Client:
     cloud = entry | {"auth": entry["auth"] | {"auth_url": url}}
-    return Client.from_clouds_yaml(
-        "c", clouds_yaml(folder, yaml.safe_dump({"clouds": {"c": cloud}}))
-    )
+    return client_from("c", clouds_yaml(folder, yaml.safe_dump({"clouds": {"c": cloud}})))
 
 
 class TestLimits:

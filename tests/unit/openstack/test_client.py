@@ -56,9 +56,11 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 def port(neutron: FakeNeutron, client: Client) -> str:
     """Path of a port."""
     deadline = Deadline.after(60)
-    network = client.change("POST", "/networks", "making", deadline, {"network": {}})["network"]
+    network = client.change("POST", "/networks", "making", deadline, {"network": {}}).body[
+        "network"
+    ]
     body = {"port": {"network_id": network["id"], "name": "made"}}
-    made = client.change("POST", "/ports", "making", deadline, body)["port"]
+    made = client.change("POST", "/ports", "making", deadline, body).body["port"]
     neutron.calls.clear()
     return f"/ports/{made['id']}"
 

@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from openstack.config import loader
 
 from neutron_cni.openstack import patience as module
-from neutron_cni.openstack.client import Client
 from neutron_cni.openstack.errors import CloudError, Unauthorized, Unreachable
 from neutron_cni.openstack.patience import CONNECT_TRIES
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
 from tests.fakes import FakeKeystone, FakeNeutron, Fault
 from tests.fakes.keystone import SECRET
-from tests.support.openstack_doubles import PASSWORD, Waits, clouds_yaml, get, put
+from tests.support.openstack_doubles import PASSWORD, Waits, client_from, clouds_yaml, get, put
 
 GOOD = f"""clouds:
   c:
@@ -116,7 +115,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 def refused(file: str, cloud: str | None = "c") -> Unauthorized:
     """What building a client raises."""
     with pytest.raises(Unauthorized) as caught:
-        Client.from_clouds_yaml(cloud, file)
+        client_from(cloud, file)
     assert caught.value.code == Code.CREDENTIALS
     return caught.value
 
@@ -147,7 +146,7 @@ def test_a_fifo_in_the_place_of_a_certificate_is_an_error_at_once(tmp_path: Path
 
 def test_a_folder_of_certificates_is_fine(tmp_path: Path) -> None:
     (tmp_path / "clouds.yaml").write_text(f"{GOOD}    cacert: {tmp_path}\n")
-    Client.from_clouds_yaml("c", str(tmp_path / "clouds.yaml"))
+    client_from("c", str(tmp_path / "clouds.yaml"))
 
 
 def test_a_fifo_that_the_environment_names_is_an_error_at_once(
@@ -207,7 +206,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("text", NO_ENDPOINT.values(), ids=NO_ENDPOINT)
     def test_with_an_endpoint_that_is_none(self, tmp_path: Path, text: str, waits: Waits) -> None:
-        client = Client.from_clouds_yaml("c", clouds_yaml(tmp_path, text))
+        client = client_from("c", clouds_yaml(tmp_path, text))
         with pytest.raises(Unauthorized, match="endpoint"):
             get(client)
 
@@ -222,12 +221,12 @@ class TestFiles:
         assert "nosuch" in refused(clouds_yaml(tmp_path, GOOD), "nosuch").message
 
     def test_another_broken_cloud_is_no_hindrance(self, tmp_path: Path) -> None:
-        Client.from_clouds_yaml("c", clouds_yaml(tmp_path, f"{GOOD}  d:\n  e: 5\n"))
+        client_from("c", clouds_yaml(tmp_path, f"{GOOD}  d:\n  e: 5\n"))
 
     def test_json_will_do(self, tmp_path: Path) -> None:
         file = tmp_path / "clouds.json"
         file.write_text('{\n\t"clouds": {"c": {"auth_type": "none"}}\n}')
-        Client.from_clouds_yaml("c", str(file))
+        client_from("c", str(file))
         file.write_text("{")
         assert "clouds.json" in refused(str(file)).message
 
@@ -245,7 +244,7 @@ class TestFiles:
         where[data.draw(st.sampled_from([*where, *EXTRA]))] = data.draw(VALUES)
         said = ""
         try:
-            Client.from_clouds_yaml("c", clouds_yaml(tmp_path, yaml.safe_dump(content)))
+            client_from("c", clouds_yaml(tmp_path, yaml.safe_dump(content)))
         except Unauthorized as error:
             said = str(error)
         assert PASSWORD not in said
@@ -311,7 +310,7 @@ class TestLogins:
     def test_one_login_serves_many_calls_and_asks_for_no_versions(
         self, neutron: FakeNeutron, keystone: FakeKeystone, tmp_path: Path
     ) -> None:
-        client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
         for _ in range(3):
             assert get(client) == {"ports": []}
         assert keystone.logins == 1
@@ -325,7 +324,7 @@ class TestLogins:
     ) -> None:
         if make is with_keystone and path in ("", "/"):
             path = "/v3"  # this plugin takes it as it is
-        client = Client.from_clouds_yaml("c", make(tmp_path, keystone.url + path))
+        client = client_from("c", make(tmp_path, keystone.url + path))
         assert get(client) == {"ports": []}
 
     @pytest.mark.parametrize("make", [with_keystone, with_password])
@@ -338,7 +337,7 @@ class TestLogins:
         make: Any,
     ) -> None:
         caplog.set_level(logging.DEBUG)
-        client = Client.from_clouds_yaml("c", make(tmp_path, f"{keystone.url}/v3", PASSWORD))
+        client = client_from("c", make(tmp_path, f"{keystone.url}/v3", PASSWORD))
         calls: list[Callable[[], object]] = [
             lambda: get(client),
             lambda: put(client, "/ports/x"),
@@ -356,7 +355,7 @@ class TestLogins:
     def test_no_keystone_is_unreachable(
         self, tmp_path: Path, waits: Waits, make: Any, path: str
     ) -> None:
-        client = Client.from_clouds_yaml("c", make(tmp_path, f"http://127.0.0.1:1{path}"))
+        client = client_from("c", make(tmp_path, f"http://127.0.0.1:1{path}"))
         calls: list[Callable[[], object]] = [
             lambda: get(client),
             lambda: put(client, "/ports/x"),
@@ -375,14 +374,14 @@ class TestLogins:
         self, keystone: FakeKeystone, tmp_path: Path, waits: Waits, make: Any, status: int
     ) -> None:
         keystone.status = status
-        client = Client.from_clouds_yaml("c", make(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", make(tmp_path, f"{keystone.url}/v3"))
         with pytest.raises(Unreachable, match="Keystone"):
             put(client, "/ports/x")
 
     def test_it_comes_back(self, keystone: FakeKeystone, tmp_path: Path, waits: Waits) -> None:
         keystone.status = 503
         waits.then = lambda: setattr(keystone, "status", None)
-        client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
         assert get(client) == {"ports": []}
 
     @pytest.mark.parametrize("make", [with_keystone, with_password])
@@ -394,7 +393,7 @@ class TestLogins:
         Who waited for Keystone's answer would get it: it comes in the end.
         """
         keystone.silent = True
-        client = Client.from_clouds_yaml("c", make(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", make(tmp_path, f"{keystone.url}/v3"))
         with pytest.raises(CloudError) as caught:
             put(client, "/ports/x", seconds=1.0)
         assert isinstance(caught.value, Unreachable)
@@ -404,7 +403,7 @@ class TestLogins:
         self, keystone: FakeKeystone, neutron: FakeNeutron, tmp_path: Path, make: Any
     ) -> None:
         keystone.lifetime = timedelta(seconds=30)
-        client = Client.from_clouds_yaml("c", make(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", make(tmp_path, f"{keystone.url}/v3"))
         get(client)
         keystone.silent = True
         with pytest.raises(Unreachable, match="Keystone"):
@@ -415,12 +414,12 @@ class TestLogins:
         file = Path(with_password(tmp_path, f"{keystone.url}/v3"))
         file.write_text(file.read_text().replace(SECRET, ""))
         with pytest.raises(Unauthorized, match="password"):
-            get(Client.from_clouds_yaml("c", str(file)))
+            get(client_from("c", str(file)))
 
     def test_a_token_that_is_no_longer_good_is_replaced(
         self, neutron: FakeNeutron, keystone: FakeKeystone, tmp_path: Path
     ) -> None:
-        client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
         get(client)
         keystone.token = neutron.token = "another"
         assert get(client) == {"ports": []}
@@ -430,7 +429,7 @@ class TestLogins:
         self, neutron: FakeNeutron, keystone: FakeKeystone, tmp_path: Path
     ) -> None:
         neutron.token = "another"
-        client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
         with pytest.raises(Unauthorized):
             get(client)
 
@@ -438,7 +437,7 @@ class TestLogins:
         self, neutron: FakeNeutron, keystone: FakeKeystone, tmp_path: Path
     ) -> None:
         """The application credential was deleted while we ran."""
-        client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
         get(client)
         neutron.token, keystone.status = "another", 401
         with pytest.raises(Unauthorized):
@@ -446,27 +445,27 @@ class TestLogins:
 
     def test_a_catalog_without_neutron(self, tmp_path: Path) -> None:
         with FakeKeystone(None) as keystone:
-            client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+            client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
             with pytest.raises(Unauthorized, match="catalog"):
                 get(client)
 
     def test_another_region(self, keystone: FakeKeystone, tmp_path: Path) -> None:
         file = with_keystone(tmp_path, f"{keystone.url}/v3", region_name="elsewhere")
         with pytest.raises(Unauthorized, match="region"):
-            get(Client.from_clouds_yaml("c", file))
+            get(client_from("c", file))
 
     @pytest.mark.parametrize("path", ["", "/", "/v2.0", "/v2.0/"])
     def test_forms_of_neutrons_endpoint(
         self, neutron: FakeNeutron, keystone: FakeKeystone, tmp_path: Path, path: str
     ) -> None:
         keystone.network_url = neutron.url + path
-        client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
         assert get(client) == {"ports": []}
 
     def test_without_authentication_there_is_no_project(
         self, neutron: FakeNeutron, tmp_path: Path
     ) -> None:
-        client = Client.from_clouds_yaml("fake", str(neutron.write_clouds_yaml(tmp_path)))
+        client = client_from("fake", str(neutron.write_clouds_yaml(tmp_path)))
         assert client.project_id(Deadline.after(5)) == ""
 
     @pytest.mark.parametrize("status", [401, 403])
@@ -474,7 +473,7 @@ class TestLogins:
         self, neutron: FakeNeutron, keystone: FakeKeystone, tmp_path: Path, status: int
     ) -> None:
         neutron.faults.add(Fault(status=status, times=-1))
-        client = Client.from_clouds_yaml("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
+        client = client_from("c", with_keystone(tmp_path, f"{keystone.url}/v3"))
         with pytest.raises(CloudError) as caught:
             get(client)
         assert caught.value.code == Code.CREDENTIALS

@@ -20,8 +20,8 @@ from neutron_cni.openstack.errors import (
     StaleRevision,
     SubnetFull,
     Unauthorized,
-    refusal,
 )
+from neutron_cni.openstack.neutron_service import NEUTRON
 from neutron_cni.values.errors import Code
 
 
@@ -53,7 +53,7 @@ def body(kind: str, message: str = "why") -> bytes:
     ],
 )
 def test_kinds(status: int, kind: str, message: str, wanted: type[CloudError], code: Code) -> None:
-    error = refusal(status, body(kind, message), "doing it")
+    error = NEUTRON.refusal(status, body(kind, message), "doing it")
     assert type(error) is wanted
     assert error.code == code
     assert error.message.startswith("doing it: ")
@@ -68,21 +68,23 @@ def test_kinds(status: int, kind: str, message: str, wanted: type[CloudError], c
     ],
 )
 def test_the_limit_of_pairs_is_read_from_the_message(message: str, limit: int | None) -> None:
-    error = refusal(400, body("AllowedAddressPairExhausted", message), "doing it")
+    error = NEUTRON.refusal(400, body("AllowedAddressPairExhausted", message), "doing it")
     assert isinstance(error, PairLimit)
     assert error.limit == limit
     assert error.code == Code.EXHAUSTED
 
 
 def test_what_neutron_says_is_passed_on() -> None:
-    error = refusal(409, body("IpAddressAlreadyAllocated", "IP address 10.0.0.5 is taken"), "x")
+    error = NEUTRON.refusal(
+        409, body("IpAddressAlreadyAllocated", "IP address 10.0.0.5 is taken"), "x"
+    )
     assert "10.0.0.5" in error.message
     assert "IpAddressAlreadyAllocated" in error.details
 
 
 @given(status=st.integers(400, 499), raw=st.binary() | st.text().map(str.encode))
 def test_any_body_will_do(status: int, raw: bytes) -> None:
-    assert isinstance(refusal(status, raw, "doing it"), CloudError)
+    assert isinstance(NEUTRON.refusal(status, raw, "doing it"), CloudError)
 
 
 JSON = st.recursive(
@@ -97,4 +99,4 @@ JSON = st.recursive(
 
 @given(status=st.integers(400, 499), raw=JSON)
 def test_any_json_will_do(status: int, raw: object) -> None:
-    assert isinstance(refusal(status, json.dumps(raw).encode(), "doing it"), CloudError)
+    assert isinstance(NEUTRON.refusal(status, json.dumps(raw).encode(), "doing it"), CloudError)

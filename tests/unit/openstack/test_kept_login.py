@@ -21,7 +21,7 @@ from neutron_cni.values import scrub
 from neutron_cni.values.deadline import Deadline
 from tests.fakes import FakeKeystone, FakeNeutron, Fault
 from tests.fakes.keystone import SECRET
-from tests.support.openstack_doubles import PASSWORD, Waits, clouds_yaml, get, put
+from tests.support.openstack_doubles import PASSWORD, Waits, client_from, clouds_yaml, get, put
 
 LONG_AGO = kept_login.RECENT + 1
 
@@ -74,7 +74,7 @@ Entry = Callable[[FakeKeystone], dict[str, Any]]
 def process(folder: Path, entry: dict[str, Any], cloud: str = "c") -> Client:
     """The client of a new process of the node."""
     file = clouds_yaml(folder.parent, yaml.safe_dump({"clouds": {cloud: entry}}))
-    return Client.from_clouds_yaml(cloud, file, keep_in=str(folder))
+    return client_from(cloud, file, keep_in=str(folder))
 
 
 def kept(folder: Path) -> Path:
@@ -108,7 +108,7 @@ def test_without_a_folder_nothing_is_kept(keystone: FakeKeystone, tmp_path: Path
         tmp_path, yaml.safe_dump({"clouds": {"c": application_credential(keystone)}})
     )
     for _ in range(2):
-        get(Client.from_clouds_yaml("c", file))
+        get(client_from("c", file))
     assert keystone.logins == 2
     assert [item.name for item in tmp_path.iterdir()] == ["clouds.yaml"]
 

@@ -20,7 +20,7 @@ import yaml
 from neutron_cni.hosts.trace import record
 from tests.fakes import FakeKeystone, FakeNeutron
 from tests.fakes.raw import RawServer, make_certificate, whole_request
-from tests.support.openstack_doubles import clouds_yaml
+from tests.support.openstack_doubles import client_from, clouds_yaml
 
 CANARY = "cAnArY"
 """In every secret, and between the characters at which a URL may be cut."""
@@ -297,10 +297,8 @@ class TestTokens:
 
 def test_a_trace_holds_no_secret(tmp_path: Path) -> None:
     """Of an unexpected error, with what lies beneath it."""
-    from neutron_cni.openstack.client import Client
-
     cloud = entry("v3password", "http://127.0.0.1:1")
-    Client.from_clouds_yaml("c", clouds_yaml(tmp_path, yaml.safe_dump({"clouds": {"c": cloud}})))
+    client_from("c", clouds_yaml(tmp_path, yaml.safe_dump({"clouds": {"c": cloud}})))
 
     def fail() -> None:
         raise KeyError(SECRET) from ValueError(f"can't read {SECRET!r} and {SECRET}")
