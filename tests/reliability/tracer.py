@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 PACKAGE = f"{os.sep}neutron_cni{os.sep}"
 COMMIT = '.execute("COMMIT")'
-SEND = "return self._session.request("
+SEND = "return self._adapter.request("
 ANSWERED = "if response.status_code >= 400:"
 CHANGES = ("POST", "PUT", "DELETE", "PATCH")
 
