@@ -1,4 +1,4 @@
-"""The Networking API's paths: which call of the fake answers which request."""
+"""The paths of the Networking and Compute APIs: which call of the fake answers which request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.fakes import floatingips, listing, networks, ports, tags
+from tests.fakes import floatingips, listing, networks, nova, ports, tags
 from tests.fakes.cloud import DEFAULT_PROJECT, KINDS, Cloud, Json
 from tests.fakes.refusals import Refusal, bad_request, internal_error, no_such_path
 
@@ -17,7 +17,7 @@ Reply = tuple[int, Json | None]
 
 @dataclass(frozen=True)
 class Request:
-    """One request to the API, decoded; `path` without `/v2.0` and without `.json`."""
+    """One request, decoded; `path` without `/v2.0` and `.json`; Nova's begins with `/v2.1`."""
 
     method: str
     path: str
@@ -25,6 +25,8 @@ class Request:
     body: Any = None
     revision: int | None = None
     base: str = ""
+    id: str = ""
+    """What the answer's header names it by."""
 
     @property
     def kind(self) -> str:
@@ -39,7 +41,7 @@ def decode(method: str, target: str, base: str) -> Request:
     parts = urlsplit(target)
     # As WSGI has it: a path that is not ASCII is not what was meant.
     path = unquote(parts.path, encoding="latin-1").removesuffix(".json").rstrip("/")
-    if path and not path.startswith("/v2.0"):
+    if path and not path.startswith(("/v2.0", "/v2.1/")):
         path = f"/unversioned{path}"  # there is nothing
     query = parse_qs(parts.query, keep_blank_values=True)
     return Request(method, path.removeprefix("/v2.0"), query, base=base)
@@ -130,8 +132,13 @@ def _delete_group(cloud: Cloud, name: str) -> None:
     cloud.remove("security-groups", name)
 
 
+def _detach(cloud: Cloud, request: Request, server: str, port: str) -> None:
+    nova.detach(cloud, server, port, request.id)
+
+
 NAME = r"([^/]+)"
 COLLECTION = rf"/({'|'.join(KINDS)})"
+SERVER = f"/v2.1/servers/{NAME}"
 TAGS = rf"/(networks|subnets|ports)/{NAME}/tags"
 
 ROUTES: list[tuple[str, str, int, Action]] = [
@@ -170,4 +177,9 @@ ROUTES: list[tuple[str, str, int, Action]] = [
         200,
         _with_body(floatingips.remove_interface),
     ),
+    ("GET", SERVER, 200, _named(nova.show_server)),
+    ("GET", f"{SERVER}/os-interface", 200, _named(nova.list_interfaces)),
+    ("POST", f"{SERVER}/os-interface", 200, _with_body(nova.attach)),
+    ("DELETE", f"{SERVER}/os-interface/{NAME}", 202, _detach),
+    ("GET", f"{SERVER}/os-instance-actions/{NAME}", 200, _named(nova.show_action)),
 ]

@@ -94,6 +94,8 @@ class Cloud:
     def __init__(self, seed: int = 0) -> None:
         self.lock = threading.RLock()
         self.tables: dict[str, dict[str, Json]] = {name: {} for name in KINDS}
+        self.servers: dict[str, Any] = {}
+        """`nova.FakeServer` by id."""
         self.in_use: dict[str, dict[str, str]] = {}
         """Addresses by subnet id: which port has them."""
         self.port_quota: dict[str, int] = {}

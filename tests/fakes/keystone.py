@@ -32,6 +32,8 @@ class FakeKeystone:
     def __init__(self, network_url: str | None) -> None:
         self.network_url = network_url
         """In the catalog; None for a catalog without a network service."""
+        self.compute_url: str | None = None
+        """In the catalog beside it, if set."""
         self.status: int | None = None
         """If set, every request is answered with it."""
         self.body: str | None = None
@@ -84,8 +86,12 @@ class FakeKeystone:
 
     def _token(self) -> dict[str, Any]:
         endpoint = {"interface": "public", "region": REGION, "region_id": REGION, "id": "e"}
-        service = {"type": "network", "name": "neutron", "id": "s"}
-        catalog = [service | {"endpoints": [endpoint | {"url": self.network_url}]}]
+        urls = {"network": self.network_url, "compute": self.compute_url}
+        catalog = [
+            {"type": kind, "name": kind, "id": kind, "endpoints": [endpoint | {"url": url}]}
+            for kind, url in urls.items()
+            if url
+        ]
         now = datetime.now(UTC)
         return {
             "methods": ["application_credential"],
@@ -94,7 +100,7 @@ class FakeKeystone:
             "roles": [{"id": "r", "name": "member"}],
             "issued_at": now.isoformat(),
             "expires_at": (now + self.lifetime).isoformat(),
-            "catalog": catalog if self.network_url else [],
+            "catalog": catalog,
         }
 
 

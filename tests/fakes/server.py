@@ -1,4 +1,4 @@
-"""The HTTP side of the fake Neutron: connections, faults on the way, and control endpoints."""
+"""The HTTP side of the fake cloud: connections, faults on the way, and control endpoints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -125,6 +126,12 @@ class FakeNeutron:
             self.faults.add(from_json(body))
         return 200, {}
 
+    @property
+    def connections(self) -> list[socket.socket]:
+        """Those that are open."""
+        with self._lock:
+            return list(self._connections)
+
     def opened(self, connection: socket.socket) -> None:
         """A connection was accepted."""
         with self._lock:
@@ -176,6 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         fake = self.server.fake
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.request_id = f"req-{uuid4()}"
         if self.path.startswith("/_"):
             self._reply(*fake.control(self.command, self.path, json.loads(raw or b"{}")))
             return
@@ -209,19 +217,17 @@ class _Handler(BaseHTTPRequestHandler):
             body = _decoded(raw)
         except Refusal as refusal:
             return refusal.status, refusal.body()
-        return fake.serve(
-            api.Request(request.method, request.path, request.query, body, revision, request.base)
-        )
+        return fake.serve(replace(request, body=body, revision=revision, id=self.request_id))
 
     def _reply(self, status: int, body: Json | None) -> None:
-        data = b"" if status == 204 else json.dumps(body).encode()
+        data = b"" if status in (202, 204) else json.dumps(body).encode()
         self._send(status, data, "application/json")
 
     def _send(self, status: int, body: bytes, kind: str, retry_after: str | None = None) -> None:
         self.send_response(status)
         if retry_after is not None:
             self.send_header("Retry-After", retry_after)
-        self.send_header("X-Openstack-Request-Id", f"req-{uuid4()}")
+        self.send_header("X-Openstack-Request-Id", self.request_id)
         self.send_header("Content-Type", kind)
         if status != 204:
             self.send_header("Content-Length", str(len(body)))

@@ -2,8 +2,8 @@
 
 A gateway's `default backend - 404` is no word of Neutron's: what it refuses was not judged by the
 cloud, and what it does not find may well be there. So a refusal counts only with the mark of the
-service that we asked, which no gateway puts there (seen on Neutron 29 with every kind of 4xx, and
-in keystonemiddleware 13 and Keystone's API reference).
+service that we asked, which no gateway puts there (seen on Neutron 29 and Nova 34 with every kind
+of 4xx, and in keystonemiddleware 13 and Keystone's API reference).
 """
 
 from __future__ import annotations
@@ -13,6 +13,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+_NOVAS = frozenset(
+    (
+        *("badRequest", "unauthorized", "forbidden", "itemNotFound", "badMethod", "badMediaType"),
+        *("conflictingRequest", "overLimit", "notImplemented", "serviceUnavailable"),
+        "computeFault",
+    )
+)
+"""The one key of a refusal of Nova's, by status; `computeFault` where the status has no other."""
 QUOTED = 80
 """Characters of a foreign page that are shown, so that its owner recognises it."""
 
@@ -34,6 +42,20 @@ def neutron_error(content: bytes) -> tuple[str, str] | None:
     if isinstance(inner, dict):
         return str(inner.get("type") or ""), str(inner.get("message") or "")
     return ("", inner) if isinstance(inner, str) and inner else None
+
+
+def nova_error(content: bytes) -> tuple[str, str] | None:
+    """Kind and message of `{KIND: {"code": STATUS, "message": ...}}`; None if it is not Nova's."""
+    _, body = decoded(content)
+    if not isinstance(body, dict) or len(body) != 1:
+        return None
+    ((kind, inner),) = body.items()
+    if kind not in _NOVAS or not isinstance(inner, dict):
+        return None
+    code, message = inner.get("code"), inner.get("message")
+    if not (isinstance(code, int) and isinstance(message, str)):
+        return None
+    return kind, message
 
 
 def keystone_error(content: bytes) -> str | None:

@@ -55,7 +55,9 @@ _PUBLIC_ENDS = (
 _SECRET_BY_NAME = re.compile(r"auth|pass|secret|token|key|code|cred")
 _FILES = ("cacert", "cert", "key")
 """Their paths are hidden, but not each word of them: it may be `neutron`."""
-_OWN_WORDS = frozenset(("neutron", "keystone", "openstack", "default", "password", "true", "false"))
+_OWN_WORDS = frozenset(
+    ("neutron", "nova", "keystone", "openstack", "default", "password", "true", "false")
+)
 """No secrets, whatever option has them as its value: they are in every sentence."""
 _BREAKS = re.compile(r"[\s/@:?#\\\"'\[\]&=]+")
 _AS_PART = 4

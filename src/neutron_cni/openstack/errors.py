@@ -76,6 +76,14 @@ class ObjectInUse(CloudError):
     """The cloud refuses for now: the object is in use (a floating IP points at the address)."""
 
 
+class ServerBusy(CloudError):
+    """Nova refuses for now: the server is in a state, or at a task, in which no NIC is changed."""
+
+
+class ServerLocked(CloudError):
+    """Somebody locked the server: only an administrator may change it."""
+
+
 class Refused(CloudError):
     """Any other refusal (4xx)."""
 

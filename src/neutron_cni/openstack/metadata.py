@@ -1,24 +1,26 @@
-"""The VM's metadata service: what Nova tells a VM about itself (network_data.json).
+"""The VM's metadata service: what Nova tells a VM about itself.
 
-Format: Nova's user guide, "Metadata"; each of `links` has the MAC of a NIC and, as `vif_id`, the id
-of its Neutron port.
+Format: Nova's user guide, "Metadata". In network_data.json each of `links` has the MAC of a NIC
+and, as `vif_id`, the id of its Neutron port; in meta_data.json `uuid` is the server's id.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
 from neutron_cni.openstack.answers import decoded, in_words
 from neutron_cni.openstack.errors import presentable
-from neutron_cni.openstack.shapes import Odd, mapping, objects, text, understood
+from neutron_cni.openstack.shapes import Odd, an_id, mapping, objects, text, understood
 from neutron_cni.openstack.transport import Transport, Trouble, bare
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
+
+T = TypeVar("T")
 
 METADATA_SECONDS = 5.0
 """How long an answer may take: the service is one hop away."""
@@ -45,7 +47,18 @@ def links_of_this_vm(metadata_url: str, deadline: Deadline | None = None) -> lis
     A link without a port (a bond's, a VLAN's) is left out. Raises NoMetadata, within
     METADATA_SECONDS and by the deadline.
     """
-    url = f"{metadata_url.rstrip('/')}/openstack/latest/network_data.json"
+    return _told(metadata_url, "network_data.json", _links, deadline)
+
+
+def server_id_of_this_vm(metadata_url: str, deadline: Deadline | None = None) -> str:
+    """The id of the Nova server that the asking VM is. Raises NoMetadata as `links_of_this_vm`."""
+    return _told(metadata_url, "meta_data.json", _server_id, deadline)
+
+
+def _told(
+    metadata_url: str, document: str, read: Callable[[object], T], deadline: Deadline | None
+) -> T:
+    url = f"{metadata_url.rstrip('/')}/openstack/latest/{document}"
     status, content = _fetched(url, METADATA_SECONDS if deadline is None else deadline.left)
     if status == 404:
         raise _no_answer(url, "it knows nothing of this VM (404)", Code.PORT_NOT_FOUND)
@@ -55,7 +68,7 @@ def links_of_this_vm(metadata_url: str, deadline: Deadline | None = None) -> lis
     if not is_json:
         raise _no_answer(url, in_words(content, quoting=True))
     try:
-        return understood(lambda: _links(body))
+        return understood(lambda: read(body))
     except Odd as error:
         raise _no_answer(url, f"JSON of another shape ({error})") from error
 
@@ -83,6 +96,10 @@ def _links(body: object) -> list[MetadataLink]:
 def _link(raw: Mapping[str, Any]) -> MetadataLink | None:
     port_id = text(raw, "vif_id")
     return MetadataLink(text(raw, "ethernet_mac_address").lower(), port_id) if port_id else None
+
+
+def _server_id(body: object) -> str:
+    return an_id(mapping(body, "it"), "uuid")
 
 
 def _no_answer(url: str, why: str, code: Code = Code.TRY_AGAIN) -> NoMetadata:

@@ -103,6 +103,14 @@ def an_id(raw: Mapping[str, Any], key: str) -> str:
     return str(found)
 
 
+def flag(raw: Mapping[str, Any], key: str) -> bool:
+    """Yes or no; no where there is none."""
+    found = raw.get(key)
+    if found is not None and not isinstance(found, bool):
+        raise Odd(f"`{key}` is neither true nor false")
+    return bool(found)
+
+
 def number(raw: Mapping[str, Any], key: str) -> int:
     """A whole number, 0 where there is none."""
     found = raw.get(key)

@@ -1,10 +1,12 @@
-"""Neutron's objects as far as we use them: frozen values, read once from JSON at the edge."""
+"""Neutron's and Nova's objects as far as we use them: frozen values, read once from JSON at the
+edge."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from ipaddress import ip_network
 from typing import Any, Self
 
@@ -13,6 +15,8 @@ from neutron_cni.openstack.shapes import (
     a_text,
     address,
     an_id,
+    flag,
+    mapping,
     moment,
     network,
     number,
@@ -202,3 +206,83 @@ class Quota:
     def full(self) -> bool:
         """Whether one more would be refused."""
         return 0 <= self.limit <= self.used
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Nova server: a VM, or a bare-metal machine. Empty is what the cloud does not tell."""
+
+    id: str
+    status: str
+    """For people: "ACTIVE"."""
+    vm_state: str
+    """What Nova goes by: "active"."""
+    task_state: str
+    """The task under way, during which Nova changes no NIC; empty where there is none."""
+    locked: bool
+    """Whether only an administrator may change it."""
+    extra_specs: Mapping[str, str]
+    """Of its flavor: what the hypervisor is told besides, by names like "hw:mem_page_size"."""
+
+    @property
+    def takes_nics(self) -> bool:
+        """Whether Nova would attach and detach now, as far as it tells."""
+        state = self.vm_state or "active"
+        return state in ("active", "paused", "stopped") and not (self.task_state or self.locked)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """From the object inside `{"server": ...}` of the Compute API 2.51. Raises Odd."""
+        flavor = mapping(raw.get("flavor", {}), "`flavor`")
+        specs = mapping(flavor.get("extra_specs", {}), "`extra_specs`")
+        return cls(
+            id=an_id(raw, "id"),
+            status=text(raw, "status"),
+            vm_state=text(raw, "OS-EXT-STS:vm_state"),
+            task_state=text(raw, "OS-EXT-STS:task_state"),
+            locked=flag(raw, "locked"),
+            extra_specs={a_text(key, "extra_specs"): text(specs, key) for key in specs},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A port that is attached to a server, as Nova shows it. `state` is the port's: "ACTIVE"."""
+
+    port_id: str
+    network_id: str
+    mac: str
+    state: str
+    addresses: tuple[IPAddress, ...]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """From the object inside `{"interfaceAttachment": ...}`. Raises Odd."""
+        return cls(
+            port_id=an_id(raw, "port_id"),
+            network_id=an_id(raw, "net_id"),
+            mac=text(raw, "mac_addr").lower(),
+            state=text(raw, "port_state"),
+            addresses=tuple(
+                address(item, "ip_address") for item in objects(raw, "fixed_ips", optional=True)
+            ),
+        )
+
+
+class Outcome(Enum):
+    """How far Nova is with an action that it accepted."""
+
+    RUNNING = "running"
+    """Or the cloud does not tell."""
+    DONE = "done"
+    FAILED = "failed"
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Outcome:
+        """From the object inside `{"instanceAction": ...}`. Raises Odd."""
+        an_id(raw, "request_id")
+        events = objects(raw, "events", optional=True)
+        if text(raw, "message") == "Error" or any(text(e, "result") == "Error" for e in events):
+            return cls.FAILED
+        ended = bool(events) and all(text(event, "finish_time") for event in events)
+        return cls.DONE if ended else cls.RUNNING

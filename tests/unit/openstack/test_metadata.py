@@ -11,7 +11,12 @@ from types import MappingProxyType
 import pytest
 
 from neutron_cni.openstack import transport
-from neutron_cni.openstack.metadata import MetadataLink, NoMetadata, links_of_this_vm
+from neutron_cni.openstack.metadata import (
+    MetadataLink,
+    NoMetadata,
+    links_of_this_vm,
+    server_id_of_this_vm,
+)
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
 from tests.fakes.raw import RawServer, whole_request
@@ -165,6 +170,33 @@ def test_no_proxy_of_the_environment_is_asked(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     service.body = b"{}"
     assert links_of_this_vm(service.url) == []
+
+
+def test_the_servers_id_is_the_uuid_whatever_its_name(service: Service) -> None:
+    service.body = b'{"uuid": "5c1d9d0e-0000-4000-8000-000000000001", "name": "other"}'
+    assert server_id_of_this_vm(service.url) == "5c1d9d0e-0000-4000-8000-000000000001"
+    assert service.asked == "/openstack/latest/meta_data.json"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says", "code"),
+    [
+        (404, b"", "knows nothing of this VM", Code.PORT_NOT_FOUND),
+        (500, b"{}", "answered 500", Code.TRY_AGAIN),
+        (200, b"<html>", "a page of HTML", Code.TRY_AGAIN),
+        (200, b"[]", "is no object", Code.TRY_AGAIN),
+        (200, b"{}", "it has no `uuid`", Code.TRY_AGAIN),
+        (200, b'{"uuid": 5}', "`uuid` is no id", Code.TRY_AGAIN),
+        (200, b'{"uuid": "../x"}', "`uuid` is no id", Code.TRY_AGAIN),
+    ],
+)
+def test_a_servers_id_that_is_not_told(
+    service: Service, status: int, body: bytes, says: str, code: Code
+) -> None:
+    service.status, service.body = status, body
+    with pytest.raises(NoMetadata, match=says) as caught:
+        server_id_of_this_vm(service.url)
+    assert caught.value.code == code
 
 
 def answering(status: bytes, body: bytes) -> Callable[[socket.socket, Event], None]:

@@ -1,4 +1,4 @@
-"""All calls of Neutron, and clouds that answer them badly."""
+"""All calls of Neutron and Nova, and clouds that answer them badly."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from neutron_cni.openstack.errors import CloudError
 from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.openstack.nova import Nova
 from neutron_cni.openstack.types import AddressPair, FixedIp, Port
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -33,6 +34,15 @@ PORT: dict[str, Any] = {
 }
 KNOWN = Port.from_json(PORT)
 ADDRESS = ip_address("10.0.0.6")
+NOVA_READS: dict[str, Callable[[Neutron], object]] = {
+    "server": lambda n: Nova.beside(n).server(ID),
+    "interfaces": lambda n: Nova.beside(n).interfaces(ID),
+    "outcome": lambda n: Nova.beside(n).outcome(ID, "req-1"),
+}
+NOVA_CHANGES: dict[str, Callable[[Neutron], object]] = {
+    "attach": lambda n: Nova.beside(n).attach(ID, ID),
+    "detach": lambda n: Nova.beside(n).detach(ID, ID),
+}
 READS: dict[str, Callable[[Neutron], object]] = {
     "port": lambda n: n.port(ID),
     "ports": lambda n: n.ports(),
@@ -43,6 +53,7 @@ READS: dict[str, Callable[[Neutron], object]] = {
     "security_group_id": lambda n: n.security_group_id("group"),
     "port_quota": lambda n: n.port_quota("5" * 32),
     "project_id": lambda n: n.project_id(),
+    **NOVA_READS,
 }
 CHANGES: dict[str, Callable[[Neutron], object]] = {
     "create_port": lambda n: n.create_port({"network_id": NET}, []),
@@ -51,8 +62,14 @@ CHANGES: dict[str, Callable[[Neutron], object]] = {
     "delete_port": lambda n: n.delete_port(ID),
     "add_tags": lambda n: n.add_tags(ID, ["a"]),
     "remove_tag": lambda n: n.remove_tag(ID, "a"),
+    **NOVA_CHANGES,
 }
 CALLS = READS | CHANGES
+
+
+def asked_by(name: str) -> str:
+    """The service that the call of that name is of."""
+    return "Nova" if name in NOVA_READS | NOVA_CHANGES else "Neutron"
 
 
 def answering(fake: FakeNeutron, body: object, status: int = 200) -> None:
@@ -80,9 +97,10 @@ def code_of(call: Callable[[], object]) -> int:
 
 
 def calls_of(folder: Path, url: str, seconds: float) -> list[Callable[[], object]]:
-    """A read and a change of the cloud at that address, within so many seconds."""
+    """Reads and changes of the cloud at that address, within so many seconds."""
     file = no_auth(folder, url)
     return [
         lambda: Neutron.connect("fake", file, Deadline.after(seconds)).port(ID),
         lambda: Neutron.connect("fake", file, Deadline.after(seconds)).delete_port(ID),
+        lambda: Nova.connect("fake", file, Deadline.after(seconds)).attach(ID, ID),
     ]

@@ -1,4 +1,4 @@
-"""What stands between us and Neutron: gateways, proxies, connections that are lost."""
+"""What stands between us and the cloud: gateways, proxies, connections that are lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from tests.unit.openstack.bad_answers.calls import (
     CALLS,
     CHANGES,
     ID,
+    NOVA_READS,
     answering,
+    asked_by,
     calls_of,
     refused,
 )
@@ -32,23 +34,43 @@ GATEWAYS = {
     "json error": '{"error": "not found"}',
     "json list": "[]",
     "empty": "",
-    "another service's": '{"itemNotFound": {"code": 404, "message": "x"}}',
+    "nova's form": '{"itemNotFound": "x"}',
+    "nova's and more": '{"itemNotFound": {"code": 404, "message": "x"}, "more": 1}',
+    "another key": '{"notFound": {"code": 404, "message": "x"}}',
 }
+OTHERS = {
+    "Neutron": '{"itemNotFound": {"code": 404, "message": "x"}}',
+    "Nova": '{"NeutronError": {"type": "PortNotFound", "message": "x", "detail": ""}}',
+}
+"""What a service would say if it were another."""
+
+
+REFUSABLE = ("port", "ports", "port_quota", *NOVA_READS, *CHANGES)
 
 
 class TestGateways:
-    """What is refused, or not found, by somebody in front of Neutron."""
+    """What is refused, or not found, by somebody in front of the service."""
 
     @pytest.mark.parametrize("body", GATEWAYS.values(), ids=GATEWAYS)
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 418])
-    def test_is_no_refusal_of_neutrons(
+    def test_is_no_refusal_of_the_services(
         self, fake: FakeNeutron, neutron: Neutron, waits: Waits, status: int, body: str
     ) -> None:
         answering(fake, body, status)
-        for name in ("port", "ports", "port_quota", *CHANGES):
+        for name in REFUSABLE:
             error = refused(CALLS[name], neutron)
             assert isinstance(error, AnswerLost), name
             assert str(status) in error.message
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
+    def test_another_service_refuses_nothing(
+        self, fake: FakeNeutron, neutron: Neutron, waits: Waits, status: int
+    ) -> None:
+        for service, body in OTHERS.items():
+            answering(fake, body, status)
+            for name in REFUSABLE:
+                if asked_by(name) == service:
+                    assert isinstance(refused(CALLS[name], neutron), AnswerLost), name
 
     @pytest.mark.parametrize("status", [404, 408])
     def test_a_read_is_repeated(
@@ -60,7 +82,9 @@ class TestGateways:
         assert len(waits) == 2
 
     @pytest.mark.parametrize("status", [404, 408])
-    @pytest.mark.parametrize("name", ["create_port", "set_fixed_ips", "delete_port"])
+    @pytest.mark.parametrize(
+        "name", ["create_port", "set_fixed_ips", "delete_port", "attach", "detach"]
+    )
     def test_a_change_is_not(
         self, fake: FakeNeutron, neutron: Neutron, waits: Waits, status: int, name: str
     ) -> None:

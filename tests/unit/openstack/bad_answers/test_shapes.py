@@ -1,4 +1,4 @@
-"""Answers that are not as Neutron answers end in an error that says what was answered."""
+"""Answers that are not as the service answers end in an error that says what was answered."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.unit.openstack.bad_answers.calls import (
     READS,
     SUBNET,
     answering,
+    asked_by,
     code_of,
     refused,
 )
@@ -37,7 +38,11 @@ SHAPES = {
     "number": 5,
     "true": True,
     "members null": dict.fromkeys(
-        ("port", "ports", "networks", "subnets", "security_groups", "quota", "project"), None
+        (
+            *("port", "ports", "networks", "subnets", "security_groups", "quota", "project"),
+            *("server", "interfaceAttachments", "interfaceAttachment", "instanceAction"),
+        ),
+        None,
     ),
     "members lists": {
         "port": [],
@@ -47,6 +52,10 @@ SHAPES = {
         "security_groups": "x",
         "quota": [],
         "project": [],
+        "server": [],
+        "interfaceAttachments": {},
+        "interfaceAttachment": [],
+        "instanceAction": "x",
     },
     "items empty": {
         "port": {},
@@ -56,8 +65,20 @@ SHAPES = {
         "security_groups": [{}],
         "quota": {},
         "project": {"project_id": []},
+        "server": {},
+        "interfaceAttachments": [{}],
+        "interfaceAttachment": {},
+        "instanceAction": {},
     },
 }
+
+
+NOVAS: dict[str, tuple[str, dict[str, object]]] = {
+    "server": ("server", {"id": ID}),
+    "attach": ("interfaceAttachment", {"port_id": ID, "net_id": SUBNET}),
+    "outcome": ("instanceAction", {"request_id": "req-1"}),
+}
+"""As little as is taken for an answer."""
 
 
 class TestShapes:
@@ -71,14 +92,14 @@ class TestShapes:
         answering(fake, json.dumps(SHAPES[shape]))
         error = refused(CALLS[name], neutron)
         assert isinstance(error, AnswerLost)
-        assert "not as Neutron answers" in error.message
+        assert f"not as {asked_by(name)} answers" in error.message
         assert "endpoint" in error.details
 
     @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"add_tags"}))
     def test_null(self, fake: FakeNeutron, neutron: Neutron, waits: Waits, name: str) -> None:
         """Which is Neutron's own answer to what has no other: a tag, or a deletion."""
         answering(fake, "null")
-        if name in ("delete_port", "remove_tag"):
+        if name in ("delete_port", "remove_tag", "detach"):
             CALLS[name](neutron)
         else:
             refused(CALLS[name], neutron)
@@ -130,6 +151,42 @@ class TestShapes:
         answering(fake, {"port": odd, "ports": [odd]})
         for call in (READS["port"], READS["ports"], CHANGES["set_address_pairs"]):
             assert key in refused(call, neutron).message
+
+    @pytest.mark.parametrize(
+        ("name", "key", "value"),
+        [
+            ("server", "id", "../.."),
+            ("server", "OS-EXT-STS:vm_state", 5),
+            ("server", "OS-EXT-STS:task_state", {}),
+            ("server", "flavor", "node"),
+            ("server", "flavor", {"extra_specs": [1]}),
+            ("server", "flavor", {"extra_specs": {"hw:x": 5}}),
+            ("server", "locked", "no"),
+            ("attach", "port_id", SUBNET),
+            ("attach", "net_id", None),
+            ("attach", "mac_addr", 5),
+            ("attach", "fixed_ips", [{"ip_address": "x"}]),
+            ("outcome", "request_id", None),
+            ("outcome", "events", {}),
+            ("outcome", "events", [5]),
+            ("outcome", "message", 5),
+            ("outcome", "events", [{"finish_time": 5, "result": "Success"}]),
+        ],
+    )
+    def test_an_answer_of_novas_with_an_odd_field(
+        self,
+        fake: FakeNeutron,
+        neutron: Neutron,
+        waits: Waits,
+        name: str,
+        key: str,
+        value: object,
+    ) -> None:
+        member, good = NOVAS[name]
+        answering(fake, {member: good})
+        CALLS[name](neutron)
+        answering(fake, {member: good | {key: value}})
+        assert isinstance(refused(CALLS[name], neutron), AnswerLost)
 
     def test_what_an_extension_would_add_may_be_missing(
         self, fake: FakeNeutron, neutron: Neutron
@@ -189,7 +246,13 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from([*PORT, "port", "ports", "networks", "subnets", "quota", "cidr"]), inner
+            st.sampled_from(
+                [
+                    *(*PORT, "port", "ports", "networks", "subnets", "quota", "cidr"),
+                    *("server", "flavor", "interfaceAttachments", "instanceAction", "events"),
+                ]
+            ),
+            inner,
         )
     ),
     max_leaves=8,

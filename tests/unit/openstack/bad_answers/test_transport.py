@@ -14,6 +14,7 @@ import pytest
 from neutron_cni.openstack import transport
 from neutron_cni.openstack.errors import AnswerLost
 from neutron_cni.openstack.neutron import Neutron
+from neutron_cni.openstack.nova import Nova
 from neutron_cni.values.errors import CniError, Code
 from tests.fakes import FakeNeutron
 from tests.fakes.raw import RawServer, whole_request
@@ -149,7 +150,7 @@ class TestRedirects:
     ) -> None:
         for body in ("", "null", json.dumps({"port": PORT})):
             answering(fake, "" if status == 304 else body, status)
-            for name in ("port", "delete_port", "remove_tag"):
+            for name in ("port", "delete_port", "remove_tag", "server", "detach"):
                 refused(CALLS[name], neutron)
 
     @pytest.mark.parametrize("to", ["", "http://[::1", "/relative", "javascript:x", "\x7f\x01é"])
@@ -178,12 +179,17 @@ class TestPaths:
     ) -> None:
         import dataclasses
 
-        port = dataclasses.replace(KNOWN, id=odd)
+        port, nova = dataclasses.replace(KNOWN, id=odd), Nova.beside(neutron)
         calls: list[Callable[[], object]] = [
             lambda: neutron.port(odd),
             lambda: neutron.set_fixed_ips(port, []),
             lambda: neutron.set_address_pairs(port, []),
             lambda: neutron.add_tags(odd, ["a"]),
+            lambda: nova.server(odd),
+            lambda: nova.interfaces(odd),
+            lambda: nova.attach(odd, ID),
+            lambda: nova.detach(odd, ID),
+            lambda: nova.outcome(odd, "req-1"),
         ]
         for call in calls:
             with pytest.raises(CniError) as caught:
@@ -201,4 +207,6 @@ class TestPaths:
         """`DELETE /ports/ID/tags/..` would be the port's own end."""
         with pytest.raises(CniError):
             neutron.remove_tag(ID, tag)
+        with pytest.raises(CniError):
+            Nova.beside(neutron).detach(ID, tag)
         assert fake.calls.total() == 0
