@@ -50,5 +50,9 @@ class Services:
         for binary, topic, more in topics:
             made = service.Service.create(binary=binary, topic=topic, **more)
             made.start()
+            # The first sign of life comes 5 s after the start, and until then a service that the
+            # tables' snapshot brought along counts as dead: no host for any server.
+            made.service_ref.report_count += 1
+            made.service_ref.save()
             self._running.append(made)
         host_mapping.discover_hosts(context.get_admin_context())
