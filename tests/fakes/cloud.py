@@ -96,6 +96,8 @@ class Cloud:
         self.tables: dict[str, dict[str, Json]] = {name: {} for name in KINDS}
         self.servers: dict[str, Any] = {}
         """`nova.FakeServer` by id."""
+        self.later: list[Callable[[], None]] = []
+        """What Nova has accepted and not done yet; whoever calls it takes it off."""
         self.in_use: dict[str, dict[str, str]] = {}
         """Addresses by subnet id: which port has them."""
         self.port_quota: dict[str, int] = {}

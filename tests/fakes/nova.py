@@ -1,7 +1,7 @@
 """The Compute API of the fake cloud: servers, and NICs in and out of them, as Nova 34 answers.
 
 A server is in `Cloud.servers`; its NICs are the ports with its id, as Nova has it. What is asked of
-Nova is done at once, detaching too.
+Nova is done at once, detaching too unless the server is `slow`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class FakeServer:
     extra_specs: dict[str, str] = field(default_factory=dict)
     detach_fails: bool = False
     """Whether the hypervisor keeps its NICs: what is asked ends in `Error`."""
+    slow: bool = False
+    """Whether a NIC is detached only when the test calls what is in `Cloud.later`."""
     actions: dict[str, Json] = field(default_factory=dict)
     """What was asked of it, by the request's id."""
 
@@ -97,8 +99,16 @@ def detach(cloud: Cloud, server_id: str, port_id: str, request: str) -> None:
     with cloud.lock:
         server = _find(cloud, server_id)
         _require_fit(server, "detach_interface")
+        if server.slow:
+            cloud.later.append(lambda: _detach(cloud, server, port_id, request))
+        else:
+            _detach(cloud, server, port_id, request)
+
+
+def _detach(cloud: Cloud, server: FakeServer, port_id: str, request: str) -> None:
+    with cloud.lock:
         port = cloud.ports.get(port_id)
-        done = port is not None and port["device_id"] == server_id and not server.detach_fails
+        done = port is not None and port["device_id"] == server.id and not server.detach_fails
         if port is not None and done:
             port |= {"device_id": "", "device_owner": "", "status": "DOWN"}
             cloud.bump(port)

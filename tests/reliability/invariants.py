@@ -41,7 +41,20 @@ def broken(scene: Scene, hosts: Iterable[Host], mode: Mode, live: Live) -> list[
                 )
                 if address not in there
             ]
+            if mode is Mode.NOVA_INTERFACE:
+                attached = nics_of(scene, host)
+                found += [
+                    f"the NIC of live {container} is not attached"
+                    for address in addresses
+                    if address not in attached
+                ]
     return found
+
+
+def nics_of(scene: Scene, host: Host) -> set[IPAddress]:
+    """The addresses of the NICs that the node's VM has."""
+    ports = [port for port in scene.reserves() if port["device_id"] == host.server.id]
+    return {address for port in ports for address in addresses_on(port)}
 
 
 def reserved(scene: Scene, hosts: Iterable[Host]) -> set[IPAddress]:

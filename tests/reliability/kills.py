@@ -32,6 +32,7 @@ SPREAD = 40
 UNDER_WAY = 0.06
 """Seconds that a request may still take in Neutron when its sender has died."""
 CHANGES = "PUT|POST|DELETE"
+WHERE = "/(ports|v2.1/servers)"
 
 
 @dataclass
@@ -242,7 +243,7 @@ def _turn_group(life: Life) -> None:
 
 def _turn_under_way(life: Life) -> None:
     """The process dies while Neutron works on its request, which is carried out all the same."""
-    request = life.add_killed_at(f"({CHANGES}) /ports", skip=life.rng.randrange(3))
+    request = life.add_killed_at(f"({CHANGES}) {WHERE}", skip=life.rng.randrange(3))
     # While others may be at work; at the latest when time passes.
     late = threading.Timer(life.rng.uniform(0, UNDER_WAY), request.arrive)
     late.daemon = True
@@ -252,7 +253,7 @@ def _turn_under_way(life: Life) -> None:
 def _turn_lost_answer(life: Life) -> None:
     """The answer to a change is lost, and then the process dies."""
     drop = life.rng.choice(("before", "after"))
-    fault = Fault(CHANGES, "/ports", skip=life.rng.randrange(3), drop=drop)  # type: ignore[arg-type]
+    fault = Fault(CHANGES, WHERE, skip=life.rng.randrange(3), drop=drop)  # type: ignore[arg-type]
     life.scene.neutron.faults.add(fault)
     life.add(kill_at=_some_line(life))
     life.scene.neutron.faults.clear()

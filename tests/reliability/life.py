@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+from neutron_cni.ipam.modes import MODES
 from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import Code
@@ -223,7 +224,7 @@ class Life:
         addresses = self.live.pop((self.host.name, container), None)
         if addresses is not None or container in self.pending:
             self.pending[container] = "del"
-        for address in addresses or ():
+        for address in (addresses or ()) if MODES[self.mode].rests else ():
             self.resting[address] = self.now + QUARANTINE
 
     def _added(self, job: Job, outcome: Outcome, began: float) -> None:

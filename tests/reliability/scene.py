@@ -16,13 +16,14 @@ from typing import Any, Self
 from uuid import uuid4
 
 from neutron_cni.ipam.claim import claims_in
+from neutron_cni.ipam.modes import MODES
 from neutron_cni.store import Record, Store, giving_back
 from neutron_cni.store import boot as boot_module
 from neutron_cni.store import database as database_module
 from neutron_cni.store import store as store_module
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.ipam_config import Mode
-from tests.fakes import FakeNeutron, api
+from tests.fakes import FakeNeutron, api, nova
 from tests.fakes.refusals import Refusal
 from tests.reliability.jobs import Job, replace
 from tests.reliability.namespaces import Namespaces
@@ -34,6 +35,12 @@ _READ_THE_CLOCK = (store_module, giving_back, database_module, boot_module)
 
 RESERVES = "neutron-cni:pod"
 """`device_owner` of the ports that reserve addresses."""
+NIC = "neutron-cni: NIC"
+"""What the descriptions of the ports of pods' NICs begin with, whoever has them."""
+
+
+DONE_MEANWHILE = 0.3
+"""How probable it is that Nova has done what it accepted when the next request comes."""
 
 
 class WatchedNeutron(FakeNeutron):
@@ -48,7 +55,10 @@ class WatchedNeutron(FakeNeutron):
         super().start()
 
     def serve(self, request: api.Request) -> api.Reply:
-        """See `FakeNeutron.serve`."""
+        """See `FakeNeutron.serve`. What Nova accepted it does at some later request."""
+        with self.cloud.lock:
+            if self.cloud.later and self.cloud.random.random() < DONE_MEANWHILE:
+                self.cloud.later.pop(0)()
         if self.before is not None:
             self.before(request)
         if self.under_way is not None and self.under_way.is_it(request):
@@ -109,7 +119,11 @@ class Scene:
     def reserves(self) -> list[dict[str, Any]]:
         """The ports that reserve addresses for pods."""
         ports = self.call("GET", "/ports")["ports"]
-        return [port for port in ports if port["device_owner"] == RESERVES]
+        return [
+            port
+            for port in ports
+            if port["device_owner"] == RESERVES or port["description"].startswith(NIC)
+        ]
 
     def new_port(self, **attributes: Any) -> str:
         """The id of a new port on the network."""
@@ -154,7 +168,11 @@ class Host:
         self.name = name
         self.folder = scene.folder / name
         self.folder.mkdir(parents=True)
-        self.port_id = port_id or scene.new_port(name=name, device_owner="compute:nova")
+        self.server = nova.new_server(scene.neutron.cloud)
+        self.server.slow = True
+        """What the VM is to Nova."""
+        attached = {"device_owner": nova.OWNER, "device_id": self.server.id}
+        self.port_id = port_id or scene.new_port(name=name, **attached)
         self.own = set(addresses_on(scene.port(self.port_id)))
         """The VM's own addresses."""
         self.namespaces = namespaces or Namespaces(self.folder / "netns")
@@ -175,11 +193,11 @@ class Host:
 
     def config(self, mode: Mode, **more: Any) -> dict[str, Any]:
         """An ipam section for this node."""
-        own: dict[str, Any] = (
-            {"network": self.scene.network_id}
-            if mode is Mode.PORT
-            else {"portLookup": "id", "portId": self.port_id}
-        )
+        own: dict[str, Any] = {}
+        if MODES[mode].needs_network:
+            own["network"] = self.scene.network_id
+        if mode is not Mode.PORT:
+            own |= {"portLookup": "id", "portId": self.port_id}
         return {
             "type": "cni-ipam-neutron",
             "mode": mode.value,

@@ -20,8 +20,10 @@ from neutron_cni.cni.request import OWN_IPAM, Request
 from neutron_cni.engine.lease_source import ROLLBACK_SECONDS, LeaseSource, lease_source
 from neutron_cni.engine.parts import DataPlane, Parts
 from neutron_cni.plugins import RECIPES, Kind
+from neutron_cni.plugins.refusals import nic_for_nobody
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import Mode
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
@@ -146,6 +148,10 @@ def _require_current(lease: Lease, held: Lease | None) -> None:
 
 def _serve_ipam(request: Request, source: LeaseSource, deadline: Deadline) -> Result | None:
     """Carry out a request to our IPAM as a plugin of its own, under a third party's main plugin."""
+    own = request.own_ipam
+    asks_now = request.command in (Command.ADD, Command.STATUS)
+    if asks_now and own is not None and own.mode is Mode.NOVA_INTERFACE:
+        raise nic_for_nobody("a third party's main plugin")
     match request.command:
         case Command.ADD:
             return source.acquire(request, deadline).to_result()

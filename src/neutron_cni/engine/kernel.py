@@ -24,9 +24,11 @@ from neutron_cni.netlink.pod_facts import pod_facts
 from neutron_cni.netlink.undo import remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover, Page
+from neutron_cni.plugins.refusals import nic_for_nobody
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import Mode
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
@@ -90,6 +92,7 @@ class Kernel:
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """See `DataPlane`."""
+        self._await_nic(lease, deadline)
         plan = self._plan(lease)
         apply(plan, self._request.attachment.netns, deadline, self._expose)
         for note in (*plan.notes, *plan.troubles):
@@ -196,6 +199,8 @@ class Kernel:
 
     def _refuse(self) -> None:
         """Raise CniError for what can be known before there is an address."""
+        if self._nic_by_lease and not any(item.moves_nic for item in self._asked):
+            raise nic_for_nobody(self._request.plugin)
         for page, config in zip(self._pages, self._request.configs, strict=True):
             page.refuse(config, self._facts)
 
@@ -209,7 +214,9 @@ class Kernel:
 
     def _facts_for(self, lease: Lease | None) -> HostFacts:
         """The facts with the NIC whose port has the addresses as the uplink, if no configuration
-        names another one."""
+        names another one, and the pod gets none."""
+        if self._nic_by_lease:
+            return self._facts
         uplink = self._facts.uplink
         if lease is None or not lease.nic_mac or (uplink and uplink.mac == lease.nic_mac):
             return self._facts
@@ -218,10 +225,7 @@ class Kernel:
         return self._facts_of[lease.nic_mac]
 
     def _observed(self, nic_mac: str) -> HostFacts:
-        asked = [
-            page.asks(config)
-            for page, config in zip(self._pages, self._request.configs, strict=True)
-        ]
+        asked = self._asked
         first = next((item for item in asked if item.host_interface), Asks())
         own = self._request.own_ipam
         found = observe.host_facts(
@@ -232,11 +236,33 @@ class Kernel:
             ipvlan=any(item.ipvlan for item in asked),
             own_addresses=any(item.addresses for item in asked),
         )
+        found = replace(found, nic_by_lease=self._nic_by_lease)
         nic = next((item.nic for item in asked if item.nic), None)
         # At CHECK the NIC is in the pod, and the answer of ADD tells which it is.
         if nic is None or self._request.command not in (Command.ADD, Command.STATUS):
             return found
         return replace(found, nics=self._nics(nic))
+
+    @cached_property
+    def _asked(self) -> list[Asks]:
+        """What each page asks for."""
+        pages = zip(self._pages, self._request.configs, strict=True)
+        return [page.asks(config) for page, config in pages]
+
+    @cached_property
+    def _nic_by_lease(self) -> bool:
+        """Whether the IPAM of this plugin gets a NIC for each pod."""
+        own = self._request.own_ipam
+        return own is not None and own.mode is Mode.NOVA_INTERFACE
+
+    def _await_nic(self, lease: Lease, deadline: Deadline) -> None:
+        """Wait for the NIC that IPAM got, which Nova attaches before the node sees it come."""
+        if self._nic_by_lease:
+            from neutron_cni.netlink.link_events import await_nic
+
+            meant = Selector(mac=lease.nic_mac)
+            nics = await_nic(meant, lambda: self._nics(meant), deadline)
+            self.__dict__["_facts"] = replace(self._facts, nics=nics)
 
     def _nics(self, nic: Selector) -> tuple[Nic, ...]:
         from neutron_cni.netlink import nic_facts  # Most plugins move no NIC.

@@ -25,6 +25,11 @@ def attachment_anchor(config: IpamConfig, token: str) -> str:
     return f"{_cloud(config)}{_OF_AN_ATTACHMENT}{token}"
 
 
+def node_nics_anchor(config: IpamConfig, token: str) -> str:
+    """The anchor in a mode that gives the VM NICs: Nova changes one of a server at a time."""
+    return f"{_cloud(config)}|nics"
+
+
 def lock_name(anchor: str) -> str:
     """The name of an anchor's lock.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from neutron_cni.ipam import settling
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
+from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.pauses import Pauses
 from neutron_cni.store import Record, State, Store
 from neutron_cni.values.errors import CniError, Code
@@ -24,7 +25,8 @@ def confirmed(store: Store, record: Record, request: IpamRequest, pauses: Pauses
     """The lease that is held, once Neutron has what it stands for. Raises CniError.
 
     TRY_AGAIN where it could not be put back now: it stays held, as a pod may be using it. CONFLICT
-    where the address is somebody else's: then it is released.
+    where the address is somebody else's: then it is released. So it is where the mode puts nothing
+    back, after a second look.
     """
     assert record.lease is not None
     try:
@@ -40,7 +42,8 @@ def confirmed(store: Store, record: Record, request: IpamRequest, pauses: Pauses
                 pauses.wait(request.deadline.require(doing))
             settling.settle_anchor(store, record.anchor, request.deadline)
         record = _still_held(store, record)
-        missing = settling.differences(store, record, request.deadline, twice=False)
+        mends = MODES[record.config.mode].mends
+        missing = settling.differences(store, record, request.deadline, twice=not mends)
     if missing:
         raise _in_vain(store, record, request, missing)
     lease = _still_held(store, record).lease
@@ -64,6 +67,13 @@ def _in_vain(store: Store, record: Record, request: IpamRequest, missing: list[s
     """The error for a lease whose address could not be put back; released if it is another's."""
     from neutron_cni.ipam.modes.reservations import why_not_put_back
 
+    if not MODES[record.config.mode].mends:
+        store.release(record.id, 0.0)
+        return CniError(
+            Code.TRY_AGAIN,
+            f"{'; '.join(missing)}, and nothing gives it back to the pod",
+            "the next ADD gets another one",
+        )
     others = settling.other_holders(store, record, request.deadline)
     if not others:
         return CniError(

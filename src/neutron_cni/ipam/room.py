@@ -51,6 +51,8 @@ class Capacity(msgspec.Struct, frozen=True):
     """Of the project's quota."""
     pairs: Limit | None = None
     """Allowed address pairs of the VM's port."""
+    nics: Limit | None = None
+    """NICs of the VM."""
     but: str = ""
     """The end of a sentence: which other subnets can't serve pods, and why."""
 
@@ -75,7 +77,18 @@ def lack(capacity: Capacity) -> CniError | None:
             "pairs",
             "raise max_allowed_address_pair in neutron.conf, or use mode fixed-ips",
         )
+    if capacity.nics is not None and capacity.nics.reached:
+        return no_nic(capacity.nics)
     return None
+
+
+def no_nic(nics: Limit) -> CniError:
+    """The error when the VM has all the NICs that it may have."""
+    return CniError(
+        Code.EXHAUSTED,
+        f"this VM has {nics.used} NICs, its own included, and may have {nics.limit}",
+        "`maxNICs` of the ipam section, or its flavor, says so; spread the pods over more nodes",
+    )
 
 
 def no_address(subnets: Iterable[str], resting: int = 0, but: str = "") -> CniError:

@@ -145,6 +145,8 @@ def confirmed(
 
 def other_holders(store: Store, record: Record, deadline: Deadline) -> list[str]:
     """Sentences that name who has the addresses of a held lease in its place. Raises CniError."""
+    from neutron_cni.ipam.modes import marks
+
     ours = {item.port_id for item in record.addresses}
     with connected(store, [record.config], record.anchor, deadline) as context:
         found = [
@@ -156,6 +158,6 @@ def other_holders(store: Store, record: Record, deadline: Deadline) -> list[str]
         f"{item.address} belongs to port {port.id} ({port.device_owner or port.name or 'unnamed'})"
         for item, port in found
         if port.id not in ours
-        and port.device_id != record.nonce
+        and marks.nonce_of(port) != record.nonce
         and (item.subnet_id, item.address) in {(f.subnet_id, f.address) for f in port.fixed_ips}
     ]

@@ -58,8 +58,8 @@ class HostFacts:
     later). `ipv6_forwarding`: net.ipv6.conf.all.forwarding is 1. `forward_drops`: see
     `ForwardDrop`; none if they were not looked for. `ipvlan`: the kernel can make ipvlan links.
     `addresses` are the node's own on all its links, but for loopback and link-local ones. `nics`:
-    those that the configuration means to be moved, see `nic_facts.find`. All three are only filled
-    in if a plan needs them.
+    those that are meant to be moved, see `nic_facts.find`. All three are only filled in if a plan
+    needs them. `nic_by_lease`: the NIC to be moved is the one that IPAM gets for the pod.
     """
 
     uplink: Uplink | None = None
@@ -71,6 +71,7 @@ class HostFacts:
     ipvlan: bool = False
     addresses: tuple[IPAddress, ...] = ()
     nics: tuple[Nic, ...] = ()
+    nic_by_lease: bool = False
 
 
 @dataclass(frozen=True, slots=True)

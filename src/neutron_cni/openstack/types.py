@@ -95,6 +95,7 @@ class Port:
     port_security: bool
     dns_name: str = ""
     """The name that all of its addresses resolve by, where the cloud's DNS does that (`dns`)."""
+    description: str = ""
 
     @property
     def addresses(self) -> frozenset[IPAddress]:
@@ -122,6 +123,7 @@ class Port:
             created_at=moment(raw, "created_at"),
             port_security=bool(raw.get("port_security_enabled", True)),
             dns_name=text(raw, "dns_name"),
+            description=text(raw, "description"),
         )
 
 

@@ -28,8 +28,8 @@ class Asks:
     `host_interface` names the uplink; None: the `hostInterface` of our IPAM, or else the NIC of
     the default route. `key` is the option that names it. `dummy_name` names a dummy link that the
     page uses if the kernel has it or can make it; empty if the page uses none. `ipvlan`: the page
-    makes children of the uplink. `addresses`: it needs all addresses of the node. `nic`: which NIC
-    it moves into the pod.
+    makes children of the uplink. `addresses`: it needs all addresses of the node. `moves_nic`: it
+    moves a NIC into the pod, `nic`, or if that is None the one that IPAM gets for the pod.
     """
 
     host_interface: str | None = None
@@ -37,6 +37,7 @@ class Asks:
     dummy_name: str = ""
     ipvlan: bool = False
     addresses: bool = False
+    moves_nic: bool = False
     nic: Selector | None = None
 
 

@@ -20,6 +20,7 @@ from neutron_cni.plugins.nic_choice import choose
 from neutron_cni.plugins.own_link import answer, in_pod, rules_left
 from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
 __all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
@@ -29,12 +30,15 @@ PART = "host-device"
 
 def asks(config: Config) -> Asks:
     """See `Page.asks`."""
-    return Asks(addresses=True, nic=config.selector())
+    return Asks(addresses=True, moves_nic=True, nic=config.selector())
 
 
 def refuse(config: Config, facts: HostFacts) -> None:
     """See `Page.refuse`. Raises CniError as `nic_choice.choose`, and INVALID_CONFIG if no NIC is
-    named, or the one by which the node itself is reached."""
+    named, or the one by which the node itself is reached, or one although IPAM gets one."""
+    if facts.nic_by_lease:
+        _refuse_own_choice(config)
+        return
     nic = choose(_selector(config), facts.nics)
     uplink = facts.uplink
     if nic.place is Place.NODE and uplink is not None and nic.name == uplink.name:
@@ -100,20 +104,32 @@ def result(call: Call[Config]) -> Result:
     return answer(call, call.config.default_route, nic.mac, mtu)
 
 
-def _selector(config: Config) -> Selector:
+def _refuse_own_choice(config: Config) -> None:
+    if config.selector() is not None:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            "a NIC is named, and ipam.mode nova-interface gets one for each pod",
+            "leave out device, mac, pciBusID and netVFs, or use another mode",
+        )
+
+
+def _selector(config: Config, lease: Lease | None = None) -> Selector:
+    if lease is not None and lease.nic_mac and config.selector() is None:
+        return Selector(mac=lease.nic_mac)
     selector = config.selector()
     if selector is None:
         raise CniError(
             Code.INVALID_CONFIG,
             "device is missing: host-device-plus does not know which NIC the pod gets",
-            "name it by one of device, mac, pciBusID and netVFs",
+            "name it by one of device, mac, pciBusID and netVFs, or use ipam.mode nova-interface",
         )
     return selector
 
 
 def _nic(call: Call[Config]) -> Nic:
     chance = int(call.attachment.token(call.network), 16)
-    return choose(_selector(call.config), call.facts.nics, chance)
+    lease = call.lease if call.facts.nic_by_lease else None
+    return choose(_selector(call.config, lease), call.facts.nics, chance)
 
 
 def _mtu(config: Config, network: int | None, nic: Nic) -> int:

@@ -37,3 +37,12 @@ def require_usable(lease: Lease, facts: HostFacts, mtu: int | None) -> None:
                 f"an MTU of {mtu} bytes can't carry the pod's IPv6 address {ip}",
                 f"IPv6 needs {_MIN_IPV6_MTU} bytes (RFC 8200)",
             )
+
+
+def nic_for_nobody(plugin: str) -> CniError:
+    """The error where IPAM would get a NIC for each pod, and the plugin gives pods none."""
+    return CniError(
+        Code.INVALID_CONFIG,
+        f"ipam.mode nova-interface gets a NIC for each pod, and {plugin} moves none into it",
+        "use it with type host-device-plus",
+    )

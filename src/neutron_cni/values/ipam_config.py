@@ -17,6 +17,7 @@ class Mode(StrEnum):
     PORT = "port"
     FIXED_IPS = "fixed-ips"
     ADDRESS_PAIRS = "address-pairs"
+    NOVA_INTERFACE = "nova-interface"
 
 
 class PortLookup(StrEnum):
@@ -47,11 +48,23 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The VM's NIC whose Neutron port carries the addresses; default: that of the default route."""
     metadata_url: Name = "http://169.254.169.254"
     network: Name | None = None
-    """Neutron network, id or name, for mode `port`; other modes use that of the VM's port."""
+    """Neutron network, id or name, for modes `port` and `nova-interface`; the others use that of
+    the VM's port."""
     subnets: tuple[Name, ...] = ()
     """Subnets, ids or names, in the order to try them; default: those of the VM's port."""
     security_groups: tuple[Name, ...] | None = None
-    """Security groups of the pod's Neutron port, ids or names (mode `port`)."""
+    """Security groups of the pod's Neutron port, ids or names (modes `port`, `nova-interface`)."""
+    vnic_type: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")] | None = None
+    """`binding:vnic_type` of the pod's Neutron port, such as "direct" (mode `nova-interface`);
+    default: Neutron's, "normal"."""
+    port_security: bool | None = None
+    """Whether the pod's Neutron port has port security (mode `nova-interface`); default: as its
+    network says. Without, it has no security groups, either."""
+    max_nics: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = msgspec.field(
+        name="maxNICs", default=None
+    )
+    """How many NICs the VM may have in all, its own included (mode `nova-interface`); default: the
+    flavor's extra spec `neutron-cni:max_nics`, else until Nova refuses one."""
     quarantine: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 30.0
     """Seconds that a released address stays reserved in Neutron before it is given back."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0

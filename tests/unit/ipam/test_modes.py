@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from inspect import getmembers, isfunction, signature
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from neutron_cni.ipam.modes import MODES, address_pairs, fixed_ips, port
+from neutron_cni.ipam.modes import MODES, address_pairs, fixed_ips, nova_interface, port
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, ModePage, Seen, Strays
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import PortAddress, Record, State, Wish
@@ -18,7 +19,7 @@ from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 ROOT = Path(__file__).parents[3]
-PAGES: tuple[ModePage, ...] = (address_pairs, fixed_ips, port)
+PAGES: tuple[ModePage, ...] = (address_pairs, fixed_ips, nova_interface, port)
 """For the type checker, which compares each with the contract."""
 
 ADDRESS = ip_address("10.0.0.9")
@@ -101,6 +102,19 @@ def test_fixed_ips_wants_the_address_on_the_vms_port_by_its_own_doing() -> None:
     ]
     assert told(fixed_ips.judge(held, Seen("abc123", neutron_port("new", "10.0.0.9")))) == [
         ("10.0.0.9 is on the VM's port new, but not for a pod", False)
+    ]
+
+
+def test_nova_interface_wants_a_server_that_has_the_port() -> None:
+    held = [lease(Mode.NOVA_INTERFACE, "n1")]
+    attached = neutron_port("n1", "10.0.0.9")
+    assert nova_interface.judge(held, Seen("abc123", None, {"n1": attached})) == []
+    detached = replace(attached, device_id="")
+    assert told(nova_interface.judge(held, Seen("abc123", None, {"n1": detached}))) == [
+        ("no server has port n1 any more: somebody detached the pod's NIC", False)
+    ]
+    assert told(nova_interface.judge(held, Seen("abc123"))) == [
+        ("port n1, which reserved 10.0.0.9, has it no more", False)
     ]
 
 

@@ -25,14 +25,14 @@ from tests.reliability.life import QUARANTINE
 from tests.reliability.scene import Host, Scene, addresses_on
 from tests.unit.conftest import LifeMaker
 
-ALL_MODES = pytest.mark.parametrize("mode", list(Mode))
+RESTING = pytest.mark.parametrize("mode", [mode for mode in Mode if MODES[mode].rests])
 PATIENCE = 120.0
 """Seconds after which what a test waits for does not come: more than a busy machine takes."""
 LONG = 3600.0
 """A rest that is over when the test says so, and not before."""
 
 
-@ALL_MODES
+@RESTING
 def test_an_address_is_not_used_again_before_its_rest_is_over(
     new_life: LifeMaker, mode: Mode
 ) -> None:
@@ -56,7 +56,7 @@ def test_an_address_is_not_used_again_before_its_rest_is_over(
     assert life.end() == []
 
 
-@ALL_MODES
+@RESTING
 def test_the_rest_goes_on_over_a_restart_and_a_reboot(new_life: LifeMaker, mode: Mode) -> None:
     life = new_life(mode, "10.9.0.0/29")
     assert life.add().ok
@@ -70,6 +70,15 @@ def test_the_rest_goes_on_over_a_restart_and_a_reboot(new_life: LifeMaker, mode:
     life.pass_time(6)
     life.sweep()
     assert str(address) not in reserved(life.scene, life.host)
+
+
+def test_a_nic_does_not_rest(new_life: LifeMaker) -> None:
+    """It would take one of the VM's few places."""
+    life = new_life(Mode.NOVA_INTERFACE)
+    assert life.add().ok
+    assert life.delete("c1").ok
+    life.sweep()
+    assert life.scene.reserves() == []
 
 
 def test_a_requested_address_that_rests_can_be_had_again_later(new_life: LifeMaker) -> None:
@@ -181,7 +190,7 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-@ALL_MODES
+@RESTING
 def test_the_sweeper_gives_back_and_ends(new_node: Callable[..., RealNode], mode: Mode) -> None:
     node = new_node(mode)
     for number in range(4):

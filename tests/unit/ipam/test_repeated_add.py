@@ -13,6 +13,7 @@ from neutron_cni.ipam import node, sweeper
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.audit import mend
 from neutron_cni.ipam.audit.survey import Action, work_to_do
+from neutron_cni.ipam.modes import MODES
 from neutron_cni.store import Record, State, Store
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
@@ -25,6 +26,7 @@ from tests.reliability import invariants
 from tests.reliability.scene import Host, Scene
 
 ALL_MODES = pytest.mark.parametrize("mode", list(Mode))
+MENDING = pytest.mark.parametrize("mode", [mode for mode in Mode if MODES[mode].mends])
 RESERVING = pytest.mark.parametrize("mode", [Mode.PORT, Mode.ADDRESS_PAIRS])
 
 
@@ -82,7 +84,7 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
         yield Node(scene)
 
 
-@ALL_MODES
+@MENDING
 def test_what_somebody_took_away_is_back_before_the_answer(one: Node, mode: Mode) -> None:
     first = one.add(mode)
     one.take_away(mode)
@@ -121,7 +123,7 @@ def test_while_neutron_can_not_be_asked_the_answer_is_as_before(
     assert [record.state for record in one.records()] == [State.HELD]
 
 
-@ALL_MODES
+@MENDING
 def test_what_is_somebody_elses_now_is_said_and_the_next_add_gets_another(
     one: Node, mode: Mode
 ) -> None:
@@ -137,7 +139,7 @@ def test_what_is_somebody_elses_now_is_said_and_the_next_add_gets_another(
     assert one.is_reserved(again)
 
 
-@ALL_MODES
+@MENDING
 def test_what_a_port_has_that_we_can_not_see_stays_held_and_the_add_fails(
     one: Node, mode: Mode
 ) -> None:
@@ -187,7 +189,7 @@ def test_a_pod_whose_port_is_lost_to_another_keeps_no_other_pod_from_its_address
     assert one.is_reserved(one.add(mode, "c2"))
 
 
-@ALL_MODES
+@MENDING
 def test_gc_puts_it_back_too(one: Node, mode: Mode) -> None:
     first = one.add(mode)
     one.take_away(mode)
@@ -197,3 +199,20 @@ def test_gc_puts_it_back_too(one: Node, mode: Mode) -> None:
         assert (Action.PUT_BACK, (first.addresses[0].address.ip,)) in steps
         assert mend.mend(store, one.host.conf_dir, work, frozenset) == []
     assert one.is_reserved(first)
+
+
+def test_a_pod_whose_nic_was_taken_away_gets_another_by_the_next_add(one: Node) -> None:
+    first = one.add(Mode.NOVA_INTERFACE)
+    one.take_away(Mode.NOVA_INTERFACE)
+    with pytest.raises(CniError, match="nothing gives it back") as caught:
+        one.add(Mode.NOVA_INTERFACE)
+    assert caught.value.code == Code.TRY_AGAIN
+    second = one.add(Mode.NOVA_INTERFACE)
+    assert one.is_reserved(second)
+    assert second.port_id != first.port_id
+
+
+def test_a_nic_that_one_look_does_not_show_stays_the_pods(one: Node) -> None:
+    first = one.add(Mode.NOVA_INTERFACE)
+    one.scene.neutron.faults.add(Fault("GET", "/ports", status=404))
+    assert one.add(Mode.NOVA_INTERFACE) == first

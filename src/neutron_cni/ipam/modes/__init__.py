@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from neutron_cni.ipam.anchors import attachment_anchor, vm_port_anchor
+from neutron_cni.ipam.anchors import attachment_anchor, node_nics_anchor, vm_port_anchor
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class ModeEntry:
     """The anchor (see anchors.py) of a request with this configuration and attachment token."""
     needs_network: bool = False
     """Whether the configuration must name a Neutron network (`network`)."""
+    rests: bool = True
+    """Whether a released address stays reserved for `quarantine`."""
+    mends: bool = True
+    """Whether what somebody takes away in Neutron is put back while the pod lives."""
 
     @property
     def page(self) -> ModePage:
@@ -42,4 +46,7 @@ MODES: Mapping[Mode, ModeEntry] = {
     Mode.FIXED_IPS: ModeEntry("fixed_ips", vm_port_anchor),
     Mode.ADDRESS_PAIRS: ModeEntry("address_pairs", vm_port_anchor),
     Mode.PORT: ModeEntry("port", attachment_anchor, needs_network=True),
+    Mode.NOVA_INTERFACE: ModeEntry(
+        "nova_interface", node_nics_anchor, needs_network=True, rests=False, mends=False
+    ),
 }

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from neutron_cni.ipam import locate
 from neutron_cni.ipam.choose import Offer
 from neutron_cni.ipam.modes import (
+    marks,
     pair_limit,
     pair_recovery,
     previous_port,
@@ -183,7 +184,7 @@ def _reserve(
 
 def _offer(config: IpamConfig, port: Port, network: PodNetwork) -> Offer:
     """The reserving port has no host, but its address has to be one of the VM's port's segment."""
-    holder = Holder(reserving_port.DEVICE_OWNER, network.segments_of(port.fixed_ips), named=False)
+    holder = Holder(marks.DEVICE_OWNER, network.segments_of(port.fixed_ips), named=False)
     return network.offered(config, [item.subnet_id for item in port.fixed_ips], holder)
 
 

@@ -12,17 +12,20 @@ from functools import partial
 from msgspec.structs import replace
 
 from neutron_cni.ipam.choose import Offer
-from neutron_cni.ipam.lock import FileLock
-from neutron_cni.ipam.modes import reservations, reserving_port
+from neutron_cni.ipam.modes import lost_ports, marks, reservations, reserving_port
 from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
 from neutron_cni.ipam.modes.reserving_port import PortWanted
-from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, read_pod_network
+from neutron_cni.ipam.modes.subnets import (
+    Holder,
+    PodNetwork,
+    configured_network,
+    read_pod_network,
+)
 from neutron_cni.ipam.room import Capacity
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
-from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 
 _OUT_OF_THE_WAY = {"admin_state_up": False, "binding:vnic_type": "baremetal"}
@@ -35,13 +38,9 @@ of bare metal, which answers for itself. Both may be set by any member of the pr
 """
 
 
-LOOK_AGAIN_SECONDS = 3600.0
-"""How often ports are looked for that have no lease; each time a quarter more or less."""
-
-
 def settle(context: Context) -> None:
     """See `ModePage`. Makes and removes ports until store and Neutron agree."""
-    _recover_lost_now_and_then(context)
+    lost_ports.recover_now_and_then(context, "adopted", recover_lost)
     context.store.end_quarantine(context.over_quarantine())
     for record in context.records():
         if record.state in (State.WANTED, State.INTENDED):
@@ -88,51 +87,14 @@ def remarks(strays: Strays) -> list[str]:
 
 def capacity(context: Context) -> Capacity:
     """See `ModePage`."""
-    network = _network_of(context, context.config)
+    network = configured_network(context.neutron, context.config)
     room = room_in(context, network, _offer(context.config, network))
     return replace(room, ports=quota_of_ports(context))
 
 
 def _is_of_mode(port: Port) -> bool:
     """A reserving port with a parent is of mode `address-pairs`, whose pair must go with it."""
-    return not reserving_port.parents(port)
-
-
-def _network_of(context: Context, config: IpamConfig) -> PodNetwork:
-    """The network that the configuration names. Raises CniError."""
-    if not config.network:
-        raise CniError(
-            Code.INVALID_CONFIG,
-            "mode `port` needs `network`, the Neutron network to take addresses from",
-            "add it to the ipam section, by name or id",
-        )
-    return read_pod_network(context.neutron, context.neutron.network(config.network).id)
-
-
-def _recover_lost_now_and_then(context: Context) -> None:
-    """Take over ports of ours that have no lease: at once for a store that is new or was set aside,
-    and then about every hour, for what came to Neutron later than anybody waited for it.
-
-    Once for all attachments of a cloud, and of each name that the node has there.
-    """
-    config = context.config
-    key = f"adopted|{config.cloud or ''}|{config.clouds_file or ''}"
-    if config.node:
-        key += f"|{config.node}"
-    if not _is_due(context, key):
-        return
-    with FileLock(config.state_dir, key) as lock:
-        if lock.try_acquire() and _is_due(context, key):
-            recover_lost(context)
-            # Nodes that were started together must not ask together for ever.
-            seconds = LOOK_AGAIN_SECONDS * context.random.uniform(0.75, 1.25)
-            context.store.remember(key, f"{seconds:.0f}")
-
-
-def _is_due(context: Context, key: str) -> bool:
-    """Whether lost ports were never looked for, or as long ago as was drawn then (seconds)."""
-    drawn = context.store.fact(key) or ""
-    return not drawn.isdigit() or context.store.fact(key, float(drawn)) is None
+    return not reserving_port.parents(port) and not marks.is_nic(port)
 
 
 def _acquire(context: Context, record: Record) -> None:
@@ -143,12 +105,12 @@ def _acquire(context: Context, record: Record) -> None:
 
 
 def _offer(config: IpamConfig, network: PodNetwork) -> Offer:
-    holder = Holder(reserving_port.DEVICE_OWNER, named=False)
+    holder = Holder(marks.DEVICE_OWNER, named=False)
     return network.offered(config, [item.id for item in network.subnets], holder)
 
 
 def _wanted(context: Context, config: IpamConfig) -> PortWanted:
-    network = _network_of(context, config)
+    network = configured_network(context.neutron, config)
     offered = _offer(config, network)
     groups = config.security_groups
     ids = None if groups is None else [context.neutron.security_group_id(g) for g in groups]

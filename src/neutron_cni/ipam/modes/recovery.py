@@ -33,6 +33,7 @@ def recovered_lease(
     announce: bool,
     nonce: str = "",
     config: IpamConfig | None = None,
+    nic_mac: str = "",
 ) -> Record:
     """The record of a lost lease. Container and interface are unknown; `token` stands for both.
 
@@ -58,7 +59,7 @@ def recovered_lease(
         changed=now,
         until=0.0 if netns else now + config.quarantine,
         addresses=addresses,
-        lease=network.lease(addresses, port_id, announce),
+        lease=network.lease(addresses, port_id, announce, nic_mac),
     )
 
 

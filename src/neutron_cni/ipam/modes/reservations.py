@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from neutron_cni.ipam import node
-from neutron_cni.ipam.modes import reserving_port
+from neutron_cni.ipam.modes import marks, reserving_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, ForeignPort, Kind, Known, Seen, Strays
 from neutron_cni.ipam.modes.recovery import recovered_lease
@@ -177,7 +177,7 @@ def _there(context: Context, record: Record) -> Port | None:
     for port_id in sorted({item.port_id for item in record.addresses} - {""}):
         with suppress(NotFound):
             port = context.neutron.port(port_id)
-            if port.device_id == record.nonce:
+            if marks.nonce_of(port) == record.nonce:
                 return port
     return None
 
@@ -214,11 +214,14 @@ def lost(ports: Iterable[Port], nonces: Collection[str]) -> list[Port]:
     A lease is written before its port is made: `nonces` must be read from the store after the
     ports were read from Neutron, or a port that is just being made would count as lost.
     """
-    return [port for port in ports if port.device_id not in nonces]
+    return [port for port in ports if marks.nonce_of(port) not in nonces]
 
 
-def recover(context: Context, port: Port, network: PodNetwork, carrier_id: str) -> None:
-    """Give a lease to a port that was lost. `carrier_id`: the port that carries its traffic."""
+def recover(
+    context: Context, port: Port, network: PodNetwork, carrier_id: str, nic_mac: str = ""
+) -> None:
+    """Give a lease to a port that was lost. `carrier_id`: the port that carries its traffic;
+    `nic_mac`: see `Lease`."""
     config = reserving_port.config_of(context, port)
     record = recovered_lease(
         context,
@@ -227,8 +230,9 @@ def recover(context: Context, port: Port, network: PodNetwork, carrier_id: str) 
         network,
         carrier_id,
         announce=True,
-        nonce=port.device_id,
+        nonce=marks.nonce_of(port),
         config=config,
+        nic_mac=nic_mac,
     )
     context.store.add_recovered(record)
 

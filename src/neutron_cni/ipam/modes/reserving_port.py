@@ -1,7 +1,7 @@
 """Ports that reserve an address: made, found again after a crash, and taken away.
 
-A reserving port carries its lease's nonce as `device_id`, written in the store before the call:
-an answer that was lost is resolved by looking for it.
+A reserving port carries its lease's nonce (see marks.py), written in the store before the call: an
+answer that was lost is resolved by looking for it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from neutron_cni.ipam import node
 from neutron_cni.ipam.choose import Offer, exhausted, still_resting, subnet_of_requested
+from neutron_cni.ipam.modes import marks
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.errors import AddressTaken, AnswerLost, Refused, SubnetFull
@@ -24,7 +25,6 @@ from neutron_cni.store import PortAddress, Record, State
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 
-DEVICE_OWNER = "neutron-cni:pod"
 TAG = "neutron-cni"
 _NAME_LENGTH = 50
 """Of 60 characters, what a tag may have in every release, the rest is the key."""
@@ -135,9 +135,7 @@ def create_or_find(context: Context, record: Record, wanted: PortWanted) -> Port
     attributes: dict[str, Any] = {
         "name": _name(record),
         "network_id": wanted.network.id,
-        "device_id": record.nonce,
-        "device_owner": DEVICE_OWNER,
-        "description": f"neutron-cni: {record} on node {node.name(record.config)}"[:255],
+        **marks.attributes(record),
         **wanted.attributes,
     }
     full, refused = False, list[Refused]()
@@ -198,7 +196,8 @@ def _tagged(
 
 def find(context: Context, record: Record) -> Port | None:
     """The lease's port, if Neutron has it. A second one (a call that came late) is removed."""
-    found = context.neutron.ports(device_id=record.nonce)
+    listed = context.neutron.ports(**marks.query(record))
+    found = [port for port in listed if marks.nonce_of(port) == record.nonce]
     recorded = {item.port_id for item in record.addresses}
     found.sort(key=lambda port: (port.id not in recorded, port.id))
     for extra in found[1:]:
@@ -214,7 +213,7 @@ def addresses_of(port: Port) -> tuple[PortAddress, ...]:
 
 def _reserving(neutron: Neutron, tags: Sequence[str]) -> list[Port]:
     found = neutron.ports(tags=",".join(tags))
-    return [port for port in found if port.device_owner == DEVICE_OWNER]
+    return [port for port in found if marks.is_ours(port)]
 
 
 def _placements(record: Record, wanted: PortWanted) -> list[list[dict[str, str]]]:

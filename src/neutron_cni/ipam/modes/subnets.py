@@ -125,6 +125,17 @@ def read_pod_network(neutron: Neutron, network_id: str) -> PodNetwork:
     return PodNetwork(neutron.network(network_id), tuple(neutron.subnets(network_id)))
 
 
+def configured_network(neutron: Neutron, config: IpamConfig) -> PodNetwork:
+    """The network that the configuration names. Raises CniError."""
+    if not config.network:
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"mode `{config.mode}` needs `network`, the Neutron network to take addresses from",
+            "add it to the ipam section, by name or id",
+        )
+    return read_pod_network(neutron, neutron.network(config.network).id)
+
+
 def none_fits(network: str, left_out: Sequence[str]) -> CniError:
     """The error where no subnet on offer can serve; `left_out`: which, and why."""
     if not left_out:

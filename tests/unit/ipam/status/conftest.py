@@ -24,6 +24,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(node, "namespace_with", lambda address: "")
     monkeypatch.setattr(patience, "time", Waits())
     with Scene(tmp_path / "scene") as scene, FakeKeystone(scene.neutron.url) as keystone:
+        keystone.compute_url = scene.neutron.url
         scene.neutron.token = keystone.token
         made = Place(scene, Host(scene, "node"), keystone)
         made.write_clouds()

@@ -1,0 +1,186 @@
+"""Mode `nova-interface`: every pod has a NIC of its own, with a Neutron port, that Nova gives to
+this VM while the pod lives.
+
+For main plugins that move a NIC into the pod (host-device-plus). All leases of a cloud share one
+anchor, since Nova changes one NIC of a server at a time: whoever has its lock asks for one after
+another, and a burst of pods is no race. The port is made and recorded before Nova is asked for its
+NIC, and a NIC is taken away before its port is deleted; whatever is in between after a crash is
+seen at the port.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from msgspec.structs import replace
+
+from neutron_cni.ipam.choose import Offer
+from neutron_cni.ipam.modes import lost_ports, marks, reservations
+from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
+from neutron_cni.ipam.modes.context import Context
+from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
+from neutron_cni.ipam.modes.nics import KEPT, Nics, one_by_one
+from neutron_cni.ipam.modes.reserving_port import PortWanted
+from neutron_cni.ipam.modes.subnets import (
+    Holder,
+    PodNetwork,
+    configured_network,
+    read_pod_network,
+)
+from neutron_cni.ipam.room import Capacity
+from neutron_cni.openstack.errors import Unauthorized, Unreachable
+from neutron_cni.openstack.types import Port
+from neutron_cni.store import Record, State
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig
+
+DETACH_SECONDS = 10.0
+"""How long is waited for Nova to take NICs away, if nobody waits for a NIC meanwhile."""
+LOOK_SECONDS = 0.5
+"""The pause between two looks whether it has."""
+
+
+def settle(context: Context) -> None:
+    """See `ModePage`. NICs that go are asked for first: they make room for those that come."""
+    lost_ports.recover_now_and_then(context, "adopted-nics", recover_lost)
+    context.store.end_quarantine(context.over_quarantine())
+    nics = Nics(context)
+    records = context.records()
+    leaving = [record for record in records if record.state is State.RELEASED]
+    coming = [r for r in records if r.state in (State.WANTED, State.INTENDED)]
+    one_by_one(
+        [
+            *(partial(_take, context, nics, record) for record in leaving),
+            *(partial(_give, context, nics, record) for record in coming),
+            partial(_see_them_gone, context, nics),
+        ]
+    )
+
+
+def recover_lost(context: Context) -> None:
+    """See `ModePage`. The leases are held, or released after a rest, from now on."""
+    ports = [port for port in reservations.of_this_node(context) if marks.is_nic(port)]
+    nonces = {record.nonce for record in context.store.all()}
+    for port in reservations.lost(ports, nonces):
+        network = read_pod_network(context.neutron, port.network_id)
+        reservations.recover(context, port, network, port.id, nic_mac=port.mac)
+
+
+def look(context: Context, leases: Sequence[Record]) -> Seen:
+    """See `ModePage`."""
+    return Seen(context.install, reserving=reservations.look(context, leases))
+
+
+def judge(leases: Sequence[Record], seen: Seen) -> list[Finding]:
+    """See `ModePage`. The lease's own port must have its addresses, and a server the port.
+
+    None of it is mended: a pod whose NIC was taken away gets no other.
+    """
+    found = [dataclasses.replace(item, mendable=False) for item in reservations.judge(leases, seen)]
+    lacking = {item.record_id for item in found}
+    for record in leases:
+        ports = {item.port_id for item in record.addresses} & seen.reserving.keys()
+        free = sorted(port_id for port_id in ports if not seen.reserving[port_id].device_id)
+        if free and record.id not in lacking:
+            found.append(
+                Finding(
+                    Kind.MISSING,
+                    tuple(item.address for item in record.addresses),
+                    f"{record}: no server has port {free[0]}: somebody detached the pod's NIC",
+                    f"no server has port {free[0]} any more: somebody detached the pod's NIC",
+                    record.id,
+                )
+            )
+    return found
+
+
+def look_for_strays(context: Context) -> Strays:
+    """See `ModePage`."""
+    return reservations.look_for_strays(context, marks.is_nic)
+
+
+def judge_strays(known: Known, strays: Strays) -> list[Finding]:
+    """See `ModePage`."""
+    return reservations.judge_strays(known, strays)
+
+
+def remarks(strays: Strays) -> list[str]:
+    """See `ModePage`. There is nothing to say."""
+    return []
+
+
+def capacity(context: Context) -> Capacity:
+    """See `ModePage`. Nova is asked too, as every ADD does."""
+    network = configured_network(context.neutron, context.config)
+    room = room_in(context, network, _offer(context.config, network))
+    return replace(room, ports=quota_of_ports(context), nics=Nics(context).limit())
+
+
+def _give(context: Context, nics: Nics, record: Record) -> None:
+    """Make the lease's port, have Nova attach it, and hold the lease.
+
+    The port's id is in the store before Nova is asked. A refusal releases the lease: whatever of it
+    there is goes as that of any other.
+    """
+    reserved = reservations.acquire(context, record, lambda: _wanted(context, record.config))
+    if reserved is None or not context.store.intend({record.id: reserved.addresses}):
+        return
+    try:
+        nics.attach(reserved.port)
+    except (Unreachable, Unauthorized):
+        raise
+    except CniError as error:
+        context.store.abandon({record.id: error})
+        return
+    port = reserved.port
+    lease = reserved.network.lease(reserved.addresses, port.id, announce=True, nic_mac=port.mac)
+    context.store.hold({record.id: (reserved.addresses, lease)})
+
+
+def _take(context: Context, nics: Nics, record: Record) -> None:
+    """Have the NIC of a released lease taken away, and delete its port where nobody has it."""
+    reservations.remove(context, record, before=nics.ask_to_detach, may_fail=KEPT)
+
+
+def _see_them_gone(context: Context, nics: Nics) -> None:
+    """Delete the ports of released leases as Nova lets go of them, unless somebody waits."""
+    deadline = context.deadline.at_most(DETACH_SECONDS)
+    while True:
+        records = context.records()
+        if any(record.owner_alive for record in records if record.state is State.WANTED):
+            return
+        going = [r for r in records if r.state is State.RELEASED and not r.absent]
+        gone = [reservations.remove(context, r, _nobody_has_it, KEPT) for r in going]
+        if all(gone) or deadline.left <= LOOK_SECONDS:
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def _nobody_has_it(port: Port) -> bool:
+    return not port.device_id
+
+
+def _offer(config: IpamConfig, network: PodNetwork) -> Offer:
+    holder = Holder(marks.DEVICE_OWNER, named=False)
+    return network.offered(config, [item.id for item in network.subnets], holder)
+
+
+def _wanted(context: Context, config: IpamConfig) -> PortWanted:
+    network = configured_network(context.neutron, config)
+    more: dict[str, Any] = {}
+    if config.security_groups is not None:
+        more["security_groups"] = [
+            context.neutron.security_group_id(group) for group in config.security_groups
+        ]
+    if config.vnic_type is not None:
+        more["binding:vnic_type"] = config.vnic_type
+    if config.port_security is not None:
+        more["port_security_enabled"] = config.port_security
+        if not config.port_security:
+            # Neutron refuses groups on such a port, its project's default group too.
+            more["security_groups"] = []
+    return PortWanted(network, _offer(config, network), attributes=more)
