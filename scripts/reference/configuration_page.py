@@ -34,6 +34,8 @@ MODES = {
     "VM's port lets it pass: [how-to](../how-to/address-pairs.md).",
     Mode.PORT: "A port per pod owns the address; for nodes that are no VMs: "
     "[how-to](../how-to/port.md).",
+    Mode.NOVA_INTERFACE: "Nova gives the VM a NIC per pod, with a port of its own, which "
+    "`host-device-plus` moves into the pod: [how-to](../how-to/nova-interface.md).",
 }
 LOOKUPS = {
     PortLookup.AUTO: "`portId` if it is set, else by address, else by metadata.",

@@ -54,7 +54,7 @@ def text() -> str:
 | `{state}/plugin.log.1` | 0600 | the one before, set aside at {LOG_LIMIT >> 20} MiB | yes |
 | `{store}.of-another-machine-TIME-PID` | | a store that came with a copied disk and was set aside; `-wal` and `-shm` with it | yes |
 | `{state}/burst-*`, `{state}/burst-*.lock` | 0600 | where the plugins of a burst find the one that does their calls; always here, whatever `stateDir` says, and only where this folder exists | when no plugin runs |
-| `{state}/locks/*.lock` | 0600 | one lock per port of the VM, 256 at most for pods with ports of their own, one for the sweeper, one per port for whoever asks the cloud for STATUS, 64 at most for `attach` and `detach`; the name is a hash | when no plugin runs |
+| `{state}/locks/*.lock` | 0600 | one lock per port of the VM, 256 at most for pods with ports of their own, one per cloud for the NICs of mode `nova-interface`, one for the sweeper, one per port for whoever asks the cloud for STATUS, 64 at most for `attach` and `detach`; the name is a hash | when no plugin runs |
 | `{state}/by-hand/*.json` | 0600 in a folder of 0700 | what `neutron-cni attach` attached, and with which configuration; `--state-dir` says where | by `neutron-cni detach` |
 | `{state}/login-*.json` | 0600 | a token of each cloud's login, until it expires, sealed with the cloud's entry in clouds.yaml; ignored where others than root can write file or folder, or read the file | yes, costs a login |
 | `{nic_records.FOLDER}/*.json` | 0600 in a folder of 0700 | how each NIC was on the node that `host-device-plus` has moved into a pod, for its way back | never while such pods run; empty after a reboot |
@@ -92,7 +92,7 @@ and `/proc/*/mountinfo` (which namespace has an address).
 
 None is always there. A plugin lives for one call. After a DEL a *sweeper*
 (`python -I -m neutron_cni.ipam.sweeper {state}`) lives until all that rests has been given
-back. It may be killed: the next call starts another.
+back, NICs too. It may be killed: the next call starts another.
 """
 
 
