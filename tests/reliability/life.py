@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from neutron_cni.ipam.modes import MODES
 from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import Code
@@ -51,6 +50,7 @@ class Life:
         self.happened = False
         """Whether what `at` waits for has come."""
         self._zygote = zygote
+        self._rest = 0.0 if mode is Mode.NOVA_INTERFACE else QUARANTINE
         self.number = 0
 
     @property
@@ -224,8 +224,8 @@ class Life:
         addresses = self.live.pop((self.host.name, container), None)
         if addresses is not None or container in self.pending:
             self.pending[container] = "del"
-        for address in (addresses or ()) if MODES[self.mode].rests else ():
-            self.resting[address] = self.now + QUARANTINE
+        for address in addresses or ():
+            self.resting[address] = self.now + self._rest
 
     def _added(self, job: Job, outcome: Outcome, began: float) -> None:
         key = (self.host.name, job.container)

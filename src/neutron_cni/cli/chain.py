@@ -15,7 +15,9 @@ import msgspec.inspect as shape
 from neutron_cni.cni.document import convert
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.plugins import RECIPES, Kind, host_device, ipvlan, veth_host
+from neutron_cni.plugins.refusals import nic_for_nobody
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import Mode
 
 MAIN = tuple(name for name, recipe in RECIPES.items() if recipe.kind is Kind.MAIN)
 """The plugin types that a network may begin with."""
@@ -130,20 +132,37 @@ def _has_part(item: dict[str, Any], page: Any) -> bool:
 def _check(item: dict[str, Any]) -> None:
     """Raise CniError unless the object is one that its plugin takes; of others' plugins nothing."""
     kind = item.get("type")
-    for schema in RECIPES[kind].schemas() if isinstance(kind, str) and kind in RECIPES else ():
-        config = _config(item, schema)
-        if isinstance(config, host_device.Config) and config.selector() is None:
-            raise CniError(
-                Code.INVALID_CONFIG,
-                f"{kind} needs to know which NIC of the node its pods get",
-                f"write device, mac, pciBusID or netVFs into the file; {_NOTHING}",
-            )
+    schemas = RECIPES[kind].schemas() if isinstance(kind, str) and kind in RECIPES else ()
+    configs = [_config(item, schema) for schema in schemas]
+    _check_nic(item, [config for config in configs if isinstance(config, host_device.Config)])
+    for config in configs:
         if isinstance(config, veth_host.Config) and not config.service_cidrs:
             raise CniError(
                 Code.INVALID_CONFIG,
                 f"{kind} needs to know the cluster's service networks",
                 "name each with --service-cidr, such as 10.96.0.0/12, or let --kubeconfig read "
                 f"them from the cluster; {_NOTHING}",
+            )
+
+
+def _check_nic(item: dict[str, Any], movers: Sequence[host_device.Config]) -> None:
+    """Raise CniError unless it is known which NIC pods get, where and only where they get one.
+
+    `movers`: the configurations of the plugin's pages that move a NIC.
+    """
+    section = item.get("ipam")
+    gets_nics = isinstance(section, dict) and section.get("mode") == Mode.NOVA_INTERFACE
+    if gets_nics and not movers:
+        raise nic_for_nobody(str(item.get("type")))
+    for config in movers:
+        if gets_nics:
+            host_device.refuse(config, HostFacts(nic_by_lease=True))
+        elif config.selector() is None:
+            raise CniError(
+                Code.INVALID_CONFIG,
+                f"{item.get('type')} needs to know which NIC of the node its pods get",
+                "write device, mac, pciBusID or netVFs into the file, or use --mode "
+                f"{Mode.NOVA_INTERFACE}; {_NOTHING}",
             )
 
 

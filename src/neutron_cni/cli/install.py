@@ -47,7 +47,10 @@ def install(
     cloud: Annotated[str | None, typer.Option(help="Name in clouds.yaml.")] = None,
     clouds_file: Annotated[str | None, typer.Option(help="Path of clouds.yaml.")] = None,
     neutron_network: Annotated[
-        str | None, typer.Option(help="Neutron network, name or id; required with --mode port.")
+        str | None,
+        typer.Option(
+            help="Neutron network, name or id; required with --mode port and nova-interface."
+        ),
     ] = None,
     subnet: Annotated[list[str] | None, typer.Option(help="Subnet to use; repeatable.")] = None,
     state_dir: Annotated[

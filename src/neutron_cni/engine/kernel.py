@@ -24,7 +24,7 @@ from neutron_cni.netlink.pod_facts import pod_facts
 from neutron_cni.netlink.undo import remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover, Page
-from neutron_cni.plugins.refusals import nic_for_nobody
+from neutron_cni.plugins.refusals import mac_of_another, nic_for_nobody
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -201,6 +201,8 @@ class Kernel:
         """Raise CniError for what can be known before there is an address."""
         if self._nic_by_lease and not any(item.moves_nic for item in self._asked):
             raise nic_for_nobody(self._request.plugin)
+        if self._nic_by_lease and self._request.mac:
+            raise mac_of_another(self._request.mac)
         for page, config in zip(self._pages, self._request.configs, strict=True):
             page.refuse(config, self._facts)
 

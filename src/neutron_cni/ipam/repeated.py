@@ -82,7 +82,7 @@ def _in_vain(store: Store, record: Record, request: IpamRequest, missing: list[s
             why_not_put_back(store, record)
             or "a port that this project can't see may have the address: then delete the pod",
         )
-    store.release(record.id, record.config.quarantine)
+    store.release(record.id, record.config.rest)
     return CniError(
         Code.CONFLICT,
         f"{'; '.join(others)}: it was taken off {record}'s port and given away",

@@ -87,7 +87,8 @@ def no_nic(nics: Limit) -> CniError:
     return CniError(
         Code.EXHAUSTED,
         f"this VM has {nics.used} NICs, its own included, and may have {nics.limit}",
-        "`maxNICs` of the ipam section, or its flavor, says so; spread the pods over more nodes",
+        "`maxNICs` of the ipam section or the flavor says so, or Nova refused one more twice; "
+        "spread the pods over more nodes",
     )
 
 

@@ -84,7 +84,7 @@ class NeutronIpam:
             record = store.live(request.network, request.attachment)
             if record is not None:
                 rests = used or record.nonce not in self._taken
-                store.release(record.id, _quarantine(record) if rests else 0.0)
+                store.release(record.id, record.config.rest if rests else 0.0)
             waiting = bool(store.due(time.time()))
         if waiting:
             self._give_back_later(request.config.state_dir)
@@ -116,15 +116,10 @@ class NeutronIpam:
                 if record.attachment.by_hand and not _has_ended(record):
                     continue
                 if record.network == network or _recovered_and_gone(record):
-                    store.release(record.id, _quarantine(record))
+                    store.release(record.id, record.config.rest)
             waiting = bool(store.due(time.time()))
         if waiting:
             self._give_back_later(config.state_dir)
-
-
-def _quarantine(record: Record) -> float:
-    """Seconds that the lease's address stays reserved after its pod."""
-    return record.config.quarantine if MODES[record.config.mode].rests else 0.0
 
 
 def _opened(config: IpamConfig, deadline: Deadline) -> Store:

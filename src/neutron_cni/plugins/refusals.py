@@ -46,3 +46,12 @@ def nic_for_nobody(plugin: str) -> CniError:
         f"ipam.mode nova-interface gets a NIC for each pod, and {plugin} moves none into it",
         "use it with type host-device-plus",
     )
+
+
+def mac_of_another(mac: str) -> CniError:
+    """The error where the runtime asks for a MAC, and Neutron chooses that of the pod's NIC."""
+    return CniError(
+        Code.UNSUPPORTED_FIELD,
+        f"runtimeConfig.mac {mac!r}: with ipam.mode nova-interface the NIC has the MAC of its port",
+        "take the capability `mac` away",
+    )

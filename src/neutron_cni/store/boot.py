@@ -12,7 +12,7 @@ def release_all(db: sqlite3.Connection, late_answer_seconds: float) -> None:
     """Held leases go into quarantine, as by DEL; requests go. Called inside of a transaction."""
     now = time.time()
     for row in db.execute("SELECT * FROM lease WHERE state = 'held'").fetchall():
-        rest = from_row(row, ()).config.quarantine
+        rest = from_row(row, ()).config.rest
         db.execute(
             "UPDATE lease SET state = 'cooling', changed = ?, until = ? WHERE id = ?",
             (now, now + rest, row["id"]),

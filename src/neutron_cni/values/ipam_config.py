@@ -51,7 +51,8 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Neutron network, id or name, for modes `port` and `nova-interface`; the others use that of
     the VM's port."""
     subnets: tuple[Name, ...] = ()
-    """Subnets, ids or names, in the order to try them; default: those of the VM's port."""
+    """Subnets, ids or names, in the order to try them; default: those of the VM's port, in modes
+    `port` and `nova-interface` all of `network`."""
     security_groups: tuple[Name, ...] | None = None
     """Security groups of the pod's Neutron port, ids or names (modes `port`, `nova-interface`)."""
     vnic_type: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")] | None = None
@@ -66,7 +67,8 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How many NICs the VM may have in all, its own included (mode `nova-interface`); default: the
     flavor's extra spec `neutron-cni:max_nics`, else until Nova refuses one."""
     quarantine: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 30.0
-    """Seconds that a released address stays reserved in Neutron before it is given back."""
+    """Seconds that a released address stays reserved in Neutron before it is given back; not in
+    mode `nova-interface`."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
     """Seconds that a call such as ADD may take in all; CHECK and STATUS have lower limits too."""
     max_address_pairs: Annotated[int, msgspec.Meta(ge=1, le=100000)] | None = None
@@ -85,3 +87,9 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name."""
     state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = DEFAULT_STATE_DIR
     """Folder of the store and its locks. It must survive a reboot."""
+
+    @property
+    def rest(self) -> float:
+        """Seconds that a released address stays reserved: a NIC would take one of the VM's few
+        places meanwhile, so it goes at once."""
+        return 0.0 if self.mode is Mode.NOVA_INTERFACE else self.quarantine

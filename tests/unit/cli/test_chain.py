@@ -186,3 +186,18 @@ def test_a_network_of_nics_must_say_which_nic(tmp_path: Path) -> None:
     assert found.exit_code != 0
     assert "host-device-plus needs to know which NIC" in found.output
     assert not file(tmp_path).exists()
+
+
+NICS = ("--mode", "nova-interface", "--neutron-network", "pods")
+
+
+def test_a_network_of_novas_nics_needs_no_name_of_one(tmp_path: Path) -> None:
+    found = install(tmp_path, "--plugin", "host-device-plus", *NICS)
+    assert found.exit_code == 0, found.output
+
+
+def test_novas_nics_are_for_a_plugin_that_moves_them(tmp_path: Path) -> None:
+    found = install(tmp_path, *NICS)
+    assert found.exit_code == 1
+    assert "veth-route moves none" in found.output
+    assert not file(tmp_path).exists()

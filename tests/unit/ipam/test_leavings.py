@@ -73,3 +73,20 @@ def test_the_port_of_a_vm_that_one_look_does_not_show_keeps_its_pods_ports(
     nothing = json.dumps({"ports": []})
     faults.add(Fault("GET", "/ports$", status=200, body=nothing, skip=1, times=1))
     assert f"the VM's port {host.port_id} still exists" in "".join(looked(host, "worker-3"))
+
+
+def test_the_port_of_a_nic_stays_as_long_as_a_server_has_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leavings, "MIN_AGE_SECONDS", -60.0)
+    config = host.config(Mode.NOVA_INTERFACE) | {"node": "worker-3"}
+    held(msgspec.convert(config, IpamConfig), "on-worker-3")
+    said = "".join(looked(host, "worker-3", "--apply"))
+    assert f"server {host.server.id} still has it as a NIC" in said
+    for port in host.scene.reserves():  # Nova gives them back when the server is deleted
+        if port["device_id"] == host.server.id:
+            host.scene.neutron.cloud.ports[port["id"]] |= {"device_id": "", "device_owner": ""}
+    looked(host, "worker-3", "--apply")
+    names = {tag for port in host.scene.reserves() for tag in port["tags"]}
+    assert "ncni-node=worker-3" not in names
+    assert "ncni-node=worker-1" in names

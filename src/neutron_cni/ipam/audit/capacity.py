@@ -37,12 +37,13 @@ class Left:
         parts = [f"{_number(item.free)} free in {item}" for item in seen.subnets]
         parts += _limit("ports of the project", seen.ports)
         parts += _limit("address pairs of the VM's port", seen.pairs)
+        parts += _limit("NICs of the VM", seen.nics)
         age = max(0.0, time.time() - self.counted)
         return f"{', '.join(parts) or 'no subnet on offer'} ({age:.0f} s ago)"
 
     @property
     def for_programs(self) -> dict[str, Any]:
-        """The same as JSON: `ports` and `addressPairs` are null where they do not matter."""
+        """The same as JSON; `ports`, `addressPairs`, `nics` are null where they do not matter."""
         seen = self.capacity
         return {
             "network": self.network,
@@ -54,6 +55,7 @@ class Left:
             ],
             "ports": _used(seen.ports),
             "addressPairs": _used(seen.pairs),
+            "nics": _used(seen.nics),
         }
 
     @property

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from difflib import SequenceMatcher
 
 from neutron_cni.ipam import absence
+from neutron_cni.ipam.modes.marks import is_nic
 from neutron_cni.ipam.modes.reserving_port import nodes_with_ports, parents, ports_of_node
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import Port
@@ -80,6 +81,8 @@ def _why_keep(neutron: Neutron, port: Port, node: str, known: bool, seen: dict[s
         return f"made {age:.0f} s ago, less than {MIN_AGE_SECONDS:.0f}"
     if known:
         return f"the API server still knows node {node}"
+    if is_nic(port) and port.device_id:
+        return f"server {port.device_id} still has it as a NIC"
     for parent in parents(port):
         if parent not in seen:
             seen[parent] = _exists(neutron, parent)

@@ -71,7 +71,7 @@ def free(store: Store, finding: Finding, detach: Callable[[str], None]) -> str:
                 f"{item.address} is still in the namespace {path}, and the plugin that put it there"
                 " is not ours: remove the namespace, and gc --apply releases the address"
             )
-    store.release(record.id, record.config.quarantine)
+    store.release(record.id, record.config.rest)
     return ""
 
 
@@ -81,7 +81,7 @@ def _release(store: Store, record_ids: set[int], linked: Linked) -> None:
     idle = {item.record_id for item in unused(records, node.namespace_with, linked)}
     for record in records:
         if record.id in idle:
-            store.release(record.id, record.config.quarantine)
+            store.release(record.id, record.config.rest)
 
 
 def _settle(store: Store, group: Group, configs: list[IpamConfig]) -> None:

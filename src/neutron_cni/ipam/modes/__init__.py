@@ -31,8 +31,6 @@ class ModeEntry:
     """The anchor (see anchors.py) of a request with this configuration and attachment token."""
     needs_network: bool = False
     """Whether the configuration must name a Neutron network (`network`)."""
-    rests: bool = True
-    """Whether a released address stays reserved for `quarantine`."""
     mends: bool = True
     """Whether what somebody takes away in Neutron is put back while the pod lives."""
 
@@ -47,6 +45,6 @@ MODES: Mapping[Mode, ModeEntry] = {
     Mode.ADDRESS_PAIRS: ModeEntry("address_pairs", vm_port_anchor),
     Mode.PORT: ModeEntry("port", attachment_anchor, needs_network=True),
     Mode.NOVA_INTERFACE: ModeEntry(
-        "nova_interface", node_nics_anchor, needs_network=True, rests=False, mends=False
+        "nova_interface", node_nics_anchor, needs_network=True, mends=False
     ),
 }

@@ -31,7 +31,10 @@ from neutron_cni.values.errors import CniError, Code
 EXTRA_SPEC = "neutron-cni:max_nics"
 """The extra spec of a flavor by which a cloud's operator says how many NICs its servers take."""
 REFUSED_SECONDS = 600.0
-"""How long a number of NICs at which the hypervisor refused one more is believed to be the most."""
+"""How long a number of NICs at which the hypervisor refused one more twice is believed to be the
+most. One refusal may have any reason."""
+_BY_HYPERVISOR = "Failed to attach network adapter"
+"""Of what Nova says when it has given the port back, as the hypervisor refused the NIC."""
 KEPT = (ObjectInUse, ServerBusy, ServerLocked, Forbidden, Refused)
 """Refusals after which a NIC stays for now, and is tried again later."""
 
@@ -57,7 +60,17 @@ class Nics:
 
     def limit(self) -> Limit:
         """The NICs that the VM has, and how many it may have as far as anybody told."""
-        return Limit(len(self._attached | self._added), self._most)
+        return Limit(self._used, self._most)
+
+    def require_room(self) -> None:
+        """Raise CniError EXHAUSTED if the VM has all the NICs that it may have."""
+        limit = self.limit()
+        if limit.reached:
+            raise no_nic(limit)
+
+    @property
+    def _used(self) -> int:
+        return len(self._attached | self._added)
 
     @cached_property
     def _attached(self) -> set[str]:
@@ -70,8 +83,18 @@ class Nics:
         if configured is not None:
             return configured
         said = self.nova.server(self.server).extra_specs.get(EXTRA_SPEC, "")
-        learnt = self.context.store.fact(self._refusal, REFUSED_SECONDS) or ""
-        return next((int(text) for text in (said, learnt) if text.isdigit()), None)
+        return int(said) if said.isdigit() else self._learnt[1]
+
+    @property
+    def _learnt(self) -> tuple[int, int | None]:
+        """At how many NICs the hypervisor refused one more lately (0: at none), and the limit that
+        this makes: none until it did so twice."""
+        used, _, times = (self.context.store.fact(self._refusal, REFUSED_SECONDS) or "").partition(
+            " "
+        )
+        if not (used.isdigit() and times.isdigit()):
+            return 0, None
+        return int(used), int(used) if int(times) > 1 else None
 
     @property
     def _refusal(self) -> str:
@@ -86,9 +109,7 @@ class Nics:
         """
         if self._is_here(port):
             return
-        limit = self.limit()
-        if limit.reached:
-            raise no_nic(limit)
+        self.require_room()
         try:
             self.nova.attach(self.server, port.id)
         except (AnswerLost, ObjectInUse) as error:
@@ -97,7 +118,8 @@ class Nics:
                 self._learn(error)
                 raise
         self._added.add(port.id)
-        self.context.store.remember(self._refusal, None)
+        if self._used > self._learnt[0]:
+            self.context.store.remember(self._refusal, None)
 
     def _is_here(self, port: Port) -> bool:
         if port.device_id in ("", self.server):
@@ -110,10 +132,10 @@ class Nics:
         )
 
     def _learn(self, error: CniError) -> None:
-        """Nova gave the port back: the hypervisor refused, and a full bus is the usual reason."""
-        if "Failed to attach network adapter" in error.message:
-            used = len(self._attached | self._added)
-            self.context.store.remember(self._refusal, str(used))
+        """Note that the hypervisor refused: a full bus is the usual reason."""
+        if _BY_HYPERVISOR in error.message:
+            times = 2 if self._learnt[0] == self._used else 1
+            self.context.store.remember(self._refusal, f"{self._used} {times}")
 
     def ask_to_detach(self, port: Port) -> bool:
         """Have Nova take the NIC of the port away, from whichever server has it.
@@ -134,6 +156,11 @@ class Nics:
         for fact in blocked:
             self.context.store.remember(fact, None)
         return False
+
+
+def is_certain(error: CniError) -> bool:
+    """Whether Nova has not begun to attach, and will not: it said no, or gave the port back."""
+    return not isinstance(error, AnswerLost) or _BY_HYPERVISOR in error.message
 
 
 def one_by_one(steps: list[Callable[[], None]]) -> None:

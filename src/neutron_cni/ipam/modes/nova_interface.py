@@ -23,7 +23,7 @@ from neutron_cni.ipam.modes import lost_ports, marks, reservations
 from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
-from neutron_cni.ipam.modes.nics import KEPT, Nics, one_by_one
+from neutron_cni.ipam.modes.nics import KEPT, Nics, is_certain, one_by_one
 from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import (
     Holder,
@@ -32,7 +32,7 @@ from neutron_cni.ipam.modes.subnets import (
     read_pod_network,
 )
 from neutron_cni.ipam.room import Capacity
-from neutron_cni.openstack.errors import Unauthorized, Unreachable
+from neutron_cni.openstack.errors import AnswerLost, Unauthorized, Unreachable
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.errors import CniError
@@ -56,7 +56,7 @@ def settle(context: Context) -> None:
         [
             *(partial(_take, context, nics, record) for record in leaving),
             *(partial(_give, context, nics, record) for record in coming),
-            partial(_see_them_gone, context, nics),
+            *([] if coming else [partial(_see_them_gone, context)]),
         ]
     )
 
@@ -123,9 +123,18 @@ def capacity(context: Context) -> Capacity:
 def _give(context: Context, nics: Nics, record: Record) -> None:
     """Make the lease's port, have Nova attach it, and hold the lease.
 
-    The port's id is in the store before Nova is asked. A refusal releases the lease: whatever of it
-    there is goes as that of any other.
+    The port's id is in the store before Nova is asked. After a refusal the port goes at once; where
+    it is not certain that Nova has not begun, the lease is released, and what there is of it goes
+    as that of any other.
     """
+    if record.state is State.WANTED:
+        try:
+            nics.require_room()
+        except (Unreachable, Unauthorized, AnswerLost):
+            raise
+        except CniError as error:
+            context.store.fail({record.id: error})
+            return
     reserved = reservations.acquire(context, record, lambda: _wanted(context, record.config))
     if reserved is None or not context.store.intend({record.id: reserved.addresses}):
         return
@@ -134,7 +143,10 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
     except (Unreachable, Unauthorized):
         raise
     except CniError as error:
-        context.store.abandon({record.id: error})
+        if is_certain(error):
+            reservations.refuse(context, record, [reserved.port.id], error)
+        else:
+            context.store.abandon({record.id: error})
         return
     port = reserved.port
     lease = reserved.network.lease(reserved.addresses, port.id, announce=True, nic_mac=port.mac)
@@ -146,7 +158,7 @@ def _take(context: Context, nics: Nics, record: Record) -> None:
     reservations.remove(context, record, before=nics.ask_to_detach, may_fail=KEPT)
 
 
-def _see_them_gone(context: Context, nics: Nics) -> None:
+def _see_them_gone(context: Context) -> None:
     """Delete the ports of released leases as Nova lets go of them, unless somebody waits."""
     deadline = context.deadline.at_most(DETACH_SECONDS)
     while True:

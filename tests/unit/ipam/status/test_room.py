@@ -76,6 +76,17 @@ def test_leases_shows_the_last_count_while_the_cloud_is_away(place: Place) -> No
     assert "(500 s ago)" in shown.in_words
 
 
+def test_leases_shows_nics_and_status_says_that_there_is_no_more(place: Place) -> None:
+    section = place.section(Mode.NOVA_INTERFACE, maxNICs=1)
+    place.host.install(section, "pods")
+    (shown,) = room(place)
+    assert "1 of 1 NICs of the VM" in shown.in_words
+    assert shown.is_full
+    assert shown.for_programs["nics"] == {"used": 1, "limit": 1}
+    (note,) = place.ask(place.config(Mode.NOVA_INTERFACE, maxNICs=1))
+    assert "has 1 NICs, its own included, and may have 1" in note
+
+
 def test_leases_shows_pairs_and_ports_where_they_matter(place: Place) -> None:
     place.host.install(place.section(Mode.ADDRESS_PAIRS, maxAddressPairs=10), "pods")
     (shown,) = room(place)
