@@ -161,7 +161,8 @@ def _no_hosts(subnet: Subnet) -> dict[IPAddress, str]:
 
 def _routers(subnet: Subnet) -> dict[IPAddress, str]:
     """Addresses that the subnet sends traffic to, whether a Neutron port has them or not."""
-    found = {via: f"the next hop of the route to {to}" for to, via in subnet.host_routes}
+    found = dict.fromkeys(subnet.routers, "the gateway")
+    found |= {via: f"the next hop of the route to {to}" for to, via in subnet.host_routes}
     return found | ({subnet.gateway: "the gateway"} if subnet.gateway is not None else {})
 
 

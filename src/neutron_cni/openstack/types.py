@@ -145,6 +145,8 @@ class Subnet:
     """Only ports whose `device_owner` is one of these get addresses; empty: all do."""
     segment_id: str = ""
     """The segment of a routed provider network that has it; empty on other networks."""
+    routers: tuple[IPAddress, ...] = ()
+    """Routers besides those of `gateway` and `host_routes`."""
 
     @property
     def version(self) -> int:

@@ -16,7 +16,7 @@ from ipaddress import ip_network
 
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.netlink.plan import ANY_TABLE, MAIN_TABLE, LinkRoute, Path, Rule, Side
-from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
+from neutron_cni.values.address import IPAddress, IPNetwork, anywhere, on_every_link
 from neutron_cni.values.lease import Lease, LeasedAddress
 
 HOSTS_FIRST, NIC_NEXT = 1100, 1101
@@ -136,7 +136,9 @@ def _routes(item: LeasedAddress, lease: Lease, uplink: Uplink) -> list[LinkRoute
     subnets = [subnet for subnet in uplink.onlink if subnet.version == version]
     found = [LinkRoute(Side.HOST, uplink.name, subnet, scope="link") for subnet in subnets]
     for route in lease.routes:
-        of_subnet = route.gateway is not None and route.gateway in item.address.network
+        of_subnet = route.gateway is not None and (
+            route.gateway in item.address.network or on_every_link(route.gateway)
+        )
         if of_subnet and route.destination.version == version and route.destination.prefixlen:
             found.append(_via(uplink, route.destination, route.gateway, subnets))
     if item.gateway is not None:
@@ -148,7 +150,9 @@ def _via(
     uplink: Uplink, destination: IPNetwork, gateway: IPAddress | None, subnets: list[IPNetwork]
 ) -> LinkRoute:
     """A route by a gateway that is on the NIC's link, even if the NIC has no address there."""
-    known = gateway is not None and any(gateway in subnet for subnet in subnets)
+    known = gateway is not None and (
+        on_every_link(gateway) or any(gateway in subnet for subnet in subnets)
+    )
     return LinkRoute(Side.HOST, uplink.name, destination, gateway=gateway, onlink=not known)
 
 

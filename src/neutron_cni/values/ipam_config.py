@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 import msgspec
+
+from neutron_cni.values.address import IPAddress, IPNetwork
 
 DEFAULT_STATE_DIR = "/var/lib/neutron-cni"
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -30,6 +33,60 @@ class PortLookup(StrEnum):
     ID = "id"
     ADDRESS = "address"
     METADATA = "metadata"
+
+
+class ExtraRoute(msgspec.Struct, frozen=True):
+    """A route that pods get besides those of their subnet, as {"dst": "10.8.0.0/16"}.
+
+    `gw`: its next hop, in the pods' subnet or an IPv6 link-local one; default: the gateway.
+    """
+
+    dst: str
+    gw: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            to = _network(self.dst)
+        except ValueError as error:
+            raise ValueError(f"dst must be a network such as 10.8.0.0/16: {error}") from None
+        if not to.prefixlen:
+            raise ValueError(
+                "dst must not be everything: whether a pod's default route goes by its interface "
+                "says defaultRoute, and by which router says gateway"
+            )
+        if self.gw is not None and _router("gw", self.gw).version != to.version:
+            raise ValueError(f"gw must be of the same IP version as dst, not {self.gw}")
+
+    @property
+    def destination(self) -> IPNetwork:
+        """`dst` as a value."""
+        return _network(self.dst)
+
+    @property
+    def next_hop(self) -> IPAddress | None:
+        """`gw` as a value."""
+        return None if self.gw is None else ip_address(self.gw)
+
+
+def _network(text: str) -> IPNetwork:
+    """Raises ValueError."""
+    if "%" in text or "/" not in text:
+        raise ValueError(f"{text!r:.80} has no prefix length, or a scope")
+    return ip_network(text)
+
+
+def _router(key: str, text: str) -> IPAddress:
+    """The address of a router; raises ValueError, naming `key`."""
+    problem = f"{key} must be a router's address such as 10.0.0.1, not {text!r:.80}"
+    if "%" in text:
+        raise ValueError(problem)
+    try:
+        found = ip_address(text)
+    except ValueError:
+        raise ValueError(problem) from None
+    if found.is_multicast or found.is_unspecified or found.is_loopback:
+        raise ValueError(problem)
+    return found
 
 
 class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -66,6 +123,12 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     )
     """How many NICs the VM may have in all, its own included (mode `nova-interface`); default: the
     flavor's extra spec `neutron-cni:max_nics`, else until Nova refuses one."""
+    gateway: str | None = None
+    """The router that the pods' default route goes by, in a subnet of theirs; default: the gateway
+    of their subnet. The other IP version's stays."""
+    routes: tuple[ExtraRoute, ...] = ()
+    """Routes that pods get besides those of their subnet. `gw` is in a subnet of theirs, or
+    a link-local address of IPv6; default: the gateway."""
     quarantine: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 30.0
     """Seconds that a released address stays reserved in Neutron before it is given back; not in
     mode `nova-interface`."""
@@ -88,8 +151,24 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     state_dir: Annotated[str, msgspec.Meta(pattern="^/")] = DEFAULT_STATE_DIR
     """Folder of the store and its locks. It must survive a reboot."""
 
+    def __post_init__(self) -> None:
+        if self.gateway is not None:
+            _router("gateway", self.gateway)
+        twice = _twice([item.destination for item in self.routes])
+        if twice is not None:
+            raise ValueError(f"routes must name each destination once, not {twice} twice")
+
+    @property
+    def router(self) -> IPAddress | None:
+        """`gateway` as a value."""
+        return None if self.gateway is None else ip_address(self.gateway)
+
     @property
     def rest(self) -> float:
         """Seconds that a released address stays reserved: a NIC would take one of the VM's few
         places meanwhile, so it goes at once."""
         return 0.0 if self.mode is Mode.NOVA_INTERFACE else self.quarantine
+
+
+def _twice(networks: list[IPNetwork]) -> IPNetwork | None:
+    return next((item for n, item in enumerate(networks) if item in networks[:n]), None)

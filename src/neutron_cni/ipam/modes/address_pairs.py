@@ -137,7 +137,9 @@ def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
         {
             record.id: (
                 record.addresses,
-                network.lease(record.addresses, port.id, announce=True, nic_mac=port.mac),
+                network.lease(
+                    record.config, record.addresses, port.id, announce=True, nic_mac=port.mac
+                ),
             )
             for record in context.records()
             if record.state is State.INTENDED

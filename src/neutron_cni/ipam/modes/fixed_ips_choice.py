@@ -53,8 +53,8 @@ def _choose(
     claimed = {claim.address for claim in claims_in(port.tags)}
     used = progress.used | progress.refused | port.addresses | claimed | ours
     whole = Choice()
-    for subnets in dict.fromkeys(record.config.subnets for record in waiting):
-        group = [record for record in waiting if record.config.subnets == subnets]
+    for key in dict.fromkeys(_offer_key(record.config) for record in waiting):
+        group = [record for record in waiting if _offer_key(record.config) == key]
         try:
             offer = _fitting(offer_of(group[0].config, port, network), progress, network)
         except CniError as error:
@@ -66,6 +66,11 @@ def _choose(
         whole.picks |= part.picks
         whole.failures |= part.failures
     return whole
+
+
+def _offer_key(config: IpamConfig) -> tuple[object, ...]:
+    """Configurations with the same are offered the same subnets."""
+    return config.subnets, config.gateway, config.routes
 
 
 def offer_of(config: IpamConfig, port: Port, network: PodNetwork) -> Offer:

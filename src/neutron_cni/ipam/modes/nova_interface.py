@@ -149,7 +149,9 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
             context.store.abandon({record.id: error})
         return
     port = reserved.port
-    lease = reserved.network.lease(reserved.addresses, port.id, announce=True, nic_mac=port.mac)
+    lease = reserved.network.lease(
+        record.config, reserved.addresses, port.id, announce=True, nic_mac=port.mac
+    )
     context.store.hold({record.id: (reserved.addresses, lease)})
 
 

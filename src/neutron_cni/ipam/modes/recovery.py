@@ -59,7 +59,7 @@ def recovered_lease(
         changed=now,
         until=0.0 if netns else now + config.quarantine,
         addresses=addresses,
-        lease=network.lease(addresses, port_id, announce, nic_mac),
+        lease=network.lease(config, addresses, port_id, announce, nic_mac),
     )
 
 

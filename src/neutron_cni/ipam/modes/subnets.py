@@ -7,10 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from neutron_cni.ipam.choose import Offer, named
+from neutron_cni.ipam.modes.configured_routes import (
+    gateway_of,
+    is_default,
+    require_routers,
+    with_configured,
+)
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import FixedIp, Network, Subnet
 from neutron_cni.store import PortAddress
-from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
+from neutron_cni.values.address import IPNetwork, anywhere
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease, LeasedAddress
@@ -58,7 +64,8 @@ class PodNetwork:
         """The subnets to try, in order: the configured ones, else those in `home` (ids).
 
         Those that can't serve `holder` are left out. Raises CniError where none is left; of the
-        configured ones, where none of an IP version is: pods would lack addresses of it, unsaid.
+        configured ones, where none of an IP version is: pods would lack addresses of it, unsaid;
+        and where a configured router is in none of them, which no pod would reach.
         """
         if config.subnets:
             candidates = [self._named(name) for name in config.subnets]
@@ -72,7 +79,8 @@ class PodNetwork:
         if not fit or (config.subnets and lacking):
             why_none = [why for item, why in left_out.items() if item.version in lacking]
             raise none_fits(self.network.name or self.id, why_none)
-        return Offer(fit, tuple(left_out.values()))
+        require_routers(config, fit)
+        return Offer(tuple(with_configured(item, config) for item in fit), tuple(left_out.values()))
 
     def segments_of(self, fixed_ips: Iterable[FixedIp]) -> frozenset[str]:
         """The segments of a routed provider network that these addresses are on."""
@@ -92,14 +100,20 @@ class PodNetwork:
         )
 
     def lease(
-        self, addresses: Sequence[PortAddress], port_id: str, announce: bool, nic_mac: str = ""
+        self,
+        config: IpamConfig,
+        addresses: Sequence[PortAddress],
+        port_id: str,
+        announce: bool,
+        nic_mac: str = "",
     ) -> Lease:
-        """Everything the subnets know, for a pod with these addresses (`Lease` has the rest)."""
-        subnets = [self.by_id(item.subnet_id) for item in addresses]
+        """Everything the subnets and `config` know, for a pod with these addresses (`Lease` has the
+        rest)."""
+        subnets = [with_configured(self.by_id(item.subnet_id), config) for item in addresses]
         leased = tuple(
             LeasedAddress(
                 ipaddress.ip_interface(f"{item.address}/{subnet.cidr.prefixlen}"),
-                _gateway(subnet),
+                gateway_of(subnet),
                 subnet.id,
             )
             for item, subnet in zip(addresses, subnets, strict=True)
@@ -167,25 +181,10 @@ def _unfit(subnet: Subnet, holder: Holder, asked_for: bool) -> str:
     return ""
 
 
-def _gateway(subnet: Subnet) -> IPAddress | None:
-    """Where the subnet's default route leads: to its gateway, or without one by a host route.
-
-    So does Neutron's DHCP agent: of a subnet with a gateway it passes a host route to everywhere
-    over. (OVN's own DHCP tells both, and leaves the choice to the client.)
-    """
-    if subnet.gateway is not None:
-        return subnet.gateway
-    return next((via for to, via in subnet.host_routes if _is_default(to)), None)
-
-
 def _routes(subnet: Subnet) -> list[Route]:
     """The default route, and the subnet's host routes; no destination twice."""
-    gateway = _gateway(subnet)
-    routes = [Route(to, via) for to, via in subnet.host_routes if not _is_default(to)]
+    gateway = gateway_of(subnet)
+    routes = [Route(to, via) for to, via in subnet.host_routes if not is_default(to)]
     if gateway is not None:
         routes.insert(0, Route(anywhere(subnet.version), gateway))
     return routes
-
-
-def _is_default(destination: IPNetwork) -> bool:
-    return destination.prefixlen == 0
