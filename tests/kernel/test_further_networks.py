@@ -131,6 +131,19 @@ def test_each_address_answers_when_the_default_route_was_moved(
     assert world.pings("node", target)
 
 
+@pytest.mark.parametrize("target", ["10.10.10.19", "10.10.10.29"])
+def test_each_address_answers_when_multus_took_the_default_route_away_before(
+    world: World, first: Pod, target: str
+) -> None:
+    """So it does for `default-route`: the other network has none any longer when ours is added."""
+    run("ip", "-n", world.full("pod1"), "route", "del", "default", "dev", "eth0")
+    second(first).apply()
+    run("ip", "-n", world.full("pod1"), "route", "del", "default", "dev", "net1")
+    world.do("pod1", "ip", "route", "add", "default", "via", "169.254.1.1", "dev", "net1")
+    assert world.pings("router", target, "-I", OUTSIDE)
+    assert world.pings("node", target)
+
+
 def test_another_link_may_have_default_routes_of_any_kind(world: World, first: Pod) -> None:
     """Two routers that advertise themselves, next hops, a route of a version without address."""
     world.do("pod1", "ip", "link", "add", "other", "type", "veth", "peer", "name", "end")

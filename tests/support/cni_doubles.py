@@ -69,12 +69,14 @@ class FakeIpam:
     changes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What STATUS says besides."""
+    lease: Lease = LEASE
+    """What `acquire` gives."""
 
     def acquire(self, request: IpamRequest) -> Lease:
         self._maybe_fail("acquire")
         if self._key(request) not in self.leases:
             self.changes.append("acquire")
-            self.leases[self._key(request)] = LEASE
+            self.leases[self._key(request)] = self.lease
         return self.leases[self._key(request)]
 
     def lookup(self, request: IpamRequest) -> Lease | None:
@@ -119,6 +121,8 @@ class FakeKernel:
     fail: dict[str, BaseException] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    defaults: frozenset[int] = frozenset()
+    """Of which IP versions another interface of the pod has the default route."""
 
 
 @dataclass
@@ -166,6 +170,10 @@ class FakeDataPlane:
 
     def differences(self, lease: Lease) -> list[str]:
         return self.kernel.broken
+
+    def defaults(self) -> frozenset[int]:
+        self._maybe_fail("defaults")
+        return self.kernel.defaults
 
     def collect(self) -> None:
         self._maybe_fail("collect")

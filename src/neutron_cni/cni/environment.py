@@ -22,6 +22,7 @@ _RESERVED = (".", "..", "all", "default")
 _KNOWN_ARGS = {
     "IP",
     "IgnoreUnknown",
+    "MAC",
     "K8S_POD_NAMESPACE",
     "K8S_POD_NAME",
     "K8S_POD_UID",
@@ -50,9 +51,9 @@ class Environment:
     """The parameters of one call.
 
     `attachment` is empty for STATUS, GC and VERSION. `path`: the folders of CNI_PATH, in order.
-    `address` is the IP of CNI_ARGS as given ("10.0.0.5" or "10.0.0.5/24"), or empty. `arguments`
-    are the names in CNI_ARGS; none if CNI_ARGS says IgnoreUnknown. `variables` is the whole
-    environment.
+    `address` is the IP of CNI_ARGS as given ("10.0.0.5" or "10.0.0.5/24"), or empty, and `mac` the
+    MAC. `arguments` are the names in CNI_ARGS; none if CNI_ARGS says IgnoreUnknown. `variables` is
+    the whole environment.
     """
 
     command: Command
@@ -60,6 +61,7 @@ class Environment:
     pod: PodRef = field(default_factory=PodRef)
     path: tuple[str, ...] = ()
     address: str = ""
+    mac: str = ""
     arguments: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -84,7 +86,16 @@ def parse_environment(environ: Mapping[str, str]) -> Environment:
     )
     ignored = args.get("IgnoreUnknown", "").lower() in ("1", "true")
     names = frozenset() if ignored else frozenset(args)
-    return Environment(command, attachment, pod, path, args.get("IP", ""), names, environ)
+    return Environment(
+        command=command,
+        attachment=attachment,
+        pod=pod,
+        path=path,
+        address=args.get("IP", ""),
+        mac=args.get("MAC", ""),
+        arguments=names,
+        variables=environ,
+    )
 
 
 def _invalid(message: str, details: str = "") -> CniError:

@@ -71,7 +71,8 @@ class Request:
     each schema that `parse` was given. `ipam` is None for a chained plugin, which takes over the
     addresses in prevResult. `requested`: the addresses that the pod asks for, see
     `runtime_config.requested_addresses`. `mac`: from runtimeConfig, in lower case, or empty.
-    `valid`: the attachments that GC must keep. `path`: the folders of CNI_PATH.
+    `valid`: the attachments that GC must keep. `path`: the folders of CNI_PATH. `default_route`: of
+    our IPAM under another's main plugin, what its plugin object says of the pod's default route.
     """
 
     plugin: str
@@ -88,6 +89,7 @@ class Request:
     mac: str = ""
     prev_result: Result | None = None
     valid: frozenset[Attachment] = frozenset()
+    default_route: bool | None = None
 
     @property
     def own_ipam(self) -> IpamConfig | None:
@@ -139,9 +141,13 @@ def parse(
         pod=environment.pod,
         path=environment.path,
         requested=() if forgiving else requested_addresses(runtime, environment),
-        mac=requested_mac(runtime),
+        # CNI_ARGS go to every plugin of a chain, and the first of them makes the interface.
+        mac=requested_mac(runtime, environment.mac if with_ipam and not forgiving else ""),
         prev_result=_prev_result(document, environment.command),
         valid=_valid_attachments(document) if environment.command is Command.GC else frozenset(),
+        default_route=(
+            _own_part(document, _AnyMain, forgiving).default_route if plugin == OWN_IPAM else None
+        ),
     )
 
 
@@ -152,6 +158,12 @@ def version_of(stdin: bytes) -> str | None:
     except CniError:
         return None
     return version if version in SUPPORTED else None
+
+
+class _AnyMain(msgspec.Struct, rename="camel"):
+    """What our IPAM reads of the plugin object of any main plugin, as ours do themselves."""
+
+    default_route: bool | None = None
 
 
 class _AttachmentIn(msgspec.Struct):
@@ -231,6 +243,10 @@ def own_ipam(plugin: Mapping[str, Any], section: Mapping[str, Any]) -> IpamConfi
     leave by. Raises CniError INVALID_CONFIG.
     """
     config = convert(section, IpamConfig, "ipam")
+    for index, route in enumerate(section.get("routes", ())):
+        unknown = sorted(set(route) - {"dst", "gw"})
+        if unknown:
+            raise invalid(f"ipam.routes[{index}].{unknown[0]:.40}", "is unknown", "dst and gw")
     interface = plugin.get("hostInterface")
     if interface is None and plugin.get("type") in _IPVLAN:
         interface = plugin.get("master")

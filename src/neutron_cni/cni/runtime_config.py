@@ -79,17 +79,28 @@ def _addresses(texts: list[str], key: str) -> tuple[IPAddress, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def requested_mac(runtime: FromRuntime) -> str:
+def requested_mac(runtime: FromRuntime, argument: str = "") -> str:
     """The MAC that the runtime asks for ("02:00:00:00:00:01"), in lower case; empty if none.
 
-    Raises CniError INVALID_CONFIG.
+    `argument`: the MAC of CNI_ARGS, which counts where runtimeConfig has none: Multus passes the
+    key `mac` of a pod's annotation on so, whether the network has the capability or not. Raises
+    CniError INVALID_CONFIG or, for CNI_ARGS, INVALID_ENVIRONMENT.
     """
     mac = (runtime.runtime_config and runtime.runtime_config.mac) or ""
-    if mac and not _MAC.fullmatch(mac):
-        raise invalid("runtimeConfig.mac", f"{mac[:40]!r} is no MAC", "such as 02:00:00:00:00:01")
-    if mac and (int(mac[:2], 16) & 1 or not int(mac.replace(":", ""), 16)):
+    found, key = (mac, "runtimeConfig.mac") if mac else (argument, "CNI_ARGS: MAC")
+    problem, allowed = _wrong_mac(found) if found else ("", "")
+    if problem and mac:
+        raise invalid(key, problem, allowed)
+    if problem:
+        raise CniError(Code.INVALID_ENVIRONMENT, f"{key}: {problem}", allowed)
+    return found.lower()
+
+
+def _wrong_mac(mac: str) -> tuple[str, str]:
+    """What is wrong, and what would be right; both empty for the MAC of a host."""
+    if not _MAC.fullmatch(mac):
+        return f"{mac[:40]!r} is no MAC", "such as 02:00:00:00:00:01"
+    if int(mac[:2], 16) & 1 or not int(mac.replace(":", ""), 16):
         # The kernel refuses both (is_valid_ether_addr).
-        raise invalid(
-            "runtimeConfig.mac", f"{mac} is the MAC of no single host", "an even first byte"
-        )
-    return mac.lower()
+        return f"{mac} is the MAC of no single host", "an even first byte"
+    return "", ""

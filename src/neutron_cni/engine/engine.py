@@ -43,7 +43,7 @@ class Engine:
         deadline = Deadline.after(min(request.timeout, LONGEST.get(request.command, inf)))
         source = self._source(request)
         if RECIPES[request.plugin].kind is Kind.IPAM:
-            return _serve_ipam(request, source, deadline)
+            return self._serve_ipam(request, source, deadline)
         plane = self.parts.data_plane(request)
         match request.command:
             case Command.ADD:
@@ -122,6 +122,37 @@ class Engine:
         except Exception as error:
             self.parts.note(f"undoing a failed ADD: {error}; DEL or GC will finish it")
 
+    def _serve_ipam(
+        self, request: Request, source: LeaseSource, deadline: Deadline
+    ) -> Result | None:
+        """Carry out a request to our IPAM as a plugin of its own, under another's main plugin."""
+        own = request.own_ipam
+        asks_now = request.command in (Command.ADD, Command.STATUS)
+        if asks_now and own is not None and own.mode is Mode.NOVA_INTERFACE:
+            raise nic_for_nobody("a third party's main plugin")
+        match request.command:
+            case Command.ADD:
+                from neutron_cni.engine.second_default import without_second_default
+
+                taken = self.parts.data_plane(request).defaults()
+                lease = source.acquire(request, deadline)
+                try:
+                    return without_second_default(lease, request.default_route, taken)
+                except CniError:
+                    source.release(request, Deadline.after(ROLLBACK_SECONDS), used=False)
+                    raise
+            case Command.DEL:
+                source.release(request, deadline)
+            case Command.CHECK:
+                from neutron_cni.engine.check import check_lease
+
+                check_lease(request, source, deadline)
+            case Command.STATUS:
+                source.status(request, deadline)
+            case Command.GC:
+                source.collect(request, deadline)
+        return None
+
     def _held(self, request: Request, source: LeaseSource, deadline: Deadline) -> Lease | None:
         """The lease for DEL; None, with a note, if it can't be read: DEL works without it, too."""
         try:
@@ -144,28 +175,6 @@ def _require_current(lease: Lease, held: Lease | None) -> None:
             "the container was deleted while it was being attached",
             "a DEL or GC for it came while ADD was running",
         )
-
-
-def _serve_ipam(request: Request, source: LeaseSource, deadline: Deadline) -> Result | None:
-    """Carry out a request to our IPAM as a plugin of its own, under a third party's main plugin."""
-    own = request.own_ipam
-    asks_now = request.command in (Command.ADD, Command.STATUS)
-    if asks_now and own is not None and own.mode is Mode.NOVA_INTERFACE:
-        raise nic_for_nobody("a third party's main plugin")
-    match request.command:
-        case Command.ADD:
-            return source.acquire(request, deadline).to_result()
-        case Command.DEL:
-            source.release(request, deadline)
-        case Command.CHECK:
-            from neutron_cni.engine.check import check_lease
-
-            check_lease(request, source, deadline)
-        case Command.STATUS:
-            source.status(request, deadline)
-        case Command.GC:
-            source.collect(request, deadline)
-    return None
 
 
 def _all_of(*steps: Callable[[], None]) -> None:

@@ -144,6 +144,15 @@ class Kernel:
             *plan.troubles,
         ]
 
+    def defaults(self) -> frozenset[int]:
+        """See `DataPlane`."""
+        try:
+            return self._inside.defaults
+        except CniError as error:
+            if error.code != Code.INVALID_ENVIRONMENT:
+                raise
+            return frozenset()
+
     def collect(self) -> None:
         """See `DataPlane`. Goes on after a link that can't be removed, and raises at the end."""
         failures = []

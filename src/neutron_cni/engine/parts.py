@@ -43,6 +43,10 @@ class DataPlane(Protocol):
     def differences(self, lease: Lease) -> list[str]:
         """Sentences that say what is not as `attach` made it."""
 
+    def defaults(self) -> frozenset[int]:
+        """The IP versions (4, 6) of which the pod has a default route by another interface; none
+        where CNI_NETNS is no pod's namespace, as whoever makes the interface then says."""
+
     def collect(self) -> None:
         """For GC: remove links of the request's network whose attachment is not in `valid`."""
 

@@ -16,10 +16,12 @@ class Uplink:
     `mtu` is in bytes. `onlink` are the subnets that the node's routes reach on the link, without
     a gateway. The addresses alone do not tell: with DHCPv6 the address is a /128, and the subnet
     comes from a router advertisement. `accept_ra` is the sysctl of that name, None without IPv6.
-    `defaults` are the IP versions (4, 6) whose default route goes by the link. `ipv6`: IPv6 is not
-    switched off for the link. `up`: the operator has it up. `master` names the bridge or bond that
-    it is in, and `macvlans` the links that are upon it and take its frames; both are only filled
-    in if children are to be made of it.
+    `defaults` are the IP versions (4, 6) whose default route goes by another link. `hosts` are the
+    single addresses that another link has a route to, with the kernel's default metric. `others`
+    are the links of the default routes; of an IP version without any, which somebody took away
+    (Multus' `default-route`), those whose other routes tell a gateway. `node_ends` are the aliases
+    of the node's ends of other veths. `answered` are the names of the links in ADD's answer; none
+    before there is one.
     """
 
     name: str
@@ -76,7 +78,8 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class OtherLink:
-    """A link of the pod with a default route: of one IP version, by `gateway` if it has one.
+    """A link of the pod with a default route, or that had one: of one IP version, by `gateway` if
+    it has one.
 
     `addresses`: those of that version, at least one.
     """
@@ -93,8 +96,10 @@ class PodFacts:
 
     `defaults` are the IP versions (4, 6) whose default route goes by another link. `hosts` are the
     single addresses that another link has a route to, with the kernel's default metric. `others`
-    are the links of the default routes. `node_ends` are the aliases of the node's ends of other
-    veths. `answered` are the names of the links in ADD's answer; none before there is one.
+    are the links of the default routes; of an IP version without any, which somebody took away
+    (Multus' `default-route`), those whose other routes tell a gateway. `node_ends` are the aliases
+    of the node's ends of other veths. `answered` are the names of the links in ADD's answer; none
+    before there is one.
     """
 
     defaults: frozenset[int] = frozenset()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from neutron_cni.netlink import addresses, links, routes
 from neutron_cni.netlink.facts import OtherLink, PodFacts
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.rtnl import Rtnl
+from neutron_cni.values.address import anywhere
 
 __all__ = ["pod_facts"]
 
@@ -35,7 +37,7 @@ def pod_facts(netns: str, ifname: str) -> PodFacts:
                 if route.destination.num_addresses == 1
                 and route.metric == routes.standard_metric(route)
             ),
-            others=tuple(_other_links(rtnl, defaults)),
+            others=tuple(_other_links(rtnl, [*defaults, *_former_defaults(others)])),
             # Without a route by another link there is no other attachment: as in most pods.
             node_ends=_node_ends(rtnl, own) if others else (),
         )
@@ -51,6 +53,24 @@ def _node_ends(pod: Rtnl, own: Link | None) -> tuple[str, ...]:
                 if end is not None and end.peer == link.index and end.alias:
                     found.append(end.alias)
     return tuple(found)
+
+
+def _former_defaults(found: list[routes.Route]) -> Iterator[routes.Route]:
+    """Default routes as there may have been, of the IP versions of which there is none.
+
+    Multus takes the first network's away before it calls a plugin for the one that `default-route`
+    is for. The gateway is left, as that of other routes or as a neighbour with a route of its own.
+    """
+    having = {route.destination.version for route in found if not route.destination.prefixlen}
+    for route in found:
+        version = route.destination.version
+        usual = route.metric == routes.standard_metric(route) and not route.by_kernel
+        if version in having or not usual:
+            continue
+        alone = route.destination.num_addresses == 1 and not route.local
+        gateway = route.gateway or (route.destination.network_address if alone else None)
+        if gateway is not None:
+            yield replace(route, destination=anywhere(version), gateway=gateway)
 
 
 def _other_links(rtnl: Rtnl, defaults: list[routes.Route]) -> Iterator[OtherLink]:

@@ -77,9 +77,9 @@ def plan(call: Call[Config]) -> Plan:
     if call.mac and call.mac != nic.mac:
         raise CniError(
             Code.UNSUPPORTED_FIELD,
-            f"runtimeConfig.mac {call.mac!r}: the NIC {nic.before.name} has {nic.mac}, and its "
+            f"the requested MAC {call.mac}: the NIC {nic.before.name} has {nic.mac}, and its "
             "port lets no other pass",
-            "take the capability `mac` away, or set the MAC of the Neutron port",
+            "ask for none (capability `mac`, MAC in CNI_ARGS), or set the MAC of the Neutron port",
         )
     mtu = _mtu(config, call.lease.mtu, nic)
     require_usable(call.lease, _without(nic, call.facts), mtu)

@@ -82,8 +82,8 @@ def plan(call: Call[Config]) -> Plan:
     if call.mac:
         raise CniError(
             Code.UNSUPPORTED_FIELD,
-            f"runtimeConfig.mac {call.mac!r}: an ipvlan link has the MAC of its parent",
-            "take the capability `mac` away, or use another plugin",
+            f"the requested MAC {call.mac}: an ipvlan link has the MAC of its parent",
+            "ask for none (capability `mac`, MAC in CNI_ARGS), or use another plugin",
         )
     require_usable(lease, call.facts, mtu)
     versions: set[int] = {item.address.version for item in lease.addresses}

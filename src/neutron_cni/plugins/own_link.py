@@ -1,7 +1,9 @@
 """A pod's interface that is on the Neutron network itself: an ipvlan child, or a NIC. Pure.
 
 In the pod: the subnet's prefix on the link, the lease's routes by the subnet's gateway, and for a
-further network of the pod a rule for each address, as no other NIC's port lets it pass.
+further network of the pod a rule for each address, as no other NIC's port lets it pass. Where the
+interface takes the default route over from another one (Multus' `default-route`), that one's
+addresses get such rules.
 """
 
 from __future__ import annotations
@@ -14,8 +16,14 @@ from neutron_cni.netlink.plan import ANY_TABLE, LinkAddress, LinkRoute, Plan, Ru
 from neutron_cni.plugins.contract import Call, Leftover
 from neutron_cni.plugins.source_routes import NIC_NEXT
 from neutron_cni.plugins.veth_pair import metric_of
-from neutron_cni.plugins.ways import brings_default_route
-from neutron_cni.values.address import IPAddress, IPInterface, IPNetwork, anywhere
+from neutron_cni.plugins.ways import brings_default_route, others_by_source
+from neutron_cni.values.address import (
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    anywhere,
+    on_every_link,
+)
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
 
@@ -30,12 +38,13 @@ def in_pod(call: Call[Any], default_route: bool | None) -> Plan:
     found = _routes(call, default_route)
     firsts = {item.destination.version for item in found if not item.destination.prefixlen}
     by_source = _by_source(call, versions - firsts)
+    others = others_by_source(call.inside, firsts)
     return Plan(
         addresses=tuple(
             LinkAddress(Side.POD, name, item.address, prefix_route=True) for item in addresses
         ),
-        routes=(*found, *by_source.routes),
-        rules=by_source.rules,
+        routes=(*found, *by_source.routes, *others.routes),
+        rules=(*by_source.rules, *others.rules),
         sysctls=tuple(_sysctls(name, versions)),
     )
 
@@ -85,7 +94,9 @@ def _routes(call: Call[Any], default_route: bool | None) -> list[LinkRoute]:
             route.destination,
             gateway=gateway,
             scope="global" if gateway else "link",
-            onlink=gateway is not None and not any(gateway in subnet for subnet in subnets),
+            onlink=gateway is not None
+            and not on_every_link(gateway)
+            and not any(gateway in subnet for subnet in subnets),
             mtu=route.mtu,
         )
         found.setdefault(route.destination, made)

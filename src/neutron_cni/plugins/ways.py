@@ -8,9 +8,12 @@ route of a metric to each destination.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import OtherLink, PodFacts
 from neutron_cni.netlink.plan import LinkRoute, Plan, Rule, Side
 from neutron_cni.plugins.source_routes import NIC_NEXT
@@ -107,18 +110,29 @@ def by_source_in_pod(link: str, found: list[Way], lease: Lease, inside: PodFacts
     not let it in (rp_filter). The kernel would choose so whenever the other link has a route to who
     asked. The links that had the default routes get rules, too; these stay for as long as the pod.
     """
-    tables = [
+    further = [way for way in found if way.metric]
+    own = _by_source(
         (
             _own_table(link, way),
             [x.address.ip for x in lease.addresses if x.address.version == way.version],
         )
-        for way in found
-        if way.metric
-    ]
-    if tables:
-        tables += [(_table_of(item), list(item.addresses)) for item in inside.others]
+        for way in further
+    )
+    return combined(own, others_by_source(inside, {4, 6})) if further else own
+
+
+def others_by_source(inside: PodFacts, versions: AbstractSet[int]) -> Plan:
+    """Rules and tables in the pod by which the addresses of its other links go on to send by them,
+    whichever link has the default routes of these IP versions."""
+    found = [item for item in inside.others if item.addresses[0].version in versions]
+    return _by_source((_table_of(item), item.addresses) for item in found)
+
+
+def _by_source(tables: Iterable[tuple[list[LinkRoute], Iterable[IPAddress]]]) -> Plan:
+    """For each table: its routes, and the addresses whose packets look there."""
+    known = [(routes, list(addresses)) for routes, addresses in tables]
     return Plan(
-        routes=tuple(route for routes, _ in tables for route in routes),
+        routes=tuple(route for routes, _ in known for route in routes),
         rules=tuple(
             Rule(
                 Side.POD,
@@ -128,7 +142,7 @@ def by_source_in_pod(link: str, found: list[Way], lease: Lease, inside: PodFacts
                 source=ip_network(address),
                 checked=False,
             )
-            for routes, addresses in tables
+            for routes, addresses in known
             for address in addresses
         ),
     )

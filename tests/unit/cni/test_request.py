@@ -94,6 +94,7 @@ def test_of_duplicate_keys_the_last_counts_as_in_upstreams_decoder() -> None:
         ({"ipam": {"mode": "bridge"}}, "ipam.mode: 'bridge'", "port, fixed-ips, address-pairs"),
         ({"ipam": {"mode": 5}}, "ipam.mode: 5", "port, fixed-ips, address-pairs"),
         ({"ipam": {"portLookup": "guess"}}, "ipam.portLookup: 'guess'", "auto, id, address"),
+        ({"ipam": {"routes": [{"dst": "10.8.0.0/16", "metric": 5}]}}, "routes[0].metric", "gw"),
         ({"ipam": {"timeout": 0}}, "ipam.timeout: 0", "> 0"),
         ({"ipam": {"timeout": "60"}}, "ipam.timeout: '60'", "float"),
         ({"ipam": {"subnets": "a"}}, "ipam.subnets: 'a'", "array"),
@@ -204,6 +205,44 @@ def test_a_wrong_address_in_cni_args_is_code_4() -> None:
         read(cni_args="IP=10.0.0.0/x")
     assert caught.value.code == Code.INVALID_ENVIRONMENT
     assert "IP=10.0.0.0/x" in caught.value.message
+
+
+MAC, OTHER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
+@pytest.mark.parametrize(
+    ("changes", "cni_args", "wanted"),
+    [
+        ({"runtimeConfig": {"mac": MAC}}, f"IgnoreUnknown=1;MAC={OTHER_MAC}", MAC),
+        ({}, f"IgnoreUnknown=true;MAC={OTHER_MAC.upper()}", OTHER_MAC),
+        ({}, f"MAC={OTHER_MAC}", OTHER_MAC),
+        ({}, "MAC=", ""),
+    ],
+)
+def test_a_mac_asked_for(changes: dict[str, Any], cni_args: str, wanted: str) -> None:
+    assert read(cni_args=cni_args, **changes).mac == wanted
+    assert read(command="DEL", cni_args=cni_args, **changes).mac == ""
+
+
+@pytest.mark.parametrize("mac", ["02", "03:00:00:00:00:01", "00:00:00:00:00:00"])
+def test_a_wrong_mac_in_cni_args_is_code_4(mac: str) -> None:
+    with pytest.raises(CniError, match=f"CNI_ARGS: MAC: .*{mac}") as caught:
+        read(cni_args=f"IgnoreUnknown=1;MAC={mac}")
+    assert caught.value.code == Code.INVALID_ENVIRONMENT
+    assert read(command="DEL", cni_args=f"MAC={mac}").mac == ""
+
+
+def test_a_chained_plugin_is_not_asked_for_the_mac_of_the_first_one() -> None:
+    variables = environment(CNI_ARGS=f"MAC={MAC}")
+    assert parse("veth-host", variables, stdin(ipam=None), with_ipam=False).mac == ""
+
+
+def test_our_ipam_reads_the_default_route_of_another_s_plugin_object() -> None:
+    for said in (True, False, None):
+        request = parse("cni-ipam-neutron", environment(), stdin(type="ptp", defaultRoute=said))
+        assert request.default_route is said
+    with pytest.raises(CniError, match="defaultRoute: 'yes' is not allowed"):
+        parse("cni-ipam-neutron", environment(), stdin(type="ptp", defaultRoute="yes"))
 
 
 def test_check_needs_the_previous_result() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_interface
+from dataclasses import replace
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from neutron_cni.plugins import RECIPES
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease, LeasedAddress
-from neutron_cni.values.result import Result
+from neutron_cni.values.result import Result, Route
 from tests.support.cni_doubles import LEASE, FakeDataPlane, World, environment, stdin
 
 KEEP = "cni.dev/valid-attachments"
@@ -360,3 +361,45 @@ def test_a_plugin_that_would_start_itself_is_refused(world: World, plugin: str) 
     assert error.code == Code.INVALID_CONFIG
     assert "ipam.type" in error.message
     assert json.loads(stdin())["ipam"]["type"] in error.details
+
+
+# Our IPAM under another's main plugin, which makes every route of the result
+
+
+def defaults(result: Result | None) -> set[int]:
+    """The IP versions of which the result has a default route."""
+    assert result is not None
+    return {item.destination.version for item in result.routes if not item.destination.prefixlen}
+
+
+@pytest.fixture
+def routed(world: World) -> World:
+    """Its IPAM gives default routes of both IP versions, and one route more."""
+    to = ("0.0.0.0/0", "::/0", "10.99.0.0/16")
+    world.ipam.lease = replace(LEASE, routes=tuple(Route(ip_network(item)) for item in to))
+    return world
+
+
+@pytest.mark.parametrize("taken", [set(), {4}, {4, 6}])
+def test_a_pod_gets_no_second_default_route_under_another_s_plugin(
+    routed: World, taken: set[int]
+) -> None:
+    routed.kernel.defaults = frozenset(taken)
+    result = call(routed, plugin="cni-ipam-neutron", type="ptp")
+    assert defaults(result) == {4, 6} - taken
+    assert result is not None
+    assert len(result.routes) == 3 - len(taken)
+
+
+def test_the_plugin_object_says_whether_there_is_a_default_route(routed: World) -> None:
+    for said, versions in ((False, set()), (True, {4, 6})):
+        result = call(routed, plugin="cni-ipam-neutron", type="ptp", defaultRoute=said)
+        assert defaults(result) == versions
+
+
+def test_a_second_default_route_that_is_asked_for_gives_the_address_back(world: World) -> None:
+    world.kernel.defaults = frozenset({4, 6})
+    world.ipam.lease = replace(LEASE, routes=(Route(ip_network("0.0.0.0/0")),))
+    error = failure(world, plugin="cni-ipam-neutron", type="ptp", defaultRoute=True)
+    assert error.code == Code.CONFLICT
+    assert world.changes == ["acquire", "release unused"]

@@ -9,9 +9,10 @@ from ipaddress import ip_address, ip_interface, ip_network
 import msgspec
 import pytest
 
-from neutron_cni.netlink.facts import HostFacts, PodFacts, Uplink
+from neutron_cni.netlink.facts import HostFacts, OtherLink, PodFacts, Uplink
 from neutron_cni.netlink.plan import (
     ANY_TABLE,
+    MAIN_TABLE,
     Announcement,
     Ipvlan,
     IpvlanMode,
@@ -130,6 +131,18 @@ def test_a_further_network_leaves_the_default_route_alone_and_answers_by_its_own
     assert ipvlan.result(call(inside=PodFacts(defaults=frozenset({4})))).routes == ()
 
 
+def test_an_address_of_a_link_that_lost_its_default_route_goes_on_to_send_by_it() -> None:
+    """As Multus has it: `default-route` takes the first network's away before this ADD."""
+    gateway, address = ip_address("169.254.1.1"), ip_address("10.7.0.9")
+    other = OtherLink("eth0", 2, gateway, (address,))
+    plan = ipvlan.plan(call(inside=PodFacts(others=(other,))))
+    (rule,) = plan.rules
+    assert rule.source == ip_network(address)
+    own, theirs = plan.routes
+    assert (own.destination, own.gateway, own.table) == (EVERYTHING, GATEWAY, MAIN_TABLE)
+    assert (theirs.link, theirs.gateway, theirs.table) == ("eth0", gateway, rule.table)
+
+
 def test_a_network_may_be_a_further_one_for_one_ip_version_only() -> None:
     plan = ipvlan.plan(call(DUAL, inside=PodFacts(defaults=frozenset({4}))))
     assert [rule.version for rule in plan.rules] == [4]
@@ -205,7 +218,7 @@ def test_a_kernel_without_ipvlan_is_named() -> None:
 
 
 def test_a_mac_that_the_runtime_asks_for_is_refused() -> None:
-    with pytest.raises(CniError, match=r"runtimeConfig\.mac"):
+    with pytest.raises(CniError, match="the requested MAC"):
         ipvlan.plan(replace(call(), mac="02:00:00:00:00:09"))
 
 
