@@ -31,7 +31,11 @@ NEEDS_LAB = ("tests/openstack/", "tests/vm/", "tests/nova/")
 OWN_LAB = "tests/openstack/test_lab.py"
 """It brings up labs by itself, and takes them down: any worker can do that."""
 
-LATE = ("tests/vm/test_kube_proxy.py",)
+LATE = (
+    "tests/openstack/test_multus.py",
+    "tests/vm/test_kube_proxy.py",
+    "tests/vm/test_multus_in_a_cluster.py",
+)
 """Files that wait for what is being built meanwhile, in the first run on a machine."""
 
 ALONE = (

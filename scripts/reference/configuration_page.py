@@ -95,7 +95,8 @@ Plugin types: {", ".join(f"`{kind}`" for kind in RECIPES)}.
 | `runtimeConfig` `io.kubernetes.cri.pod-annotations` (capability of that name) | the pod's annotations; `{ADDRESSES_ANNOTATION}` asks for addresses, where `runtimeConfig.ips` is not there |
 | `args.cni.ips` | the same, where none of these is there |
 | `CNI_ARGS`: {", ".join(f"`{name}`" for name in sorted(environment._KNOWN_ARGS))} | `IP`: the same, where neither is there. `K8S_POD_*`: the pod, for names, tags and messages. Any other argument is refused unless `IgnoreUnknown=1` |
-| `runtimeConfig.mac` (capability `mac`) | the MAC of the pod's interface; `neutron-ipvlan` refuses it, as an ipvlan link has the MAC of its parent, and `host-device-plus` any but the NIC's |
+| `runtimeConfig.mac` (capability `mac`), else `MAC` in `CNI_ARGS` | the MAC of the pod's interface; `neutron-ipvlan` refuses it, as an ipvlan link has the MAC of its parent, and `host-device-plus` any but the NIC's |
+| `defaultRoute` in the plugin object of another's main plugin | whether `cni-ipam-neutron` gives it a default route: [routes](../how-to/multus.md#routes) |
 """
 
 

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from neutron_cni_lab import Lab, Node
+from neutron_cni_lab import Lab, Node, processes
+from neutron_cni_lab.kubernetes.control_plane import ControlPlane
+from neutron_cni_lab.progress import Progress
+from tests.openstack.modes import fresh_nodes
 
 NAMES = ("uml1", "uml2")
 
@@ -36,3 +39,18 @@ def vm2(lab: Lab, vms: list[Node]) -> Node:
 def running(lab: Lab, node: Node) -> Node:
     """The node, started if it is down."""
     return node if node.pid else lab.start_node(node.name)
+
+
+@pytest.fixture(scope="session")
+def plane(lab: Lab) -> Iterator[ControlPlane]:
+    """A control plane on a VM in another subnet. The first time that needs it, it is built."""
+    lab.software.kubernetes.install(Progress())
+    with fresh_nodes(lab, "cp") as (node,):
+        plane = ControlPlane(lab, node)
+        try:
+            plane.start()
+            yield plane
+        finally:
+            plane.stop()
+        left = processes.running(lab.places.folder, str(lab.places.folder / "kubernetes"))
+        assert left == set()

@@ -16,9 +16,7 @@ from neutron_cni_lab.demo import Pod
 from neutron_cni_lab.kubernetes.control_plane import SERVICE_CIDRS, ControlPlane
 from neutron_cni_lab.kubernetes.objects import Backend, Policy, Service, add_node, service
 from neutron_cni_lab.kubernetes.proxy import KubeProxy
-from neutron_cni_lab.processes import running
-from neutron_cni_lab.progress import Progress
-from tests.openstack.modes import Container, fresh_nodes
+from tests.openstack.modes import Container
 from tests.support import documented
 from tests.vm.networks import ipvlan
 from tests.vm.reachability import Site, assert_as_written, gateway_of
@@ -39,20 +37,6 @@ SERVED: list[tuple[str, Policy]] = [
     ("far", "Local"),
 ]
 """The services that there are, each with one of the pods behind it."""
-
-
-@pytest.fixture(scope="module")
-def plane(lab: Lab) -> Iterator[ControlPlane]:
-    """A control plane on a VM in another subnet. The first time that needs it, it is built."""
-    lab.software.kubernetes.install(Progress())
-    with fresh_nodes(lab, "cp") as (node,):
-        plane = ControlPlane(lab, node)
-        try:
-            plane.start()
-            yield plane
-        finally:
-            plane.stop()
-        assert running(lab.places.folder, str(lab.places.folder / "kubernetes")) == set()
 
 
 @pytest.fixture(scope="module")

@@ -88,13 +88,15 @@ def install(
         bool,
         typer.Option(
             "--kubernetes",
-            help="Instead build kube-apiserver, kube-proxy and etcd, which takes some minutes.",
+            help="Instead build Multus, kube-apiserver, kube-proxy and etcd, which takes some "
+            "minutes.",
         ),
     ] = False,
 ) -> None:
     """Install Neutron, the upstream CNI programs and the VMs' kernel into the cache folder."""
     progress, software = Progress(), _lab(None).software
     if kubernetes:
+        software.multus.install(progress)
         software.kubernetes.install(progress)
     else:
         software.install(progress)

@@ -10,6 +10,7 @@ from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked
 from neutron_cni_lab.golang import LOCK, toolchain
 from neutron_cni_lab.installers import digest, is_made, make, make_venv
+from neutron_cni_lab.kubernetes.multus import Multus
 from neutron_cni_lab.kubernetes.programs import Programs
 from neutron_cni_lab.progress import Progress
 from neutron_cni_lab.uml.kernel import Kernel
@@ -54,6 +55,7 @@ class Software:
         self.cni = cache / f"cni-{digest(' '.join([*_PLUGINS, _CNITOOL]).encode(), go)}"
         self.kernel = Kernel(cache)
         self.kubernetes = Programs(cache)
+        self.multus = Multus(cache)
 
     def check(self) -> None:
         """Raise `LabError` naming what is missing, or where nodes would not see this program.

@@ -29,6 +29,7 @@ from tests.support import documented
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CONFLIST = re.compile(r"^```json conflist\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DEFINITION = re.compile(r"^```yaml network [\w-]+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
@@ -89,6 +90,18 @@ def test_documented_networks_are_accepted(page: Path) -> None:
         assert set(document.get("cniVersions", ())) <= set(SUPPORTED)
         for plugin in document["plugins"]:
             _accept(document, plugin)
+
+
+def test_documented_network_attachment_definitions_are_accepted() -> None:
+    definitions = DEFINITION.findall((documented.HOW_TO / "multus.md").read_text())
+    assert len(definitions) >= 6
+    for text in definitions:
+        definition = yaml.safe_load(text)
+        assert definition["kind"] == "NetworkAttachmentDefinition"
+        plugin = json.loads(definition["spec"]["config"])
+        document = {key: plugin.pop(key) for key in ("cniVersion", "name")}
+        assert document["name"] == definition["metadata"]["name"]
+        _accept(document, plugin)
 
 
 def test_there_are_documented_networks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from neutron_cni_lab import LabError, Node, golang
 from neutron_cni_lab.installers import make
 from neutron_cni_lab.kubernetes import lock, proxy
 from neutron_cni_lab.kubernetes.control_plane import ControlPlane
+from neutron_cni_lab.kubernetes.multus import Multus
 from neutron_cni_lab.kubernetes.programs import MODULE, Programs
 from neutron_cni_lab.kubernetes.proxy import KubeProxy
 from neutron_cni_lab.paths import Places
@@ -136,3 +138,15 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def test_multus_is_known_by_its_version_and_who_lacks_it_is_told_what_builds_it(
+    tmp_path: Path,
+) -> None:
+    multus = Multus(tmp_path)
+    assert re.fullmatch(r"multus-v\d+\.\d+\.\d+-[0-9a-f]{12}", multus.folder.name)
+    with pytest.raises(LabError, match="Multus is not in") as caught:
+        _ = multus.program
+    assert "lab install --kubernetes" in str(caught.value)
+    make(multus.folder, lambda: multus.folder.mkdir(), QUIET)
+    assert multus.program == multus.folder / "multus"

@@ -106,6 +106,10 @@ class ControlPlane:
         """What kube-proxy has to know on any node; it names no files."""
         return self._kubeconfig(_PROXY, f"https://{self.node.address}:{PORT}")
 
+    def kubeconfig_of_admin(self) -> dict[str, Any]:
+        """What somebody who may do everything has to know on any node; it names no files."""
+        return self._kubeconfig(_ADMIN, f"https://{self.node.address}:{PORT}")
+
     def _kubeconfig(self, user: str, url: str) -> dict[str, Any]:
         lines = (line.split(",") for line in self._tokens.read_text().splitlines())
         tokens = {name: token for token, name, *_ in lines}
