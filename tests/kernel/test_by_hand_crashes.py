@@ -127,7 +127,8 @@ def test_killed_in_an_add_it_is_detached_as_if_it_had_been_done(site: Site) -> N
 def test_a_container_that_ends_meanwhile_is_not_attached(site: Site) -> None:
     """Its pid may be another's by the time that the second plugin looks."""
     with process() as child:
-        kill = f"#!/bin/sh\n[ $CNI_COMMAND = DEL ] || kill -9 {child.pid}\n"
+        dies = f"while grep -q '^State:.[RSD]' /proc/{child.pid}/status; do sleep 0.01; done"
+        kill = f"#!/bin/sh\n[ $CNI_COMMAND = DEL ] || {{ kill -9 {child.pid}; {dies}; }}\n"
         answer = '{"cniVersion": "1.0.0"}'
         site.plugin("kills", f"{kill}echo '{answer}'\n")
         site.network("net", "veth", "kills")
