@@ -77,7 +77,7 @@ class NodeKind(enum.StrEnum):
 
 _DEMOS = (
     "`veth-route` (also without a word; lab `demo`) on nodes with the host's kernel, "
-    "`ipvlan` (lab `ipvlan`) on VMs with kernels of their own"
+    "`ipvlan` (lab `ipvlan`) on VMs with kernels of their own, `nic` (lab `nic`) on one with a Nova"
 )
 _KINDS = "`namespace`, with the host's kernel, or `uml`, a VM with a kernel of its own"
 
@@ -129,7 +129,14 @@ def demo(
     began: Annotated[float | None, typer.Option(hidden=True, help="Unix seconds.")] = None,
 ) -> None:
     """Start the lab, make pods on it, and measure what they reach; status 1 if a check fails."""
-    from neutron_cni_lab.demo import ipvlan, show_ipvlan, show_veth_route
+    from neutron_cni_lab.demo import (
+        have_nic_lab,
+        ipvlan,
+        nic,
+        show_ipvlan,
+        show_nic,
+        show_veth_route,
+    )
 
     since = began or time.time()
     if what == "veth-route":
@@ -140,6 +147,10 @@ def demo(
         lab = _lab(name or default_name(ipvlan.LAB))
         lab.up(Progress(), kernel="own")
         passed = show_ipvlan(lab, since)
+    elif what == "nic":
+        lab = _lab(name or default_name(nic.LAB))
+        have_nic_lab(lab, Progress())
+        passed = show_nic(lab, since)
     else:
         raise LabError(f"there is no demo {what!r}", f"There are: {_DEMOS}.")
     if not passed:

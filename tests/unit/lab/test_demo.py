@@ -50,13 +50,13 @@ def test_what_is_printed_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_word_that_is_no_demo_ends_it_before_anything_is_installed() -> None:
     program = Path(__file__).parents[3] / "demo"
-    done = subprocess.run([program, "nic"], capture_output=True, text=True, check=False, env={})
+    done = subprocess.run([program, "sriov"], capture_output=True, text=True, check=False, env={})
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no demo 'nic'" in done.stderr
-    assert "./demo ipvlan" in done.stderr
+    assert "no demo 'sriov'" in done.stderr
+    assert "./demo ipvlan, ./demo nic" in done.stderr
 
 
 def test_so_does_the_command_line() -> None:
-    with pytest.raises(LabError, match="no demo 'nic'") as caught:
-        demo("nic")
+    with pytest.raises(LabError, match="no demo 'sriov'") as caught:
+        demo("sriov")
     assert "`ipvlan`" in caught.value.hint

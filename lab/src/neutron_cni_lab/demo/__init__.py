@@ -4,7 +4,8 @@ Its instruments (`Pod`, `traffic`, `services`, `traces`) are what the tests meas
 """
 
 from neutron_cni_lab.demo.ipvlan import show_ipvlan
+from neutron_cni_lab.demo.nic import have_nic_lab, show_nic
 from neutron_cni_lab.demo.pod import Pod
 from neutron_cni_lab.demo.veth_route import show_veth_route
 
-__all__ = ["Pod", "show_ipvlan", "show_veth_route"]
+__all__ = ["Pod", "have_nic_lab", "show_ipvlan", "show_nic", "show_veth_route"]

@@ -76,31 +76,10 @@ def _nic(node: Node) -> dict[str, Any]:
     return found
 
 
-def _seen(who: str, seen: traffic.Transfer, wanted: str, whose: str) -> Outcome:
-    """Whether the receiver `who` saw the address that it should."""
-    if not seen.intact:
-        return Outcome(False, f"{who} got {seen.size} bytes, damaged")
-    if seen.source != wanted:
-        return Outcome(False, f"{who} saw {seen.source}, not {wanted}, {whose}")
-    return Outcome(True, f"{who} saw {seen.source}, {whose}")
-
-
 def _pod(scene: Scene, receiver: str) -> Outcome:
     pod: Pod = getattr(scene, receiver)
     seen = traffic.transfer(scene.pod1, pod, pod.address)
-    return _seen(receiver, seen, scene.pod1.address, "pod1's own")
-
-
-def _own_node(scene: Scene) -> Outcome:
-    """An ipvlan child never reaches its parent: this goes by veth0."""
-    seen = traffic.transfer(scene.pod1, scene.node1, scene.node1.address)
-    return _seen("the node", seen, scene.pod1.address, "pod1's own")
-
-
-def _probe(scene: Scene) -> Outcome:
-    """As the kubelet does it."""
-    seen = traffic.transfer(scene.node1, scene.pod1, scene.pod1.address)
-    return _seen("pod1", seen, scene.node1.address, "the node's")
+    return measures.seen_as(receiver, seen, scene.pod1.address, "pod1's own")
 
 
 def _service(scene: Scene, backend: str) -> Outcome:
@@ -112,7 +91,7 @@ def _service(scene: Scene, backend: str) -> Outcome:
     wanted, whose = scene.node1.address, "the node's"
     if pod is scene.pod2:
         wanted, whose = scene.pod1.address, "pod1's own"
-    return _seen(f"{_SERVICE[0]}: {backend}", seen, wanted, whose)
+    return measures.seen_as(f"{_SERVICE[0]}: {backend}", seen, wanted, whose)
 
 
 def _node_port(scene: Scene) -> Outcome:
@@ -121,7 +100,7 @@ def _node_port(scene: Scene) -> Outcome:
     pod, target = scene.pod1, (scene.node1.address, _NODE_PORT)
     with translated(scene.node1, target, (pod.address, _PORT)):
         seen = traffic.transfer(scene.node2, pod, target[0], port=_NODE_PORT, listen=_PORT)
-    return _seen(f":{_NODE_PORT}: pod1", seen, scene.node2.address, "the client's own")
+    return measures.seen_as(f":{_NODE_PORT}: pod1", seen, scene.node2.address, "the client's own")
 
 
 def _metadata(scene: Scene) -> Outcome:
@@ -144,8 +123,8 @@ def _checks(node1: str, node2: str) -> tuple[Check[Scene], ...]:
         Check("same node", "pod1 -> pod2", partial(_pod, receiver="pod2")),
         Check("other node", "pod1 -> pod3", partial(_pod, receiver="pod3")),
         Check("internet, by SNAT", "pod2 -> internet", measures.internet),
-        Check("own node", f"pod1 -> {node1}", _own_node),
-        Check("probe", f"{node1} -> pod1", _probe),
+        Check("own node", f"pod1 -> {node1}", measures.own_node),
+        Check("probe", f"{node1} -> pod1", measures.probe),
         Check("service, same node", "pod1 -> service", partial(_service, backend="pod2")),
         Check("service, other node", "pod1 -> service", partial(_service, backend="pod3")),
         Check("service, itself", "pod1 -> service", partial(_service, backend="pod1")),

@@ -1,4 +1,4 @@
-"""What both demos measure: each of these one thing, compared with what should be."""
+"""What several demos measure: each of these one thing, compared with what should be."""
 
 from collections.abc import Sequence
 
@@ -30,14 +30,38 @@ def all_answered(ping: traffic.Ping) -> Outcome:
     return Outcome(ping.answered == ping.sent, str(ping))
 
 
+def seen_as(who: str, seen: traffic.Transfer, wanted: str, whose: str) -> Outcome:
+    """Whether the receiver `who` saw the address that it should."""
+    if not seen.intact:
+        return Outcome(False, f"{who} got {seen.size} bytes, damaged")
+    if seen.source != wanted:
+        return Outcome(False, f"{who} saw {seen.source}, not {wanted}, {whose}")
+    return Outcome(True, f"{who} saw {seen.source}, {whose}")
+
+
+def own_node(scene: Scene) -> Outcome:
+    """From a pod with a `veth0`, by which this goes."""
+    seen = traffic.transfer(scene.pod1, scene.node1, scene.node1.address)
+    return seen_as("the node", seen, scene.pod1.address, "pod1's own")
+
+
+def probe(scene: Scene) -> Outcome:
+    """As the kubelet does it."""
+    seen = traffic.transfer(scene.node1, scene.pod1, scene.pod1.address)
+    return seen_as("pod1", seen, scene.node1.address, "the node's")
+
+
 def router(scene: Scene) -> Outcome:
     """The pods' gateway in Neutron."""
     return all_answered(traffic.ping(scene.pod1, scene.gateway))
 
 
-def internet(scene: Scene) -> Outcome:
-    """Through SNAT: the far end sees the router's address, not the pod's."""
-    seen = traffic.transfer(scene.pod2, scene.internet, scene.far_address)
+def internet(scene: Scene, sender: str = "pod2") -> Outcome:
+    """Through SNAT: the far end sees the router's address, not the pod's.
+
+    `sender`: a pod without a floating IP.
+    """
+    seen = traffic.transfer(getattr(scene, sender), scene.internet, scene.far_address)
     wanted = scene.router_address
     if seen.source != wanted:
         return Outcome(False, f"seen there as {seen.source}, not as the router's {wanted}")
@@ -63,9 +87,9 @@ def floating_ip_out(scene: Scene) -> Outcome:
     return Outcome(True, f"seen there as {seen.source}, the floating IP")
 
 
-def full_mtu(scene: Scene) -> Outcome:
+def full_mtu(scene: Scene, receiver: str = "pod3") -> Outcome:
     """Both sides of the edge, or a path that cuts everything into pieces would pass."""
-    mtu, target = scene.mtu, scene.pod3.address
+    mtu, target = scene.mtu, getattr(scene, receiver).address
     whole = traffic.ping(scene.pod1, target, size=mtu)
     larger = traffic.ping(scene.pod1, target, size=mtu + 1, count=1)
     if whole.answered != whole.sent:
@@ -75,9 +99,10 @@ def full_mtu(scene: Scene) -> Outcome:
     return Outcome(True, f"{mtu} bytes pass in one piece, {mtu + 1} do not")
 
 
-def tcp(scene: Scene) -> Outcome:
-    """Many bytes to the other node, none lost or changed."""
-    seen = traffic.transfer(scene.pod1, scene.pod3, scene.pod3.address, _TRANSFER_BYTES)
+def tcp(scene: Scene, receiver: str = "pod3") -> Outcome:
+    """Many bytes to another node, none lost or changed."""
+    target = getattr(scene, receiver)
+    seen = traffic.transfer(scene.pod1, target, target.address, _TRANSFER_BYTES)
     intact = "intact" if seen.intact else "DAMAGED"
     return Outcome(seen.intact, f"{seen.size >> 20} MiB {intact}, {seen.megabits:.0f} Mbit/s")
 

@@ -83,7 +83,7 @@ class Scene:
 
     def floating_ip(self, pod: Pod) -> str:
         """The demo's floating IP, now leading to `pod`."""
-        wanted = {"port_id": pod.node.port_id, "fixed_ip_address": pod.address}
+        wanted = {"port_id": self.port_id(pod), "fixed_ip_address": pod.address}
         found = list(self._calls.ips(description=_FLOATING_IP))
         if found:
             if found[0].fixed_ip_address != pod.address:
@@ -94,6 +94,15 @@ class Scene:
             floating_network_id=network_id, description=_FLOATING_IP, **wanted
         )
         return str(made.floating_ip_address)
+
+    def delete_floating_ip(self) -> None:
+        """Have Neutron without the demo's floating IP."""
+        for found in self._calls.ips(description=_FLOATING_IP):
+            self._calls.delete_ip(found.id)
+
+    def port_id(self, pod: Pod) -> str:
+        """The Neutron port that has the pod's address: that of its node's NIC."""
+        return pod.node.port_id
 
     def passing_pod(self) -> Pod:
         """pod4 on node1, of a network whose addresses go back to Neutron at once.
