@@ -9,9 +9,10 @@ import pytest
 
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import show_nic
+from neutron_cni_lab.demo.nic import checks
 from neutron_cni_lab.demo.nic_scene import NicScene
 from neutron_cni_lab.demo.pod import CONF_DIR
-from neutron_cni_lab.nova.faults import Faults
+from neutron_cni_lab.demo.show import show
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def shown(scene: NicScene, capsys: pytest.CaptureFixture[str]) -> tuple[bool, li
     return passed, [line for line in table[2:] if not line.startswith(" ")], text
 
 
-def test_all_rows_are_ok_and_without_the_nic_they_are_not(
+def test_all_rows_are_ok_and_nothing_is_left(
     scene: NicScene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = scene.everything()
@@ -43,8 +44,18 @@ def test_all_rows_are_ok_and_without_the_nic_they_are_not(
     assert len(rows) == 22
     assert all(" ok " in row for row in rows), text
     assert scene.everything() == before
-    with scene.lab.nova.ordered(Faults(attach_fails=True)):
-        passed, rows, text = shown(scene, capsys)
-    assert not passed
-    assert any(row.startswith("cnitool add") and " FAIL " in row for row in rows), text
-    assert scene.everything() == before
+
+
+def test_a_group_that_does_not_filter_and_changes_that_stay_are_told(
+    scene: NicScene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = {check.what: check for check in checks(scene.node1.name, scene.node2.name)}
+    wanted = [named[what] for what in ("cnitool add", "group closed", "nothing left")]
+    scene.begin()
+    scene.open_group()
+    scene.before |= {"NIC gone"}
+    assert not show(wanted, scene, lambda _: "", time.time())
+    added, closed, left = capsys.readouterr().out.splitlines()[2:5]
+    assert " ok " in added
+    assert " FAIL 3 of 3 pings answered" in closed
+    assert " FAIL - NIC gone" in left

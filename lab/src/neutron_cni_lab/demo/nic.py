@@ -35,7 +35,7 @@ def show_nic(lab: Lab, began: float, nodes: tuple[str, str] = ("node1", "node2")
     scene = NicScene(lab, nodes)
     scene.begin()
     try:
-        return show(_checks(*nodes), scene, _what_next, began)
+        return show(checks(*nodes), scene, _what_next, began)
     finally:
         scene.end()
 
@@ -114,7 +114,7 @@ def _opened(scene: NicScene) -> Outcome:
     )
     seconds = time.monotonic() - began
     ping = traffic.ping(scene.node2, scene.pod1.address)
-    return Outcome(ping.answered == ping.sent, f"{ping}; {seconds:.1f} s after")
+    return Outcome(ping.answered == ping.sent, f"{ping}; {seconds:.1f} s after the rule")
 
 
 def _to_other_node(scene: NicScene) -> Outcome:
@@ -166,7 +166,7 @@ def _as_before(scene: NicScene) -> Outcome:
     return Outcome(True, "NICs, ports, routes, groups are as they were")
 
 
-def _checks(node1: str, node2: str) -> tuple[Check[NicScene], ...]:
+def checks(node1: str, node2: str) -> tuple[Check[NicScene], ...]:
     """In this order: each works with what those before it have made."""
     return (
         Check("server's NICs", f"Nova, {node1}", _nics_before),
