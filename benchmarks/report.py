@@ -16,7 +16,7 @@ def median(values: Sequence[float]) -> float:
 def tell(
     name: str, unit: str, ours: float, peer: float, as_json: bool, more: Mapping[str, Any]
 ) -> None:
-    """Print the figures of one run. `ratio` is ours/peer: below 1 we need less."""
+    """Print the figures of one run. `ratio` is ours/peer: of seconds, below 1 we need less."""
     ratio = ours / peer if peer else None
     figures = {"name": name, "unit": unit, "ours": ours, "peer": peer, "ratio": ratio, **more}
     if as_json:

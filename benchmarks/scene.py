@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,11 @@ STATE = "/var/lib/neutron-cni"
 
 
 @contextmanager
-def lab() -> Iterator[Lab]:
+def lab(up: Callable[[Lab], None] = Lab.up) -> Iterator[Lab]:
     """The benchmark's lab, of this checkout alone: brought up and taken down again."""
     scene = Lab(name_for_checkout("bench"))
     try:
-        scene.up()
+        up(scene)
         yield scene
     finally:
         scene.down()

@@ -5,11 +5,12 @@ import time
 from functools import partial
 
 from neutron_cni_lab.demo import measures, traffic
-from neutron_cni_lab.demo.nic_scene import GROUP, NicScene, links
+from neutron_cni_lab.demo.nic_scene import GROUP, PATIENCE, NicScene, links
 from neutron_cni_lab.demo.pod import CONF_DIR
 from neutron_cni_lab.demo.show import Check, Outcome, lab_option, program, show
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.nova.faults import Faults
+from neutron_cni_lab.processes import wait_until
 from neutron_cni_lab.progress import Progress
 
 LAB = "nic"
@@ -108,13 +109,15 @@ def _opened(scene: NicScene) -> Outcome:
     """From the moment of the rule's making on."""
     scene.open_group()
     began = time.monotonic()
-    scene.wait_for(
+    wait_until(
         lambda: traffic.ping(scene.node2, scene.pod1.address, count=1).answered == 1,
         "an answer through the opened group",
+        PATIENCE,
     )
     seconds = time.monotonic() - began
     ping = traffic.ping(scene.node2, scene.pod1.address)
-    return Outcome(ping.answered == ping.sent, f"{ping}; {seconds:.1f} s after the rule")
+    text = f"{ping.answered} of {ping.sent} pings answered, {seconds:.1f} s after the rule"
+    return Outcome(ping.answered == ping.sent, text)
 
 
 def _to_other_node(scene: NicScene) -> Outcome:
@@ -151,7 +154,7 @@ def _delete(scene: NicScene) -> Outcome:
 
 def _gone(scene: NicScene) -> Outcome:
     """Nova's list, node1's links and Neutron's ports."""
-    scene.wait_for(scene.is_detached, "the pod's NIC to go")
+    scene.wait_detached()
     return Outcome(True, "NIC detached, port deleted")
 
 

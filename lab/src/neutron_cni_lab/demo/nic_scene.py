@@ -1,8 +1,6 @@
 """What `./demo nic` works with: a pod that has a NIC of its own, its port and its group."""
 
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 from neutron_cni_lab.demo.pod import CONF_DIR, Pod
@@ -11,12 +9,13 @@ from neutron_cni_lab.demo.traces import in_kernel
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.node import Node
+from neutron_cni_lab.processes import wait_until
 
 GROUP = "pod1 of the demo"
 """The security group of the pod's port: it lets nothing in until the demo says so."""
 
-_PATIENCE = 60.0
-_LOOK = 0.2
+PATIENCE = 60.0
+"""Seconds after which what should come has not."""
 
 
 class NicScene(Scene):
@@ -71,11 +70,15 @@ class NicScene(Scene):
         self.configure(str(self.lab.facts["security_group_id"]))
         self.delete_floating_ip()
         self.pod1.delete()
-        self.wait_for(self.is_detached, "the pod's NIC to go")
+        self.wait_detached()
         for group in self._calls.security_groups(name=GROUP):
             self._calls.delete_security_group(group)
 
-    def is_detached(self) -> bool:
+    def wait_detached(self) -> None:
+        """`LabError` if the pod's NIC and port do not go in time."""
+        wait_until(self._is_detached, "the pod's NIC to go", PATIENCE)
+
+    def _is_detached(self) -> bool:
         """Whether node1 has its own NIC only, says Nova, says its kernel, and no pod a port."""
         own = [str(self.node1.facts["mac"])]
         ports = self._calls.ports(tags=f"neutron-cni,ncni-node={self.node1.name}")
@@ -110,14 +113,6 @@ class NicScene(Scene):
         conflist = {"cniVersion": "1.0.0", "name": self.network, "plugins": [main, leg]}
         script = f"mkdir -p {CONF_DIR} && cat > {CONF_DIR}/{self.conflist}"
         self.node1.exec(["sh", "-c", script], input=json.dumps(conflist, indent=2) + "\n")
-
-    def wait_for(self, reached: Callable[[], bool], what: str) -> None:
-        """`LabError` if that does not come about within a minute."""
-        give_up = time.monotonic() + _PATIENCE
-        while not reached():
-            if time.monotonic() > give_up:
-                raise LabError(f"waited {_PATIENCE:.0f} s in vain for {what}")
-            time.sleep(_LOOK)
 
 
 def links(node: Node, netns: str = "") -> dict[str, str]:

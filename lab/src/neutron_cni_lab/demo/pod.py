@@ -40,9 +40,13 @@ class Pod:
         """`LabError` with what is not as `add` left it."""
         self._cnitool("check")
 
+    def detach(self) -> None:
+        """Detach it; the namespace stays. Harmless twice."""
+        self._cnitool("del")
+
     def delete(self) -> None:
         """Detach it, and remove the namespace. Harmless twice."""
-        self._cnitool("del")
+        self.detach()
         self.node.exec(["ip", "netns", "del", self.name], check=False)
 
     @property

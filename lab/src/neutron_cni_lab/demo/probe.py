@@ -41,11 +41,13 @@ def receive(version: str, port: str) -> None:
         _say(port=server.getsockname()[1])
         connection, peer = server.accept()
     with connection:
+        began = time.monotonic()
         data = _all_of(connection)
         seen = {
             "source": peer[0],
             "target": connection.getsockname()[0],
             "bytes": len(data),
+            "seconds": time.monotonic() - began,
             "parts": _checksums(data),
         }
         connection.sendall(json.dumps(seen).encode())
@@ -55,14 +57,12 @@ def send(address: str, port: str, size: str) -> None:
     """Send random bytes, and compare the receiver's checksums: see `damage`."""
     data = os.urandom(int(size))
     with _connected(address, int(port)) as connection:
-        began = time.monotonic()
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         answer = _all_of(connection)
-        seconds = time.monotonic() - began
     seen = json.loads(answer)
     damaged = damage(_checksums(data), seen.pop("parts"))
-    _say(**seen, seconds=seconds, damaged=damaged)
+    _say(**seen, damaged=damaged)
 
 
 def damage(sent: list[int], came: list[int]) -> list[tuple[int, int | None]]:

@@ -74,7 +74,8 @@ def ping(source: Place, target: str, *, count: int = 3, size: int | None = None)
 
 @dataclass(frozen=True)
 class Transfer:
-    """One TCP connection, as its receiver saw it: `source` connected to `target`.
+    """One TCP connection, as its receiver saw it: `source` connected to `target`, and all had come
+    `seconds` after that.
 
     `damaged`: the kilobytes that came as others than were sent, or not at all, each with the one
     that came in its place, None if that is none of those sent.
