@@ -2,8 +2,8 @@
 
 Ours: a pod of `host-device-plus` with `nova-interface`, on a VM with a kernel of its own.
 Peer: that VM itself, by the NIC that it was made with.
-Both send to another node and get from it, in turns. All figures are medians of some rounds, each
-with a new pod. The lab's Nova is a real one, but its hypervisor is the lab's.
+Both send to another node and get from it, in turns. All figures are medians, over some rounds, each
+with a new pod and some turns. The lab's Nova is a real one, but its hypervisor is the lab's.
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ def main(arguments: list[str]) -> None:
     """Run it and tell the figures."""
     parser = argparse.ArgumentParser(prog="./bench nic", description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--mebibytes", type=int, default=64, help="of each transfer")
+    parser.add_argument("--rounds", type=int, default=3, help="a pod each")
+    parser.add_argument("--turns", type=int, default=5, help="of each round")
+    parser.add_argument("--mebibytes", type=int, default=32, help="of each transfer")
     options = parser.parse_args(arguments)
     figures: Figures = defaultdict(list)
     with scene.lab(lambda lab: have_nic_lab(lab, Progress(quiet=True))) as lab:
         place = NicScene(lab, ("node1", "node2"))
         place.configure(str(lab.facts["security_group_id"]))
-        for number in range(options.rounds):
-            _round(place, figures, options.mebibytes << 20, ours_first=number % 2 == 0)
+        for _ in range(options.rounds):
+            _round(place, figures, options.turns, options.mebibytes << 20)
     found = {key: report.median(values) for key, values in figures.items()}
     more = {f"{key}_seconds": found[key] for key in SECONDS}
     more |= {key: found[key] for key in ("received_ours", "received_peer")}
     more["received_ratio"] = found["received_ours"] / found["received_peer"]
-    more |= {"rounds": options.rounds, "mebibytes": options.mebibytes}
+    more |= {key: getattr(options, key) for key in ("rounds", "turns", "mebibytes")}
     report.tell("nic", "Mbit/s", found["ours"], found["peer"], options.json, more)
 
 
-def _round(place: NicScene, figures: Figures, size: int, ours_first: bool) -> None:
+def _round(place: NicScene, figures: Figures, turns: int, size: int) -> None:
     """A pod's life: its ADD, the transfers, its DEL, and what comes of that."""
     node, pod = place.node1, place.pod1
     node.exec(["ip", "netns", "add", pod.name])
@@ -58,9 +59,11 @@ def _round(place: NicScene, figures: Figures, size: int, ours_first: bool) -> No
     figures["add"].append(_seconds(pod.add))
     figures["add_of_nova"].append(sum(_nova_seconds(place)[before:]))
     ends: list[tuple[str, Pod | Node]] = [("ours", pod), ("peer", node)]
-    for key, end in ends if ours_first else reversed(ends):
-        figures[key].append(_megabits(end, place.node2, size))
-        figures[f"received_{key}"].append(_megabits(place.node2, end, size))
+    for _ in range(turns):
+        ends.reverse()  # Neither is always the first, who may find the machine busier.
+        for key, end in ends:
+            figures[key].append(_megabits(end, place.node2, size))
+            figures[f"received_{key}"].append(_megabits(place.node2, end, size))
     port = place.port_id(pod)
     with ThreadPoolExecutor() as pool:
         watch = pool.submit(_seconds_of_detach, place, port)
