@@ -2,8 +2,9 @@
 
 Ours: a pod of `host-device-plus` with `nova-interface`, on a VM with a kernel of its own.
 Peer: that VM itself, by the NIC that it was made with.
-Both send to another node and get from it, in turns. All figures are medians, over some rounds, each
-with a new pod and some turns. The lab's Nova is a real one, but its hypervisor is the lab's.
+Both send to another node and get from it, in turns, for some rounds, each with a new pod. The
+fastest transfer of each counts, as whatever else this machine does only makes them slower; of
+seconds the median. The lab's Nova is a real one, but its hypervisor is the lab's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from neutron_cni_lab.progress import Progress
 
 Figures = dict[str, list[float]]
 
+MEGABITS = ("ours", "peer", "received_ours", "received_peer")
+"""What is sent from each, and what is received there."""
+
 SECONDS = ("add", "add_of_nova", "del", "until_gone", "detach_of_nova")
 """What is measured besides: of ADD and DEL (the main plugin's with `veth-host` chained behind), of
 all from DEL on until NIC and port are gone, and what of it Nova took."""
@@ -43,12 +47,12 @@ def main(arguments: list[str]) -> None:
         place.configure(str(lab.facts["security_group_id"]))
         for _ in range(options.rounds):
             _round(place, figures, options.turns, options.mebibytes << 20)
-    found = {key: report.median(values) for key, values in figures.items()}
-    more = {f"{key}_seconds": found[key] for key in SECONDS}
-    more |= {key: found[key] for key in ("received_ours", "received_peer")}
-    more["received_ratio"] = found["received_ours"] / found["received_peer"]
+    ours, peer, *received = (max(figures[key]) for key in MEGABITS)
+    more = dict(zip(MEGABITS[2:], received, strict=True))
+    more["received_ratio"] = received[0] / received[1]
+    more |= {f"{key}_seconds": report.median(figures[key]) for key in SECONDS}
     more |= {key: getattr(options, key) for key in ("rounds", "turns", "mebibytes")}
-    report.tell("nic", "Mbit/s", found["ours"], found["peer"], options.json, more)
+    report.tell("nic", "Mbit/s", ours, peer, options.json, more)
 
 
 def _round(place: NicScene, figures: Figures, turns: int, size: int) -> None:
