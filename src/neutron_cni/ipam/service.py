@@ -199,7 +199,7 @@ def _settled(store: Store, wish: Record, deadline: Deadline) -> Lease | None:
     tells. Raises CniError.
     """
     try:
-        settling.settle_anchor(store, wish.anchor, deadline)
+        settling.settle_anchor(store, wish.anchor, deadline, wish.id)
     except CniError:
         record = store.get(wish.id)
         if record is None or record.state is not State.HELD:

@@ -27,8 +27,8 @@ LITTLE_LEFT = 10.0
 """Seconds: a call that was refused for now is not tried again if the pause would take longer."""
 
 
-def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
-    """Serve everybody who waits under `anchor`, and give back what is due.
+def settle_anchor(store: Store, anchor: str, deadline: Deadline, caller: int = 0) -> None:
+    """Serve everybody who waits under `anchor`, and give back what is due. `caller`: see `Context`.
 
     Call it with the anchor's lock held. Errors of the cloud are delivered to those who wait (each
     finds its own in the store); where nobody waits, the first is raised.
@@ -37,7 +37,7 @@ def settle_anchor(store: Store, anchor: str, deadline: Deadline) -> None:
     for configs in _configs_by_mode(store, anchor):
         mode = configs[-1].mode
         try:
-            with connected(store, configs, anchor, deadline) as context:
+            with connected(store, configs, anchor, deadline, caller) as context:
                 MODES[mode].page.settle(context)
         except CniError as error:
             if deadline.left <= LITTLE_LEFT:
@@ -61,7 +61,11 @@ def _configs_by_mode(store: Store, anchor: str) -> list[tuple[IpamConfig, ...]]:
 
 @contextmanager
 def connected(
-    store: Store, configs: Sequence[IpamConfig], anchor: str, deadline: Deadline
+    store: Store,
+    configs: Sequence[IpamConfig],
+    anchor: str,
+    deadline: Deadline,
+    caller: int = 0,
 ) -> Iterator[Context]:
     """Everything a mode needs to serve the networks with these configurations, the newest last.
 
@@ -84,6 +88,7 @@ def connected(
             uplink=node.uplink,
             namespace_with=node.namespace_with,
             random=Random(),
+            caller=caller,
         )
 
 

@@ -12,6 +12,7 @@ from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import node, sweeper
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.modes.nics import EXTRA_SPEC
+from neutron_cni.ipam.service import _wish
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.store import State, Store
 from neutron_cni.values.attachment import Attachment
@@ -51,6 +52,11 @@ class Site:
 
     def delete(self, container: str) -> None:
         own_ipam().release(self.request(container))
+
+    def queue(self, container: str) -> None:
+        """A wish of another call, which lives and waits for the lock. Once for each container."""
+        with Store(str(self.host.state_dir)) as store:
+            store.want(_wish(self.request(container)))
 
     def sweep(self) -> None:
         with Store(str(self.host.state_dir)) as store:
@@ -221,3 +227,14 @@ def test_a_port_that_another_server_has_got_is_given_back(site: Site) -> None:
     for _ in range(2):
         site.sweep()
     assert site.ports() == 0
+
+
+def test_an_add_that_has_its_nic_does_not_wait_for_those_behind_it(site: Site) -> None:
+    site.scene.neutron.before = lambda request: (
+        site.queue("c2") if request.path == "/ports" else None
+    )
+    site.add("c1")
+    site.scene.neutron.before = None
+    assert (site.nics(), site.states()) == (1, [State.HELD, State.WANTED])
+    site.add("c3")
+    assert (site.nics(), site.states()) == (3, [State.HELD] * 3)

@@ -28,6 +28,8 @@ class Context:
     `configs`: those of the networks that share the anchor, the newest last. What concerns one
     lease follows the configuration in its own record; what concerns all, such as finding the VM's
     port, the newest.
+
+    `caller`: the row of the lease whose ADD has the lock, 0 where it is no ADD.
     """
 
     store: Store
@@ -39,6 +41,7 @@ class Context:
     uplink: UplinkFacts
     namespace_with: NamespaceWith
     random: Random
+    caller: int = 0
 
     @property
     def config(self) -> IpamConfig:

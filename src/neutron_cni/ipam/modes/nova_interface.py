@@ -52,6 +52,7 @@ def settle(context: Context) -> None:
     records = context.records()
     leaving = [record for record in records if record.state is State.RELEASED]
     coming = [r for r in records if r.state in (State.WANTED, State.INTENDED)]
+    coming = _as_far_as(context.caller, coming)
     one_by_one(
         [
             *(partial(_take, context, nics, record) for record in leaving),
@@ -59,6 +60,16 @@ def settle(context: Context) -> None:
             *([] if coming else [partial(_see_them_gone, context)]),
         ]
     )
+
+
+def _as_far_as(caller: int, coming: list[Record]) -> list[Record]:
+    """Those whose turn is before the caller's, and itself.
+
+    A NIC takes Nova seconds. Who is served first and then serves all the others has no time left in
+    the end to put its own NIC into the pod, and would give it back; they serve themselves.
+    """
+    rows = [record.id for record in coming]
+    return coming[: rows.index(caller) + 1] if caller in rows else coming
 
 
 def recover_lost(context: Context) -> None:
