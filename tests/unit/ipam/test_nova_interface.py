@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -238,3 +239,23 @@ def test_an_add_that_has_its_nic_does_not_wait_for_those_behind_it(site: Site) -
     assert (site.nics(), site.states()) == (1, [State.HELD, State.WANTED])
     site.add("c3")
     assert (site.nics(), site.states()) == (3, [State.HELD] * 3)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("DELETE", "/os-interface", status=500),
+        Fault("POST", "/ports$", drop="before"),  # type: ignore[arg-type]
+    ],
+    ids=["a NIC that goes", "a port that comes"],
+)
+def test_what_befalls_one_lease_is_told_to_nobody_else(site: Site, fault: Fault) -> None:
+    site.add("c1")
+    site.delete("c1")
+    site.scene.neutron.faults.add(fault)
+    site.scene.neutron.before = lambda request: site.queue("c3") if "os-" in request.path else None
+    with suppress(CniError):
+        site.add("c2")
+    site.scene.neutron.before = None
+    assert site.states()[-1] is State.WANTED
+    site.add("c3")

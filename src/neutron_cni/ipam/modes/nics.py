@@ -163,13 +163,12 @@ def is_certain(error: CniError) -> bool:
     return not isinstance(error, AnswerLost) or _BY_HYPERVISOR in error.message
 
 
-def one_by_one(steps: list[Callable[[], None]]) -> None:
-    """Take every step, also after one that failed; then raise the first failure."""
+def one_by_one(steps: list[Callable[[], None]]) -> CniError | None:
+    """Take every step, also after one that failed; the first failure."""
     failures: list[CniError] = []
     for step in steps:
         try:
             step()
         except CniError as error:
             failures.append(error)
-    if failures:
-        raise failures[0]
+    return failures[0] if failures else None

@@ -32,6 +32,7 @@ from neutron_cni.ipam.modes.subnets import (
     read_pod_network,
 )
 from neutron_cni.ipam.room import Capacity
+from neutron_cni.ipam.settling import LITTLE_LEFT
 from neutron_cni.openstack.errors import AnswerLost, Unauthorized, Unreachable
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
@@ -53,13 +54,16 @@ def settle(context: Context) -> None:
     leaving = [record for record in records if record.state is State.RELEASED]
     coming = [r for r in records if r.state in (State.WANTED, State.INTENDED)]
     coming = _as_far_as(context.caller, coming)
-    one_by_one(
+    failure = one_by_one(
         [
             *(partial(_take, context, nics, record) for record in leaving),
-            *(partial(_give, context, nics, record) for record in coming),
+            *(partial(_serve, context, nics, record) for record in coming),
             *([] if coming else [partial(_see_them_gone, context)]),
         ]
     )
+    # Who still waits was not tried, and none of it is about him, unless there is no time left.
+    if failure is not None and (context.deadline.left <= LITTLE_LEFT or not _waiting(context)):
+        raise failure
 
 
 def _as_far_as(caller: int, coming: list[Record]) -> list[Record]:
@@ -131,12 +135,30 @@ def capacity(context: Context) -> Capacity:
     return replace(room, ports=quota_of_ports(context), nics=Nics(context).limit())
 
 
+def _serve(context: Context, nics: Nics, record: Record) -> None:
+    """`_give`; whoever waits for the lease is told what it met, and nobody else.
+
+    With little time left nobody is: with more it might have gone well, and the next goes on.
+    """
+    try:
+        _give(context, nics, record)
+    except CniError as error:
+        if context.deadline.left <= LITTLE_LEFT or not record.owner_alive:
+            raise
+        context.store.fail({record.id: error})
+        context.store.abandon({record.id: error})
+
+
+def _waiting(context: Context) -> bool:
+    """Whether a call waits for a NIC that was not asked for yet."""
+    return any(r.owner_alive for r in context.records() if r.state is State.WANTED)
+
+
 def _give(context: Context, nics: Nics, record: Record) -> None:
     """Make the lease's port, have Nova attach it, and hold the lease.
 
-    The port's id is in the store before Nova is asked. After a refusal the port goes at once; where
-    it is not certain that Nova has not begun, the lease is released, and what there is of it goes
-    as that of any other.
+    The port's id is in the store before Nova is asked. After a refusal the port goes at once.
+    Raises CniError where it is not certain that Nova has not begun: the lease stays `intended`.
     """
     if record.state is State.WANTED:
         try:
@@ -154,10 +176,9 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
     except (Unreachable, Unauthorized):
         raise
     except CniError as error:
-        if is_certain(error):
-            reservations.refuse(context, record, [reserved.port.id], error)
-        else:
-            context.store.abandon({record.id: error})
+        if not is_certain(error):
+            raise
+        reservations.refuse(context, record, [reserved.port.id], error)
         return
     port = reserved.port
     lease = reserved.network.lease(
@@ -175,10 +196,9 @@ def _see_them_gone(context: Context) -> None:
     """Delete the ports of released leases as Nova lets go of them, unless somebody waits."""
     deadline = context.deadline.at_most(DETACH_SECONDS)
     while True:
-        records = context.records()
-        if any(record.owner_alive for record in records if record.state is State.WANTED):
+        if _waiting(context):
             return
-        going = [r for r in records if r.state is State.RELEASED and not r.absent]
+        going = [r for r in context.records() if r.state is State.RELEASED and not r.absent]
         gone = [reservations.remove(context, r, _nobody_has_it, KEPT) for r in going]
         if all(gone) or deadline.left <= LOOK_SECONDS:
             return
