@@ -259,3 +259,17 @@ def test_what_befalls_one_lease_is_told_to_nobody_else(site: Site, fault: Fault)
     site.scene.neutron.before = None
     assert site.states()[-1] is State.WANTED
     site.add("c3")
+
+
+def test_a_port_that_can_not_be_read_after_an_attach_is_not_taken_for_one_that_is_free(
+    site: Site,
+) -> None:
+    site.scene.neutron.faults.add(
+        Fault(*ATTACH, drop="after"),  # type: ignore[arg-type]
+        Fault("GET", "/ports/", skip=1, status=403),
+    )
+    site.refusal("c1")
+    assert (site.ports(), site.nics(), site.states()) == (1, 1, [State.RELEASED])
+    for _ in range(2):
+        site.sweep()
+    assert site.ports() == 0

@@ -17,6 +17,7 @@ from neutron_cni.ipam.room import Limit, no_nic
 from neutron_cni.ipam.server import this_server
 from neutron_cni.openstack.errors import (
     AnswerLost,
+    CloudError,
     Forbidden,
     NotFound,
     ObjectInUse,
@@ -114,12 +115,22 @@ class Nics:
             self.nova.attach(self.server, port.id)
         except (AnswerLost, ObjectInUse) as error:
             # Nova may have begun all the same; whether the NIC comes is seen on the node.
-            if not self._is_here(self.context.neutron.port(port.id)):
+            if not self._is_here(self._read_after(error, port.id)):
                 self._learn(error)
                 raise
         self._added.add(port.id)
         if self._used > self._learnt[0]:
             self.context.store.remember(self._refusal, None)
+
+    def _read_after(self, error: CloudError, port_id: str) -> Port:
+        """The port, which tells what Nova did. Raises AnswerLost where it can't be read: a refusal
+        of that is none of Nova's, and Nova may be at work."""
+        try:
+            return self.context.neutron.port(port_id)
+        except CniError as other:
+            raise AnswerLost(
+                error.code, f"{error.message}; {other.message}", error.details
+            ) from other
 
     def _is_here(self, port: Port) -> bool:
         if port.device_id in ("", self.server):
