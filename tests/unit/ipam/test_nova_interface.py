@@ -273,3 +273,19 @@ def test_a_port_that_can_not_be_read_after_an_attach_is_not_taken_for_one_that_i
     for _ in range(2):
         site.sweep()
     assert site.ports() == 0
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["", "and the store was lost"])
+def test_a_nic_whose_ports_description_somebody_wrote_anew_is_given_back(
+    site: Site, lost: bool
+) -> None:
+    lease = site.add("c1")
+    site.scene.call("PUT", f"/ports/{lease.port_id}", {"port": {"description": "my database"}})
+    if lost:
+        site.host.lose_store()
+        site.add("c2", quarantine=0)
+    site.delete("c1")
+    for _ in range(2):
+        site.sweep()
+    found = [port["id"] for port in site.scene.call("GET", "/ports")["ports"]]
+    assert lease.port_id not in found

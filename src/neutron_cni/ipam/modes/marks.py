@@ -2,7 +2,8 @@
 
 A port that only reserves an address has the nonce as `device_id`. Nova takes no port with a
 `device_id`, writes the server's there, and empties it and `device_owner` when it gives the port
-back: so the port of a NIC has the nonce in its description, which Nova leaves alone.
+back: so the port of a NIC has the nonce in its description, which Nova leaves alone. People may
+not, so it is in a tag as well, which in some clouds comes only after the port.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from neutron_cni.values.ipam_config import Mode
 
 DEVICE_OWNER = "neutron-cni:pod"
 _NIC = "neutron-cni: NIC of lease "
+_NIC_TAG = "ncni-lease="
 
 
 def attributes(record: Record) -> dict[str, str]:
@@ -33,9 +35,14 @@ def query(record: Record) -> dict[str, str]:
     return {key: attributes(record)[key]}
 
 
+def tags(record: Record) -> list[str]:
+    """Those that say of a NIC's port which lease it is of, whatever becomes of its description."""
+    return [f"{_NIC_TAG}{record.nonce}"] if record.config.mode is Mode.NOVA_INTERFACE else []
+
+
 def is_nic(port: Port) -> bool:
     """Whether the port was made for a NIC."""
-    return port.description.startswith(_NIC)
+    return bool(_nonce_of_nic(port))
 
 
 def is_ours(port: Port) -> bool:
@@ -45,4 +52,12 @@ def is_ours(port: Port) -> bool:
 
 def nonce_of(port: Port) -> str:
     """The nonce of the lease that the port was made for; of a port of others whatever it has."""
-    return port.description.removeprefix(_NIC) if is_nic(port) else port.device_id
+    return _nonce_of_nic(port) or port.device_id
+
+
+def _nonce_of_nic(port: Port) -> str:
+    for tag in port.tags:
+        if tag.startswith(_NIC_TAG):
+            return tag.removeprefix(_NIC_TAG)
+    described = port.description.startswith(_NIC)
+    return port.description.removeprefix(_NIC) if described else ""

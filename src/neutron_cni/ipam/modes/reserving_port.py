@@ -33,7 +33,7 @@ _NAME_LENGTH = 50
 def tags_of(context: Context, record: Record, parent: str) -> list[str]:
     """The port's tags, by which others can judge it when this node is gone; 60 characters each."""
     tags = [TAG, node_tag(node.name(record.config)), f"ncni-install={context.install}"]
-    tags.append(f"ncni-token={record.token}")
+    tags += [f"ncni-token={record.token}", *marks.tags(record)]
     if record.config.cluster:
         tags.append(f"ncni-cluster={record.config.cluster}")
     if record.pod.uid:
