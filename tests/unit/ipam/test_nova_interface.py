@@ -15,13 +15,14 @@ from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.modes.nics import EXTRA_SPEC
 from neutron_cni.ipam.service import _wish
 from neutron_cni.ipam.settling import settle_anchor
-from neutron_cni.store import State, Store
+from neutron_cni.store import State, Store, giving_back
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig, Mode
 from neutron_cni.values.lease import Lease
 from tests.fakes import Fault
+from tests.fakes.api import Request
 from tests.reliability.scene import Host, Scene
 
 ATTACH = ("POST", "/os-interface")
@@ -289,3 +290,27 @@ def test_a_nic_whose_ports_description_somebody_wrote_anew_is_given_back(
         site.sweep()
     found = [port["id"] for port in site.scene.call("GET", "/ports")["ports"]]
     assert lease.port_id not in found
+
+
+def test_of_two_ports_of_a_lease_none_is_deleted_while_a_server_has_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_back, "ABSENCE_SECONDS", 0.0)
+    lease = site.add("c1")
+    first = site.scene.port(lease.port_id)
+    marked = {key: first[key] for key in ("description", "device_owner", "device_id")}
+    second = site.scene.new_port(**marked)
+    deleted_attached = []
+
+    def watch(request: Request) -> None:
+        if request.method == "DELETE" and request.path.startswith("/ports/"):
+            port = site.scene.port(request.path.rpartition("/")[2])
+            deleted_attached.extend([port["id"]] if port["device_id"] else [])
+
+    site.scene.neutron.before = watch
+    site.delete("c1")
+    for _ in range(4):
+        site.sweep()
+    site.scene.neutron.before = None
+    found = [port["id"] for port in site.scene.call("GET", "/ports")["ports"]]
+    assert (second in found, lease.port_id in found, deleted_attached) == (False, False, [])

@@ -195,13 +195,15 @@ def _tagged(
 
 
 def find(context: Context, record: Record) -> Port | None:
-    """The lease's port, if Neutron has it. A second one (a call that came late) is removed."""
+    """The lease's port, if Neutron has it. A second one (a call that came late) is removed, unless
+    a server has its NIC: that one's turn comes when the first is gone."""
     listed = context.neutron.ports(**marks.query(record))
     found = [port for port in listed if marks.nonce_of(port) == record.nonce]
     recorded = {item.port_id for item in record.addresses}
     found.sort(key=lambda port: (port.id not in recorded, port.id))
     for extra in found[1:]:
-        context.neutron.delete_port(extra.id)
+        if not (marks.is_nic(extra) and extra.device_id):
+            context.neutron.delete_port(extra.id)
     return found[0] if found else None
 
 
