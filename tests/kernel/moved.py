@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from neutron_cni.cni.environment import Command
-from neutron_cni.cni.request import Invocation, Request
+from neutron_cni.cni.request import Invocation, IpamChoice, Request
 from neutron_cni.engine.kernel import Kernel
 from neutron_cni.plugins import RECIPES
 from neutron_cni.values.address import anywhere
@@ -76,6 +76,7 @@ class Node:
     world: World
     options: dict[str, Any] = field(default_factory=lambda: {"device": NIC})
     notes: list[str] = field(default_factory=list)
+    ipam: IpamChoice | None = None
 
     def kernel(
         self,
@@ -94,7 +95,7 @@ class Node:
             network="net1",
             attachment=attachment or Attachment("", ""),
             configs=tuple(msgspec.convert(self.options, schema) for schema in recipe.schemas()),
-            ipam=None,
+            ipam=self.ipam,
             invocation=Invocation({}, b""),
             prev_result=previous,
             valid=frozenset(Attachment(item.container_id, item.ifname) for item in valid),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 
 from neutron_cni.cli import links
 from neutron_cni.cni.environment import Command
+from neutron_cni.cni.request import IpamChoice
 from neutron_cni.netlink import nic_records, observe
 from neutron_cni.plugins import veth_host
 from neutron_cni.plugins.contract import Call
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import IpamConfig, Mode
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, Result, Route
 from tests.kernel.moved import ADDRESSES, GATEWAYS, NIC, Node, add_nic, lease
@@ -96,6 +99,20 @@ def test_a_repeated_add_changes_nothing(node: Node) -> None:
     before = node.world.snapshot("pod1"), node.snapshot()
     assert node.add() == first
     assert (node.world.snapshot("pod1"), node.snapshot()) == before
+
+
+def test_a_nic_of_an_earlier_lease_makes_room_for_that_of_this_one(node: Node) -> None:
+    add_nic(node.world, "ens5", "r2")
+    mode = IpamConfig(type="cni-ipam-neutron", mode=Mode.NOVA_INTERFACE, network="fast")
+    node.options, node.ipam = {}, IpamChoice("cni-ipam-neutron", mode)
+    pod = node.attachment("pod1")
+    for name in (NIC, "ens5"):
+        mac = node.nic(name)["address"]
+        wanted = replace(lease("pod1"), nic_mac=mac)
+        result = node.here(partial(node.add_here, pod, wanted))
+        (link,) = node.world.ip("pod1", "link", "show", "eth0")
+        assert (link["address"], result.interfaces[0].mac) == (mac, mac)
+    assert node.nic(NIC)["ifname"] == NIC
 
 
 def test_an_interface_of_somebody_else_is_a_conflict_and_the_nic_stays(node: Node) -> None:

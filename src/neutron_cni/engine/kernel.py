@@ -18,7 +18,7 @@ from neutron_cni.netlink.apply import apply, restore
 from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.links import Link
-from neutron_cni.netlink.nics import Nic, Selector
+from neutron_cni.netlink.nics import Nic, Place, Selector
 from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
 from neutron_cni.netlink.pod_facts import pod_facts
 from neutron_cni.netlink.undo import remove_stale_entries, undo
@@ -272,8 +272,11 @@ class Kernel:
             from neutron_cni.netlink.link_events import await_nic
 
             meant = Selector(mac=lease.nic_mac)
+            if any(nic.place is Place.OWN and not meant.fits(nic) for nic in self._nics(meant)):
+                self.detach(lease)  # That of an earlier lease, which is given back.
+            facts = self._facts
             nics = await_nic(meant, lambda: self._nics(meant), deadline)
-            self.__dict__["_facts"] = replace(self._facts, nics=nics)
+            self.__dict__["_facts"] = replace(facts, nics=nics)
 
     def _nics(self, nic: Selector) -> tuple[Nic, ...]:
         from neutron_cni.netlink import nic_facts  # Most plugins move no NIC.
