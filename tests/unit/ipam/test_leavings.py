@@ -55,6 +55,18 @@ def test_of_a_node_that_no_port_names_the_others_are_named(host: Host) -> None:
     assert "no port" not in "".join(looked(host, "worker-1"))
 
 
+def test_how_to_detach_a_nic_that_a_server_has_is_said(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leavings, "MIN_AGE_SECONDS", -1.0)
+    config = host.config(Mode.NOVA_INTERFACE) | {"node": "rebuilt"}
+    held(msgspec.convert(config, IpamConfig), "pod")
+    (port,) = [port for port in host.scene.reserves() if port["device_id"] == host.server.id]
+    kept = looked(host, "rebuilt", "--apply")[0]
+    assert kept.endswith(f"openstack server remove port {host.server.id} {port['id']}")
+    assert host.scene.port(port["id"])
+
+
 def test_of_many_nodes_those_most_like_the_name_are_named(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,10 @@ def _why_keep(neutron: Neutron, port: Port, node: str, known: bool, seen: dict[s
     if known:
         return f"the API server still knows node {node}"
     if is_nic(port) and port.device_id:
-        return f"server {port.device_id} still has it as a NIC"
+        return (
+            f"server {port.device_id} still has it as a NIC; if no pod does: openstack server "
+            f"remove port {port.device_id} {port.id}"
+        )
     for parent in parents(port):
         if parent not in seen:
             seen[parent] = _exists(neutron, parent)
