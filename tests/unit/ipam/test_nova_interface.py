@@ -314,3 +314,17 @@ def test_of_two_ports_of_a_lease_none_is_deleted_while_a_server_has_it(
     site.scene.neutron.before = None
     found = [port["id"] for port in site.scene.call("GET", "/ports")["ports"]]
     assert (second in found, lease.port_id in found, deleted_attached) == (False, False, [])
+
+
+def test_pods_that_come_one_after_another_ask_once_for_a_nic_to_go(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neutron_cni.ipam.modes.nova_interface.AGAIN_SECONDS", 60.0)
+    site.host.server.slow = True
+    site.add("c1")
+    site.delete("c1")
+    site.scene.neutron.calls.clear()
+    for container in ("c2", "c3", "c4"):
+        site.add(container)
+    calls = site.scene.neutron.calls
+    assert sum(n for call, n in calls.items() if call.startswith("DELETE")) == 1, calls

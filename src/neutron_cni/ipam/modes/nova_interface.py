@@ -43,6 +43,8 @@ DETACH_SECONDS = 10.0
 """How long is waited for Nova to take NICs away, if nobody waits for a NIC meanwhile."""
 LOOK_SECONDS = 0.5
 """The pause between two looks whether it has."""
+AGAIN_SECONDS = 5.0
+"""So soon nobody who waits for a NIC asks again for the same NICs to go."""
 
 
 def settle(context: Context) -> None:
@@ -54,6 +56,8 @@ def settle(context: Context) -> None:
     leaving = [record for record in records if record.state is State.RELEASED]
     coming = [r for r in records if r.state in (State.WANTED, State.INTENDED)]
     coming = _as_far_as(context.caller, coming)
+    if coming and _seen_to(context, leaving):
+        leaving = []
     failure = one_by_one(
         [
             *(partial(_take, context, nics, record) for record in leaving),
@@ -74,6 +78,15 @@ def _as_far_as(caller: int, coming: list[Record]) -> list[Record]:
     """
     rows = [record.id for record in coming]
     return coming[: rows.index(caller) + 1] if caller in rows else coming
+
+
+def _seen_to(context: Context, leaving: list[Record]) -> bool:
+    """Whether a call did all that can be done for these a moment ago; from now on one did."""
+    key, rows = f"leaving|{context.anchor}", " ".join(str(record.id) for record in leaving)
+    if context.store.fact(key, AGAIN_SECONDS) == rows:
+        return True
+    context.store.remember(key, rows)
+    return False
 
 
 def recover_lost(context: Context) -> None:
