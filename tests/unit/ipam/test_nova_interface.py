@@ -12,6 +12,7 @@ import pytest
 from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import node, sweeper
 from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.ipam.audit.waiting import why_waiting
 from neutron_cni.ipam.modes.nics import EXTRA_SPEC
 from neutron_cni.ipam.service import _wish
 from neutron_cni.ipam.settling import settle_anchor
@@ -328,3 +329,18 @@ def test_pods_that_come_one_after_another_ask_once_for_a_nic_to_go(
         site.add(container)
     calls = site.scene.neutron.calls
     assert sum(n for call, n in calls.items() if call.startswith("DELETE")) == 1, calls
+
+
+def test_why_a_nic_is_still_there_is_said_until_it_has_gone(site: Site) -> None:
+    site.host.server.detach_fails = True
+    site.add("c1")
+    site.delete("c1")
+    site.sweep()
+    with Store(str(site.host.state_dir)) as store:
+        (record,) = store.all()
+        said = why_waiting(store, record)
+    assert f"openstack server event show {site.host.server.id} req-" in said
+    site.host.server.detach_fails = False
+    site.sweep()
+    with Store(str(site.host.state_dir)) as store:
+        assert site.host.server.id not in why_waiting(store, record)

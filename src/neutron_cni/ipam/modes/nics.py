@@ -153,20 +153,33 @@ class Nics:
 
         Whether nobody has it. Nova does it after its answer, and asking again does no harm.
         """
-        if not port.device_id:
+        if self.has_gone(port):
             return True
-        blocked = [blocked_fact(self.context.anchor, item.address) for item in port.fixed_ips]
+        server = port.device_id
         try:
-            self.nova.detach(port.device_id, port.id)
+            request = self.nova.detach(server, port.id)
         except NotFound:
             return True  # There is no such server any more.
         except KEPT as error:
-            for fact in blocked:
-                self.context.store.remember(fact, str(error))
+            self._note(port, str(error))
             raise
-        for fact in blocked:
-            self.context.store.remember(fact, None)
+        # Of interest where it stays so: how it ended is told by nobody but Nova.
+        how = f" (openstack server event show {server} {request})" if request else ""
+        self._note(
+            port, f"Nova was asked to detach it from server {server}, which has it still{how}"
+        )
         return False
+
+    def has_gone(self, port: Port) -> bool:
+        """Whether no server has the port's NIC."""
+        if not port.device_id:
+            self._note(port, None)
+        return not port.device_id
+
+    def _note(self, port: Port, what: str | None) -> None:
+        """Write down what is in the way of the port's addresses, for `neutron-cni leases`."""
+        for item in port.fixed_ips:
+            self.context.store.remember(blocked_fact(self.context.anchor, item.address), what)
 
 
 def is_certain(error: CniError) -> bool:

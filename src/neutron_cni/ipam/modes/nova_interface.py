@@ -34,7 +34,6 @@ from neutron_cni.ipam.modes.subnets import (
 from neutron_cni.ipam.room import Capacity
 from neutron_cni.ipam.settling import LITTLE_LEFT
 from neutron_cni.openstack.errors import AnswerLost, Unauthorized, Unreachable
-from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
 from neutron_cni.values.errors import CniError
 from neutron_cni.values.ipam_config import IpamConfig
@@ -62,7 +61,7 @@ def settle(context: Context) -> None:
         [
             *(partial(_take, context, nics, record) for record in leaving),
             *(partial(_serve, context, nics, record) for record in coming),
-            *([] if coming else [partial(_see_them_gone, context)]),
+            *([] if coming else [partial(_see_them_gone, context, nics)]),
         ]
     )
     # Who still waits was not tried, and none of it is about him, unless there is no time left.
@@ -205,21 +204,17 @@ def _take(context: Context, nics: Nics, record: Record) -> None:
     reservations.remove(context, record, before=nics.ask_to_detach, may_fail=KEPT)
 
 
-def _see_them_gone(context: Context) -> None:
+def _see_them_gone(context: Context, nics: Nics) -> None:
     """Delete the ports of released leases as Nova lets go of them, unless somebody waits."""
     deadline = context.deadline.at_most(DETACH_SECONDS)
     while True:
         if _waiting(context):
             return
         going = [r for r in context.records() if r.state is State.RELEASED and not r.absent]
-        gone = [reservations.remove(context, r, _nobody_has_it, KEPT) for r in going]
+        gone = [reservations.remove(context, r, nics.has_gone, KEPT) for r in going]
         if all(gone) or deadline.left <= LOOK_SECONDS:
             return
         time.sleep(LOOK_SECONDS)
-
-
-def _nobody_has_it(port: Port) -> bool:
-    return not port.device_id
 
 
 def _offer(config: IpamConfig, network: PodNetwork) -> Offer:
