@@ -344,3 +344,24 @@ def test_why_a_nic_is_still_there_is_said_until_it_has_gone(site: Site) -> None:
     site.sweep()
     with Store(str(site.host.state_dir)) as store:
         assert site.host.server.id not in why_waiting(store, record)
+
+
+def test_a_pod_at_the_limit_waits_for_a_nic_that_goes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neutron_cni.ipam.modes.nics.LOOK_SECONDS", 0.05)
+    site.host.server.slow = True
+    site.add("c1", maxNICs=2)
+    site.delete("c1")
+    site.add("c2", maxNICs=2)
+    assert site.nics() == 1
+
+
+def test_a_pod_at_the_limit_does_not_wait_for_ever(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neutron_cni.ipam.modes.nics.ROOM_SECONDS", 1.0)
+    site.host.server.detach_fails = True
+    site.add("c1", maxNICs=2)
+    site.delete("c1")
+    assert site.refusal("c2", maxNICs=2).code == Code.EXHAUSTED

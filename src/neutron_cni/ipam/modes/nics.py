@@ -6,6 +6,7 @@ hypervisor, and empties it when the NIC is gone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,8 @@ from neutron_cni.openstack.errors import (
 )
 from neutron_cni.openstack.nova import Nova
 from neutron_cni.openstack.types import Port
+from neutron_cni.store import State
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 
 EXTRA_SPEC = "neutron-cni:max_nics"
@@ -34,6 +37,10 @@ EXTRA_SPEC = "neutron-cni:max_nics"
 REFUSED_SECONDS = 600.0
 """How long a number of NICs at which the hypervisor refused one more twice is believed to be the
 most. One refusal may have any reason."""
+LOOK_SECONDS = 0.5
+"""The pause between two looks whether a NIC has gone."""
+ROOM_SECONDS = 10.0
+"""How long is waited for one to go, by whoever needs its place."""
 _BY_HYPERVISOR = "Failed to attach network adapter"
 """Of what Nova says when it has given the port back, as the hypervisor refused the NIC."""
 KEPT = (ObjectInUse, ServerBusy, ServerLocked, Forbidden, Refused)
@@ -64,10 +71,25 @@ class Nics:
         return Limit(self._used, self._most)
 
     def require_room(self) -> None:
-        """Raise CniError EXHAUSTED if the VM has all the NICs that it may have."""
-        limit = self.limit()
-        if limit.reached:
-            raise no_nic(limit)
+        """Raise CniError EXHAUSTED if the VM has all the NICs that it may have, and none that Nova
+        was asked for lately goes within ROOM_SECONDS."""
+        while (limit := self.limit()).reached:
+            if not self._going or self._patience.left <= LOOK_SECONDS:
+                raise no_nic(limit)
+            time.sleep(LOOK_SECONDS)
+            del self._attached
+
+    @cached_property
+    def _patience(self) -> Deadline:
+        return self.context.deadline.at_most(ROOM_SECONDS)
+
+    @property
+    def _going(self) -> bool:
+        """Whether the VM still has a NIC of a lease that was released a moment ago."""
+        since = time.time() - 3 * ROOM_SECONDS
+        records = self.context.records()
+        released = [r for r in records if r.state is State.RELEASED and r.changed >= since]
+        return any(x.port_id in self._attached for record in released for x in record.addresses)
 
     @property
     def _used(self) -> int:

@@ -23,7 +23,7 @@ from neutron_cni.ipam.modes import lost_ports, marks, reservations
 from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
-from neutron_cni.ipam.modes.nics import KEPT, Nics, is_certain, one_by_one
+from neutron_cni.ipam.modes.nics import KEPT, LOOK_SECONDS, Nics, is_certain, one_by_one
 from neutron_cni.ipam.modes.reserving_port import PortWanted
 from neutron_cni.ipam.modes.subnets import (
     Holder,
@@ -40,8 +40,6 @@ from neutron_cni.values.ipam_config import IpamConfig
 
 DETACH_SECONDS = 10.0
 """How long is waited for Nova to take NICs away, if nobody waits for a NIC meanwhile."""
-LOOK_SECONDS = 0.5
-"""The pause between two looks whether it has."""
 AGAIN_SECONDS = 5.0
 """So soon nobody who waits for a NIC asks again for the same NICs to go."""
 
