@@ -106,7 +106,7 @@ class Nics:
         if configured is not None:
             return configured
         said = self.nova.server(self.server).extra_specs.get(EXTRA_SPEC, "")
-        return int(said) if said.isdigit() else self._learnt[1]
+        return int(said) if said.isdecimal() else self._learnt[1]
 
     @property
     def _learnt(self) -> tuple[int, int | None]:
@@ -115,7 +115,7 @@ class Nics:
         used, _, times = (self.context.store.fact(self._refusal, REFUSED_SECONDS) or "").partition(
             " "
         )
-        if not (used.isdigit() and times.isdigit()):
+        if not (used.isdecimal() and times.isdecimal()):
             return 0, None
         return int(used), int(used) if int(times) > 1 else None
 
@@ -157,12 +157,7 @@ class Nics:
     def _is_here(self, port: Port) -> bool:
         if port.device_id in ("", self.server):
             return port.device_id == self.server
-        raise CniError(
-            Code.CONFLICT,
-            f"port {port.id} was made for a NIC of this VM, server {self.server}, and "
-            f"{port.device_id} has it",
-            "did this VM get the disk of another one? The port is given back",
-        )
+        raise _of_another(port, port.device_id)
 
     def _learn(self, error: CniError) -> None:
         """Note that the hypervisor refused: a full bus is the usual reason."""
@@ -171,14 +166,18 @@ class Nics:
             self.context.store.remember(self._refusal, f"{self._used} {times}")
 
     def ask_to_detach(self, port: Port) -> bool:
-        """Have Nova take the NIC of the port away, from whichever server has it.
+        """Have Nova take the NIC of the port away from this VM.
 
-        Whether nobody has it. Nova does it after its answer, and asking again does no harm.
+        Whether nobody has it. Nova does it after its answer, and asking again does no harm. Raises
+        ObjectInUse where another server has it, whose pod may be using it: this VM's disk, and with
+        it the store, may be a copy of that one's.
         """
         if self.has_gone(port):
             return True
         server = port.device_id
         try:
+            if server != self.server:
+                raise _of_another(port, self.nova.server(server).id)
             request = self.nova.detach(server, port.id)
         except NotFound:
             return True  # There is no such server any more.
@@ -204,9 +203,21 @@ class Nics:
             self.context.store.remember(blocked_fact(self.context.anchor, item.address), what)
 
 
+def _of_another(port: Port, server: str) -> ObjectInUse:
+    return ObjectInUse(
+        Code.CONFLICT,
+        f"server {server}, which is not this VM, has port {port.id} as a NIC",
+        "did this VM get the disk of that one? Otherwise: openstack server remove port "
+        f"{server} {port.id}",
+    )
+
+
 def is_certain(error: CniError) -> bool:
     """Whether Nova has not begun to attach, and will not: it said no, or gave the port back."""
-    return not isinstance(error, AnswerLost) or _BY_HYPERVISOR in error.message
+    if isinstance(error, AnswerLost):
+        return _BY_HYPERVISOR in error.message
+    # Somebody else has the port; or what Nova did could not be written down.
+    return not isinstance(error, ObjectInUse) and error.code != Code.STORE
 
 
 def one_by_one(steps: list[Callable[[], None]]) -> CniError | None:
