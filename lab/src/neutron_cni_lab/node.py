@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +99,15 @@ class Node:
         }
         return [*self._enter(), *map(str, words)], environment
 
+    def _processes(self) -> str:
+        """What runs in the node, where it waits in the kernel, and who has which file's lock."""
+        look = "ps -eo pid,ppid,stat,etimes,wchan:24,args | tail -60; cat /proc/locks"
+        with suppress(OSError, subprocess.SubprocessError):
+            words = [*self._enter(), "sh", "-c", look]
+            found = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+            return found.stdout
+        return "and its processes can't be seen"
+
     def exec(
         self,
         words: Sequence[str | Path],
@@ -109,19 +119,22 @@ class Node:
     ) -> subprocess.CompletedProcess[str]:
         """Run `words` in the node as root, in ``/``; `LabError` with its output if it fails."""
         command, environment = self.command(words, env)
-        try:
-            done = subprocess.run(
-                command,
-                env=environment,
-                input="" if input is None else input,
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-                cwd="/",
-            )
-        except subprocess.TimeoutExpired as error:
-            raise LabError(f"on {self.name}: `{_shown(words)}` took {timeout} s") from error
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd="/"
+        ) as process:
+            try:
+                out, error = process.communicate("" if input is None else input, timeout=timeout)
+            except subprocess.TimeoutExpired as late:
+                # While it runs, or nobody would ever know what it waits for.
+                seen = self._processes()
+                process.kill()
+                said = f"on {self.name}: `{_shown(words)}` took {timeout} s"
+                raise LabError(said, seen) from late
+            except BaseException:
+                process.kill()
+                raise
+        done = subprocess.CompletedProcess(command, process.returncode, out, error)
         if check and done.returncode:
             raise LabError(
                 f"on {self.name}: `{_shown(words)}` ended with status {done.returncode}: "
