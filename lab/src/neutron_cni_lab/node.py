@@ -100,8 +100,9 @@ class Node:
         return [*self._enter(), *map(str, words)], environment
 
     def _processes(self) -> str:
-        """What runs in the node, where it waits in the kernel, and who has which file's lock."""
-        look = "ps -eo pid,ppid,stat,etimes,wchan:24,args | tail -60; cat /proc/locks"
+        """What runs in the node, where it waits in the kernel, who has which file's lock, and how
+        much memory is free."""
+        look = "ps -eo pid,ppid,stat,etimes,rss,wchan:24,args | tail -60; cat /proc/locks; free -m"
         with suppress(OSError, subprocess.SubprocessError):
             words = [*self._enter(), "sh", "-c", look]
             found = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)

@@ -30,6 +30,8 @@ from neutron_cni.values.result import Result
 LONGEST = {Command.STATUS: 10.0, Command.CHECK: 20.0}
 """The most seconds that a command may take. The kubelet does nothing else while it waits for either
 of these, and takes the runtime for dead after 30."""
+LEAST_SECONDS = 10.0
+"""What a call has that nobody was there to do for most of its time: enough for one that works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,13 @@ class Engine:
 
     parts: Parts
 
-    def handle(self, request: Request) -> Result | None:
-        """Carry `request` out: the result of ADD, None for other commands; raises CniError."""
-        deadline = Deadline.after(min(request.timeout, LONGEST.get(request.command, inf)))
+    def handle(self, request: Request, waited: float = 0.0) -> Result | None:
+        """Carry `request` out: the result of ADD, None for other commands; raises CniError.
+
+        `waited`: seconds of its time that are over already; it gets LEAST_SECONDS all the same.
+        """
+        seconds = min(request.timeout, LONGEST.get(request.command, inf))
+        deadline = Deadline.after(max(seconds - waited, min(seconds, LEAST_SECONDS)))
         source = self._source(request)
         if RECIPES[request.plugin].kind is Kind.IPAM:
             return self._serve_ipam(request, source, deadline)

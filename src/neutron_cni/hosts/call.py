@@ -45,17 +45,22 @@ _UNREADABLE = Answer(1, error_to_json(CniError(Code.IO_FAILURE, "standard input 
 
 
 def run(
-    plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine | None = None
+    plugin: str,
+    environ: Mapping[str, str],
+    stdin: bytes,
+    engine: Engine | None = None,
+    waited: float = 0.0,
 ) -> Answer:
     """The answer of `plugin` ("veth-route") to one call; every error becomes an answer.
 
     `engine` carries the call out; default: one for the kernel and Neutron of this machine.
+    `waited`: seconds that the runtime has waited for the answer already.
     """
     notes: list[str] = []
     if environ.get("CNI_COMMAND") == "VERSION":
         return Answer(0, version_answer(stdin).encode())
     try:
-        stdout = _answer(plugin, environ, stdin, engine or local_engine(notes.append))
+        stdout = _answer(plugin, environ, stdin, engine or local_engine(notes.append), waited)
         status = 0
     except CniError as error:
         stdout, status = error_to_json(error, version_of(stdin) or NEWEST), 1
@@ -81,11 +86,12 @@ def _told(error: Exception, stdin: bytes, notes: list[str]) -> CniError:
     return CniError(Code.UNEXPECTED, *record(error, stdin, notes))
 
 
-def serve(plugin: str, stdin: bytes | None, post: Post | None) -> NoReturn:
+def serve(plugin: str, stdin: bytes | None, post: Post | None, waited: float = 0.0) -> NoReturn:
     """Answer the call that this process was started for, and exit.
 
     `stdin` is None if it can't be read. If there is a `post`, this process also runs the
-    calls that other plugin processes hand over, until its own is done (see `server`).
+    calls that other plugin processes hand over, until its own is done (see `server`). `waited`:
+    seconds that it has tried in vain to hand its own over.
     """
     # What a library prints goes to standard error, and not into the middle of the answer.
     answer_to = os.dup(1)
@@ -97,7 +103,9 @@ def serve(plugin: str, stdin: bytes | None, post: Post | None) -> NoReturn:
         _undo_on_signal()
         if post is not None:
             server = _server(post)
-        answer = run(plugin, os.environ, stdin) if stdin is not None else _UNREADABLE
+        answer = _UNREADABLE
+        if stdin is not None:
+            answer = run(plugin, os.environ, stdin, waited=waited)
         _ignore_signals()  # The work is done: no signal may change the answer now.
         if server is not None:
             server.close()
@@ -118,7 +126,9 @@ def _have_a_working_folder() -> None:
         os.chdir("/")
 
 
-def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine) -> bytes:
+def _answer(
+    plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engine, waited: float
+) -> bytes:
     if plugin not in RECIPES:
         raise CniError(
             Code.INVALID_ENVIRONMENT,
@@ -130,7 +140,7 @@ def _answer(plugin: str, environ: Mapping[str, str], stdin: bytes, engine: Engin
     recipe = RECIPES[plugin]
     with_ipam = recipe.kind is not Kind.CHAINED
     request = parse(plugin, environ, stdin, recipe.schemas(), with_ipam=with_ipam)
-    result = engine.handle(request)
+    result = engine.handle(request, waited)
     return b"" if result is None else result_to_json(result, request.version)
 
 

@@ -21,9 +21,10 @@ from binascii import crc32
 from neutron_cni import __version__, files
 from neutron_cni.hosts import peer, wire
 
-SECONDS = {"ADD": 90.0, "DEL": 15.0}
+SECONDS = {"ADD": 65.0, "DEL": 15.0}
 """The commands that are handed over, and how many seconds a process waits for the answer before it
-runs the call itself. A DEL asks no cloud: whoever takes longer is stopped, or stuck."""
+runs the call itself. A call that takes over 60 s says so itself by then (`timeout`), and a DEL asks
+no cloud: whoever takes longer is stopped, or stuck."""
 
 FOLDER = "/var/lib/neutron-cni"
 """Where the socket is: the usual state folder. Where it does not exist, no call is handed over."""

@@ -6,6 +6,7 @@ terminal, need no more than these; all other calls go on to `hosts.client` and `
 
 import os
 import sys
+import time
 
 from neutron_cni import __version__
 from neutron_cni.cni.versions import SUPPORTED, quoted_value, version_answer
@@ -51,6 +52,7 @@ def _answer(plugin: str) -> None:
     from neutron_cni.hosts import client
 
     stdin, post = streams.standard_input(), None
+    began = time.monotonic()
     try:
         if stdin is not None:
             found = client.hand_over(plugin, stdin)
@@ -59,7 +61,7 @@ def _answer(plugin: str) -> None:
             post = found
         from neutron_cni.hosts.call import serve
 
-        serve(plugin, stdin, post)
+        serve(plugin, stdin, post, time.monotonic() - began)
     except Exception as error:
         # Not even the code that answers could be had: no descriptors or no memory left, or the
         # environment that we were installed into is gone.

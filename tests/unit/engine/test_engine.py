@@ -37,12 +37,12 @@ def call(
     command: str = "ADD",
     plugin: str = "veth-route",
     env: dict[str, str] | None = None,
+    waited: float = 0.0,
     **changes: Any,
 ) -> Result | None:
     variables = environment(command, **(env or {}))
-    return world.engine.handle(
-        parse(plugin, variables, stdin(**changes), RECIPES[plugin].schemas())
-    )
+    request = parse(plugin, variables, stdin(**changes), RECIPES[plugin].schemas())
+    return world.engine.handle(request, waited)
 
 
 def failure(world: World, command: str = "ADD", **more: Any) -> CniError:
@@ -145,6 +145,24 @@ def test_add_gives_up_when_the_address_came_too_late(
     monkeypatch.setattr(world.ipam, "acquire", slow)
     assert failure(world).code == Code.TRY_AGAIN
     assert world.state == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("timeout", "waited", "left"), [(60, 0.0, 60), (60, 20.0, 40), (60, 200.0, 10), (5, 200.0, 5)]
+)
+def test_a_call_has_the_time_that_is_left_of_its_own_and_enough_for_one_that_works(
+    world: World, monkeypatch: pytest.MonkeyPatch, timeout: int, waited: float, left: float
+) -> None:
+    acquire, seen = world.ipam.acquire, []
+    monkeypatch.setattr("neutron_cni.values.deadline.time.monotonic", lambda: 1000.0)
+
+    def noted(request: Any) -> Any:
+        seen.append(request.deadline.left)
+        return acquire(request)
+
+    monkeypatch.setattr(world.ipam, "acquire", noted)
+    call(world, waited=waited, ipam={"timeout": timeout})
+    assert seen == [left]
 
 
 def test_del_takes_all_back_and_may_be_repeated(world: World) -> None:

@@ -29,6 +29,8 @@ from tests.support.cni_doubles import World, FakeIpam
 class Slow(FakeIpam):
     def acquire(self, request):
         me = f"{{os.getpid()}} {{request.attachment.container_id}}"
+        left = int(request.deadline.left + 0.5)
+        open({folder!r} + "/left-" + request.attachment.container_id, "w").write(str(left))
         open({folder!r} + "/log", "a").write(me + chr(10))
         while not os.path.exists({folder!r} + "/go-" + request.attachment.container_id):
             time.sleep(0.01)
@@ -38,6 +40,7 @@ client.FOLDER = {state!r}
 of = peer.of
 if {suspicious!r}:
     peer.of = lambda connection: (of(connection)[0], os.geteuid() + 1)
+client.SECONDS = {{**client.SECONDS, "ADD": {seconds!r}}}
 if {lingers!r}:
     close = server.Server.close
     def lingering(self):
@@ -61,10 +64,16 @@ class Burst:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(
-        self, number: int, suspicious: bool = False, lingers: bool = False, **more: str
+        self,
+        number: int,
+        suspicious: bool = False,
+        lingers: bool = False,
+        seconds: float = PATIENCE,
+        **more: str,
     ) -> subprocess.Popen[bytes]:
         """`suspicious`: takes everybody for another user. `lingers`: notes that its own work is
-        done, and waits for the others' however long that takes."""
+        done, and waits for the others' however long that takes. `seconds`: waits so long for
+        another's answer."""
         code = PLUGIN.format(
             path=[str(Path.cwd()), *sys.path],
             folder=str(self.folder),
@@ -72,6 +81,7 @@ class Burst:
             suspicious=suspicious,
             lingers=lingers,
             patience=PATIENCE,
+            seconds=seconds,
         )
         variables = environment(CNI_CONTAINERID=f"c{number}", PATH="/usr/bin:/bin", **more)
         child = subprocess.Popen(
@@ -158,6 +168,19 @@ def test_if_the_first_is_killed_the_others_do_their_work_themselves(burst: Burst
     for child in others:
         answered(child)
     assert {str(child.pid) for child in others} & {pid for pid, _ in burst.work()}
+
+
+def test_if_the_first_is_stopped_the_others_do_their_work_in_the_time_that_is_left(
+    burst: Burst,
+) -> None:
+    first = burst.lead()
+    first.send_signal(signal.SIGSTOP)
+    other = burst.start(1, seconds=2.0)
+    burst.wait_for(2)
+    burst.go(1)
+    answered(other)
+    assert burst.work()[1:] == [[str(other.pid), "c1"]]
+    assert int((burst.folder / "left-c1").read_text()) <= 58
 
 
 def test_a_call_that_takes_longer_than_the_firsts_own_is_done_again(burst: Burst) -> None:
