@@ -94,6 +94,7 @@ def arrange(job: Job) -> None:
     replace(time, "time", lambda: job.clock)
     replace(time, "sleep", lambda seconds: really_sleep(seconds / HASTE))
     replace(node, "namespace_with", Namespaces(Path(job.namespaces)).with_address)
+    replace(node, "waiting_nics", lambda: _nics(job))
     replace(store_module, "BOOT_ID", Path(job.boot_id))
     replace(sweeper, "start_sweeper", _nobody)
     replace(undo, "remove_stale_entries", list)
@@ -108,6 +109,12 @@ def arrange(job: Job) -> None:
 def replace(module: ModuleType, name: str, value: object) -> None:
     """The module has another value from now on, in this process."""
     setattr(module, name, value)
+
+
+def _nics(job: Job) -> dict[str, bool]:
+    """The MACs of NICs that the node's kernel shows: all that the store knows of are there."""
+    with store_module.Store(job.ipam().state_dir) as store:
+        return {record.lease.nic_mac: True for record in store.all() if record.lease}
 
 
 def _nobody(state_dir: str) -> None:

@@ -40,6 +40,8 @@ class Tally:
     """What came of the kills in one mode."""
 
     mode: Mode
+    warm: int = 0
+    """NICs that are kept for pods to come."""
     kills: int = 0
     by_kind: dict[str, int] = field(default_factory=dict)
     lives: int = 0
@@ -64,10 +66,14 @@ class Tally:
             lines = [f"{self.mode}, {kind}:", *life.story]
             self.stories.append("\n  ".join([*lines, *map(str, life.wrong), *left]))
 
+    @property
+    def _kept(self) -> str:
+        return f", {self.warm} NICs ready" if self.warm else ""
+
     def __str__(self) -> str:
         kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(self.by_kind.items()))
         return (
-            f"{self.mode}: {self.kills} kills in {self.lives} lives ({kinds}), of them "
+            f"{self.mode}{self._kept}: {self.kills} kills in {self.lives} lives ({kinds}), of them "
             f"{self.visited} at the {self.points} lines where the world changes: "
             f"{len(self.leaks)} leaks, {len(self.wrong)} addresses shared or taken away"
         )
@@ -144,7 +150,7 @@ ACTS: dict[str, Act] = {
 
 
 @contextmanager
-def new_life(zygote: Zygote, mode: Mode, rng: random.Random) -> Iterator[Life]:
+def new_life(zygote: Zygote, mode: Mode, rng: random.Random, warm: int = 0) -> Iterator[Life]:
     """A life whose stage is set: a rival's address, pair and tag, and two containers or none.
 
     Where nobody else lives, nothing that happens to others cleans up by the way.
@@ -153,17 +159,19 @@ def new_life(zygote: Zygote, mode: Mode, rng: random.Random) -> Iterator[Life]:
         TemporaryDirectory(prefix="ncni-kills-") as folder,
         Scene(Path(folder), (CIDR,), rng.getrandbits(32)) as scene,
     ):
-        life = Life(scene, zygote, mode, rng)
+        life = Life(scene, zygote, mode, rng, warm)
         life.rival.add_address()
         life.rival.add_pair("192.0.2.7")
         life.rival.add_tag("somebody-else")
         life.run(*(life.job("add", life.new_container()) for _ in range(rng.choice((0, 2)))))
+        if warm:
+            life.sweep()
         yield life
 
 
-def run(zygote: Zygote, mode: Mode, rng: random.Random, kills: int) -> Tally:
+def run(zygote: Zygote, mode: Mode, rng: random.Random, kills: int, warm: int = 0) -> Tally:
     """At least so many kills in one mode, two thirds of them systematic."""
-    tally = Tally(mode)
+    tally = Tally(mode, warm)
     systematic(zygote, mode, rng, kills * 2 // 3, tally)
     chaotic(zygote, mode, rng, kills, tally)
     return tally
@@ -174,7 +182,7 @@ def systematic(zygote: Zygote, mode: Mode, rng: random.Random, kills: int, tally
     marks: list[tuple[str, int]] = []
     lines: list[tuple[str, int]] = []
     for name, act in ACTS.items():
-        with new_life(zygote, mode, rng) as life:
+        with new_life(zygote, mode, rng, tally.warm) as life:
             outcome = act(life, 0, True)
             tally.note(name, life, life.end())
         marks += [(name, mark) for mark in outcome.marks]
@@ -185,7 +193,7 @@ def systematic(zygote: Zygote, mode: Mode, rng: random.Random, kills: int, tally
     tally.points = len(marks)
     while tally.kills < kills and plans:
         name, line = plans.pop()
-        with new_life(zygote, mode, rng) as life:
+        with new_life(zygote, mode, rng, tally.warm) as life:
             outcome = ACTS[name](life, line, False)
             tally.visited += outcome.killed and len(plans) >= len(lines)
             tally.note(name, life, _go_on(life))
@@ -194,7 +202,7 @@ def systematic(zygote: Zygote, mode: Mode, rng: random.Random, kills: int, tally
 def chaotic(zygote: Zygote, mode: Mode, rng: random.Random, kills: int, tally: Tally) -> None:
     """Until `kills` have died: whole lives in which one thing after the other is interrupted."""
     while tally.kills < kills:
-        with new_life(zygote, mode, rng) as life:
+        with new_life(zygote, mode, rng, tally.warm) as life:
             for _ in range(rng.randrange(3, 8)):
                 rng.choice(TURNS)(life)
             tally.note("several", life, _go_on(life))

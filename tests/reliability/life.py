@@ -27,15 +27,18 @@ PATIENT_SWEEPS = 12
 
 
 class Life:
-    """One node in a fake cloud, with a rival on its port."""
+    """One node in a fake cloud, with a rival on its port. `warm`: NICs kept for pods to come."""
 
-    def __init__(self, scene: Scene, zygote: Zygote, mode: Mode, rng: random.Random) -> None:
+    def __init__(
+        self, scene: Scene, zygote: Zygote, mode: Mode, rng: random.Random, warm: int = 0
+    ) -> None:
         self.scene = scene
         self.mode = mode
         self.rng = rng
         self.host = Host(scene, "node")
         self.rival = Rival(scene, self.host.port_id, rng)
-        self.config = self.host.config(mode, quarantine=QUARANTINE)
+        self._without_warm = self.host.config(mode, quarantine=QUARANTINE)
+        self.config = {**self._without_warm, "warmNICs": warm} if warm else self._without_warm
         self.host.install(self.config)
         self.live: dict[tuple[str, str], list[IPAddress]] = {}
         self.pending: dict[str, str] = {}
@@ -205,7 +208,8 @@ class Life:
 
     def come_to_rest(self) -> list[str]:
         """Without another DEL: collect and sweep until nothing changes. What is left is leaked."""
-        if self.pending or self.uncollected:
+        if self.pending or self.uncollected or self.config != self._without_warm:
+            self.config = self._without_warm
             self.collect()
         for _ in range(PATIENT_SWEEPS):
             self.pass_time(max(QUARANTINE, LATE_ANSWER_SECONDS) + 1)

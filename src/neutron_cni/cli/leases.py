@@ -137,6 +137,8 @@ def _addresses(record: Record) -> str:
 
 
 def _whose(record: Record) -> str:
+    if record.is_warm:
+        return "(a pod to come)"
     return str(record.pod) or record.attachment.container_id[:24] or f"token {record.token}"
 
 

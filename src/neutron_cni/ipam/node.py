@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from neutron_cni.netlink import observe
+from neutron_cni.netlink import nic_facts, observe
 from neutron_cni.netlink.facts import Uplink
 from neutron_cni.netlink.namespaces import (
     mount_namespaces,
@@ -23,6 +23,7 @@ __all__ = [
     "network_of_first_process",
     "occupied",
     "uplink",
+    "waiting_nics",
 ]
 
 
@@ -41,6 +42,11 @@ def uplink(host_interface: str | None) -> Uplink:
             "set `hostInterface` or `portId` in the ipam section",
         )
     return found
+
+
+def waiting_nics() -> dict[str, bool]:
+    """The MACs of NICs that a pod may get, each with whether it is as new; see `nic_facts`."""
+    return nic_facts.waiting()
 
 
 def namespace_with(address: IPAddress) -> str:

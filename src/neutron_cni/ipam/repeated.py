@@ -40,7 +40,7 @@ def confirmed(store: Store, record: Record, request: IpamRequest, pauses: Pauses
             while not lock.try_acquire():
                 doing = f"waiting to put back the address of {record}"
                 pauses.wait(request.deadline.require(doing))
-            settling.settle_anchor(store, record.anchor, request.deadline)
+            settling.settle_anchor(store, record.anchor, request.deadline, record.id)
         record = _still_held(store, record)
         mends = MODES[record.config.mode].mends
         missing = settling.differences(store, record, request.deadline, twice=not mends)

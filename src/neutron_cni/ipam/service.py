@@ -20,6 +20,7 @@ from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.pauses import Pauses
+from neutron_cni.ipam.pools import note_pool
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.store.record import process_identity
 from neutron_cni.store.sandbox import inode_of, is_gone, own_view
@@ -51,9 +52,10 @@ class NeutronIpam:
         """See `Ipam.acquire`."""
         with _opened(request.config, request.deadline) as store:
             _note_view(store)
+            note_pool(store, request.network, request.config)
             call = object()
-            record = _want(store, _wish(request), call)
-            is_repeated = record.state is State.HELD and record.lease is not None
+            record, is_new = _want(store, _wish(request), call)
+            is_repeated = not is_new and record.state is State.HELD and record.lease is not None
             try:
                 if is_repeated:
                     return repeated.confirmed(store, record, request, self._pauses())
@@ -110,6 +112,7 @@ class NeutronIpam:
         was attached by hand and lives."""
         tokens = {attachment.token(network) for attachment in keep}
         with _opened(config, deadline) as store:
+            note_pool(store, network, config)
             for record in store.all():
                 if record.token in tokens or not record.abandoned_or_held:
                     continue
@@ -227,12 +230,22 @@ processes apart, but one process does several calls of a burst (`hosts.server`).
 _ONE_AT_A_TIME = allocate_lock()
 
 
-def _want(store: Store, wish: Record, call: object) -> Record:
-    """`Store.want`; from now on the lease is this call's to give up."""
+def _want(store: Store, wish: Record, call: object) -> tuple[Record, bool]:
+    """`Store.want`; from now on the lease is this call's to give up.
+
+    Also whether it is held since now, as a NIC was ready for it.
+    """
+    handed_out = False
     with _ONE_AT_A_TIME:
         record = store.want(wish)
+        if record.state is State.WANTED and wish.config.warm_nics and not record.wish.requested:
+            from neutron_cni.ipam import node
+
+            with suppress(CniError):  # It gets a NIC as if none were ready.
+                handed_out = store.hand_out(record.id, node.waiting_nics())
+            record = store.get(record.id) or record
         _LATEST_CALLS[record.nonce] = call
-        return record
+        return record, handed_out
 
 
 def _give_up(store: Store, record: Record, call: object) -> None:

@@ -50,8 +50,11 @@ def settle_anchor(store: Store, anchor: str, deadline: Deadline, caller: int = 0
 
 
 def _configs_by_mode(store: Store, anchor: str) -> list[tuple[IpamConfig, ...]]:
-    """For each mode in the queue the configurations of its requests, that of the newest last."""
+    """For each mode in the queue the configurations of its requests, that of the newest last; those
+    of networks for which NICs are kept are there in any case."""
     found: dict[Mode, dict[IpamConfig, None]] = {}
+    for pool in store.pools(anchor):
+        found.setdefault(pool.config.mode, {})[pool.config] = None
     for record in sorted(store.queue(anchor), key=lambda item: (item.created, item.id)):
         configs = found.setdefault(record.config.mode, {})
         configs.pop(record.config, None)
@@ -88,6 +91,7 @@ def connected(
             uplink=node.uplink,
             namespace_with=node.namespace_with,
             random=Random(),
+            waiting_nics=node.waiting_nics,
             caller=caller,
         )
 

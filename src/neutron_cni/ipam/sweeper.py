@@ -137,12 +137,13 @@ def _ready(store: Store, retries: dict[str, _Retry], now: float) -> list[str]:
 
 
 def _due(store: Store, anchor: str, now: float) -> frozenset[int]:
-    """The leases to be given back by now."""
-    return frozenset(
+    """The leases to be given back by now; 0 stands for the NICs for pods to come."""
+    due = {
         record.id
         for record in store.queue(anchor)
         if record.state in (State.COOLING, State.RELEASED) and record.until <= now
-    )
+    }
+    return frozenset(due | {0} if store.refill_mark(anchor) is not None else due)
 
 
 def _settle(store: Store, anchor: str, state_dir: str) -> None:

@@ -21,7 +21,8 @@ class Link:
     `alias` and `kind` are empty if the link has none. `master`: the index of the bridge or bond
     that it is in. `ipvlan_mode`, `macvlan_mode`: of such links, as the kernel numbers them.
     `max_mtu`: what the driver allows, 0 if it does not say. `peer_netns`: the number that the
-    link's namespace has for that of `peer`; None if `peer` is in the same one.
+    link's namespace has for that of `peer`; None if `peer` is in the same one. `tapped`: somebody
+    sees all of its packets, by an XDP program or by promiscuous mode.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Link:
     macvlan_mode: int | None = None
     max_mtu: int = 0
     peer_netns: int | None = None
+    tapped: bool = False
 
 
 def probe(kind: str) -> Request:
@@ -117,6 +119,7 @@ def _link(message: Message) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
     kind = (info.get_attr("IFLA_INFO_KIND") or "") if info is not None else ""
     data = info.get_attr("IFLA_INFO_DATA") if kind in ("ipvlan", "macvlan") else None
+    xdp = message.get_attr("IFLA_XDP")
     return Link(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -135,4 +138,6 @@ def _link(message: Message) -> Link:
         else None,
         max_mtu=message.get_attr("IFLA_MAX_MTU") or 0,
         peer_netns=message.get_attr("IFLA_LINK_NETNSID"),
+        tapped=bool(message.get_attr("IFLA_PROMISCUITY"))
+        or (xdp is not None and xdp.get_attr("IFLA_XDP_ATTACHED") is not None),
     )

@@ -49,6 +49,24 @@ def find(
     return tuple(_in_pods(selector))
 
 
+def waiting() -> dict[str, bool]:
+    """The MACs of the node's NICs that a pod may get, each with whether the NIC is as new.
+
+    That is: without addresses that last, no port of a bridge, and seen by nobody else. Not among
+    them are those of attachments, those by which the node has a default route, and two with one
+    MAC. Raises CniError KERNEL.
+    """
+    with Rtnl.here() as rtnl:
+        tapped = {link.index for link in links.list_all(rtnl) if link.tapped}
+        nics = list(_here(rtnl))
+    macs = [nic.mac for nic in nics]
+    return {
+        nic.mac: not (nic.addresses or nic.master or nic.index in tapped)
+        for nic in nics
+        if not nic.alias and not nic.defaults and macs.count(nic.mac) == 1
+    }
+
+
 def _in_pods(selector: Selector) -> Iterator[Nic]:
     """The NICs of this node that are in pods and that are meant."""
     for record in nic_records.list_all():

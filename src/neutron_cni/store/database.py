@@ -95,13 +95,16 @@ class Database:
     def remember(self, key: str, value: str | None) -> None:
         """Remember a fact, or (None) forget it."""
         with self._transaction():
-            if value is None:
-                self._db.execute("DELETE FROM fact WHERE key = ?", (key,))
-            else:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO fact (key, value, at) VALUES (?, ?, ?)",
-                    (key, value, time.time()),
-                )
+            self._remember(key, value)
+
+    def facts(self, prefix: str) -> dict[str, str]:
+        """The facts whose keys begin with `prefix`, by the rest of their keys."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT substr(key, ?), value FROM fact WHERE substr(key, 1, ?) = ? ORDER BY at",
+                (len(prefix) + 1, len(prefix), prefix),
+            ).fetchall()
+        return {str(rest): str(value) for rest, value in rows}
 
     def forget_old(self, prefix: str, seconds: float) -> None:
         """Forget facts whose keys begin with `prefix` and which were remembered so long ago."""
@@ -141,6 +144,16 @@ class Database:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _remember(self, key: str, value: str | None) -> None:
+        """Inside of a transaction."""
+        if value is None:
+            self._db.execute("DELETE FROM fact WHERE key = ?", (key,))
+        else:
+            self._db.execute(
+                "INSERT OR REPLACE INTO fact (key, value, at) VALUES (?, ?, ?)",
+                (key, value, time.time()),
+            )
 
     def _records(self, where: str, *values: Any) -> list[Record]:
         with self._errors():

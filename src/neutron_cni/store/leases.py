@@ -6,6 +6,9 @@ from neutron_cni.store.database import Database, address_in
 from neutron_cni.store.record import Entry, Record, State
 from neutron_cni.values.attachment import Attachment
 
+REFILL = "refill|"
+"""What the keys of facts begin with that say of an anchor: its NICs for pods to come are to be seen
+to."""
 _LIVE = "('wanted', 'intended', 'held', 'failed')"
 
 
@@ -39,12 +42,18 @@ class Leases(Database):
             return [Entry(i, token, State(s), net, address_in(a)) for i, token, s, net, a in rows]
 
     def due(self, now: float) -> dict[str, float]:
-        """Anchors with something to give back, and when (Unix seconds; past: now)."""
+        """Anchors with something to give back, or NICs to see to, and when (Unix seconds; past:
+        now)."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT anchor, MIN(until) FROM lease"
                 " WHERE state IN ('cooling', 'released') GROUP BY anchor"
             ).fetchall()
+            marks = self._db.execute(
+                "SELECT substr(key, ?) FROM fact WHERE substr(key, 1, ?) = ?",
+                (len(REFILL) + 1, len(REFILL), REFILL),
+            ).fetchall()
+        rows += [(anchor, 0.0) for (anchor,) in marks]
         return {anchor: max(now, until) for anchor, until in rows}
 
     def _live(self, token: str) -> Record | None:

@@ -6,6 +6,7 @@ intended  the exact change was recorded and may have been made in Neutron
 held      Neutron confirmed it; ADD may answer; a pod may be using it
 cooling   DEL came; the address rests, still reserved in Neutron, until `until`
 released  to be taken out of Neutron; once it was seen to be absent there twice, the row goes
+ready     a NIC that was attached for a pod to come; row and port have no container's name
 failed    could not be had, nothing was done; the waiting ADD takes the error and the row goes
 """
 
@@ -28,6 +29,9 @@ from neutron_cni.values.ipam_config import IpamConfig
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.typed import convert
 
+WARM = "warm-"
+"""What the tokens of NICs begin with that wait for a pod; those of attachments are hexadecimal."""
+
 
 class State(StrEnum):
     """Where a lease is in its life."""
@@ -37,6 +41,7 @@ class State(StrEnum):
     HELD = "held"
     COOLING = "cooling"
     RELEASED = "released"
+    READY = "ready"
     FAILED = "failed"
 
 
@@ -110,6 +115,11 @@ class Record:
     id: int = 0
 
     @property
+    def is_warm(self) -> bool:
+        """Whether it stands for a NIC that waits for a pod, or is to."""
+        return self.token.startswith(WARM)
+
+    @property
     def owner_alive(self) -> bool:
         """Whether the process whose call waits is still there to take the answer."""
         return bool(self.owner) and self.owner == process_identity(int(self.owner.split(":")[0]))
@@ -129,6 +139,8 @@ class Record:
         return ours == (network, attachment.container_id, attachment.ifname)
 
     def __str__(self) -> str:
+        if self.is_warm:
+            return f"the NIC for a pod to come on {self.network}"
         who = str(self.pod) or self.attachment.container_id[:12] or f"token {self.token}"
         return f"{who} {self.attachment.ifname} on {self.network}"
 

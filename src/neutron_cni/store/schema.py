@@ -77,6 +77,44 @@ MIGRATIONS: tuple[str, ...] = (
     );
     """,
     "ALTER TABLE lease ADD COLUMN absent REAL NOT NULL DEFAULT 0",
+    # A state more: SQLite changes no CHECK, so the table is made anew (lang_altertable, section 7).
+    """
+    CREATE TABLE lease_with_ready (
+        id INTEGER PRIMARY KEY,
+        nonce TEXT NOT NULL UNIQUE,
+        token TEXT NOT NULL,
+        network TEXT NOT NULL,
+        container_id TEXT NOT NULL,
+        ifname TEXT NOT NULL,
+        netns TEXT NOT NULL,
+        netns_inode INTEGER NOT NULL,
+        pod_namespace TEXT NOT NULL,
+        pod_name TEXT NOT NULL,
+        pod_uid TEXT NOT NULL,
+        mode TEXT NOT NULL,
+        anchor TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (
+            state IN ('wanted', 'intended', 'held', 'cooling', 'released', 'failed', 'ready')
+        ),
+        config TEXT NOT NULL,
+        wish TEXT NOT NULL,
+        answer TEXT NOT NULL DEFAULT '',
+        owner TEXT NOT NULL,
+        created REAL NOT NULL,
+        changed REAL NOT NULL,
+        until REAL NOT NULL DEFAULT 0,
+        error_code INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '',
+        error_details TEXT NOT NULL DEFAULT '',
+        absent REAL NOT NULL DEFAULT 0
+    );
+    INSERT INTO lease_with_ready SELECT * FROM lease;
+    DROP TABLE lease;
+    ALTER TABLE lease_with_ready RENAME TO lease;
+    CREATE UNIQUE INDEX lease_live ON lease (token)
+        WHERE state IN ('wanted', 'intended', 'held', 'failed');
+    CREATE INDEX lease_queue ON lease (anchor, mode, state);
+    """,
 )
 
 
@@ -153,9 +191,12 @@ def _migrated(path: Path, patience: float) -> sqlite3.Connection:
     connection = raw_connection(path, patience)
     with _closed_on_error(connection):
         version = connection.execute("PRAGMA user_version").fetchone()[0]
+        # With them a table that is made anew would take the rows along that refer to it.
+        connection.execute("PRAGMA foreign_keys=OFF")
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             mark = f"PRAGMA user_version={number}; PRAGMA application_id={_MARK + number}"
             connection.executescript(f"BEGIN IMMEDIATE;{script};{mark};COMMIT;")
+        connection.execute("PRAGMA foreign_keys=ON")
     return connection
 
 

@@ -19,6 +19,7 @@ from neutron_cni.store.giving_back import LATE_ANSWER_SECONDS, GivingBack
 from neutron_cni.store.lease_json import lease_to_json
 from neutron_cni.store.record import PortAddress, Record, State, to_row
 from neutron_cni.store.sandbox import inode_of
+from neutron_cni.store.warm import WarmNics
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 
@@ -30,7 +31,7 @@ def boot_id() -> str:
     return BOOT_ID.read_text().strip()
 
 
-class Store(GivingBack):
+class Store(WarmNics, GivingBack):
     """One node's leases in `<state_dir>/store.db`. Use as a context manager."""
 
     def want(self, record: Record) -> Record:

@@ -123,6 +123,11 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     )
     """How many NICs the VM may have in all, its own included (mode `nova-interface`); default: the
     flavor's extra spec `neutron-cni:max_nics`, else until Nova refuses one."""
+    warm_nics: Annotated[int, msgspec.Meta(ge=0, le=100)] = msgspec.field(
+        name="warmNICs", default=0
+    )
+    """How many NICs are kept attached for pods to come (mode `nova-interface`), so that their ADD
+    asks no cloud."""
     gateway: str | None = None
     """The router that the pods' default route goes by, in a subnet of theirs; default: the gateway
     of their subnet. The other IP version's stays."""
@@ -130,8 +135,9 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Routes that pods get besides those of their subnet. `gw` is in a subnet of theirs, or
     a link-local address of IPv6; default: the gateway."""
     quarantine: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 30.0
-    """Seconds that a released address stays reserved in Neutron before it is given back; not in
-    mode `nova-interface`."""
+    """Seconds that a released address stays reserved in Neutron before it is given back. In mode
+    `nova-interface` a NIC goes at once, unless it is kept for another pod (`warmNICs`), which gets
+    it after so long."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
     """Seconds that a call such as ADD may take in all; CHECK and STATUS have lower limits too."""
     max_address_pairs: Annotated[int, msgspec.Meta(ge=1, le=100000)] | None = None
@@ -162,6 +168,17 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def router(self) -> IPAddress | None:
         """`gateway` as a value."""
         return None if self.gateway is None else ip_address(self.gateway)
+
+    def has_nics_of(self, other: IpamConfig) -> bool:
+        """Whether a NIC that was attached under the other configuration serves this one as well."""
+        return self._nic == other._nic
+
+    @property
+    def _nic(self) -> tuple[object, ...]:
+        """What decides what a pod's NIC is like, and the answer that goes with it."""
+        where = (self.mode, self.cloud, self.clouds_file, self.cluster, self.node)
+        port = (self.network, self.subnets, self.security_groups, self.vnic_type)
+        return (*where, *port, self.port_security, self.gateway, self.routes)
 
     @property
     def rest(self) -> float:

@@ -27,9 +27,11 @@ def test_the_lines_where_the_world_changes_are_found_in_the_product() -> None:
         assert sum(source.count(text) for source in sources) == 1, text
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-def test_no_kill_leaks_an_address_or_gives_it_to_two(zygote: Zygote, mode: Mode) -> None:
-    tally = kills.run(zygote, mode, random.Random(KILLS), KILLS // len(Mode))
+@pytest.mark.parametrize(
+    ("mode", "warm"), [*((mode, 0) for mode in Mode), (Mode.NOVA_INTERFACE, 2)]
+)
+def test_no_kill_leaks_an_address_or_gives_it_to_two(zygote: Zygote, mode: Mode, warm: int) -> None:
+    tally = kills.run(zygote, mode, random.Random(KILLS), KILLS // len(Mode), warm)
     print(tally)
     assert tally.kills >= KILLS // len(Mode)
     assert not tally.stories, "\n\n".join(tally.stories)

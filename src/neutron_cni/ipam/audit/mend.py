@@ -14,6 +14,7 @@ from neutron_cni.ipam.audit.survey import Action, Group, Work, groups
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.modes.contract import Finding
+from neutron_cni.ipam.pools import note_pool
 from neutron_cni.ipam.settling import connected, settle_anchor
 from neutron_cni.netlink.undo import remove_stale_entries
 from neutron_cni.store import Record, Store
@@ -32,6 +33,8 @@ def mend(store: Store, conf_dir: Path, work: Work, linked: Linked) -> list[str]:
     in sentences: one cloud that is down does not stop the others. Raises CniError (store, kernel).
     """
     here = configured(conf_dir)
+    for network, config in here.networks.items():
+        note_pool(store, network, config)
     doomed = {item.record_id for action, item in work.steps if action is Action.RELEASE}
     _release(store, doomed, linked)
     problems = []

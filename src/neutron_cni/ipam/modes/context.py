@@ -29,6 +29,8 @@ class Context:
     lease follows the configuration in its own record; what concerns all, such as finding the VM's
     port, the newest.
 
+    `waiting_nics`: the MACs of this node's NICs that a pod may get, each with whether it is as new.
+
     `caller`: the row of the lease whose ADD has the lock, 0 where it is no ADD.
     """
 
@@ -41,6 +43,7 @@ class Context:
     uplink: UplinkFacts
     namespace_with: NamespaceWith
     random: Random
+    waiting_nics: Callable[[], dict[str, bool]]
     caller: int = 0
 
     @property

@@ -91,6 +91,10 @@ class Nics:
         released = [r for r in records if r.state is State.RELEASED and r.changed >= since]
         return any(x.port_id in self._attached for record in released for x in record.addresses)
 
+    def has(self, port_id: str) -> bool:
+        """Whether the VM has the port as a NIC, or Nova was just asked for it."""
+        return port_id in self._attached | self._added
+
     @property
     def _used(self) -> int:
         return len(self._attached | self._added)

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from neutron_cni.ipam.choose import Offer
-from neutron_cni.ipam.modes import lost_ports, marks, reservations
+from neutron_cni.ipam.modes import lost_ports, marks, reservations, warm_nics
 from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
@@ -47,8 +47,10 @@ AGAIN_SECONDS = 5.0
 def settle(context: Context) -> None:
     """See `ModePage`. NICs that go are asked for first: they make room for those that come."""
     lost_ports.recover_now_and_then(context, "adopted-nics", recover_lost)
-    context.store.end_quarantine(context.over_quarantine())
     nics = Nics(context)
+    warm_nics.give_up_half_made(context)
+    going = warm_nics.take_back(context, nics, context.over_quarantine())
+    context.store.end_quarantine(going)
     records = context.records()
     leaving = [record for record in records if record.state is State.RELEASED]
     coming = [r for r in records if r.state in (State.WANTED, State.INTENDED)]
@@ -60,11 +62,18 @@ def settle(context: Context) -> None:
             *(partial(_take, context, nics, record) for record in leaving),
             *(partial(_serve, context, nics, record) for record in coming),
             *([] if coming else [partial(_see_them_gone, context, nics)]),
+            *([] if context.caller else [partial(_see_to_warm, context, nics)]),
         ]
     )
     # Who still waits was not tried, and none of it is about him, unless there is no time left.
     if failure is not None and (context.deadline.left <= LITTLE_LEFT or not _waiting(context)):
         raise failure
+
+
+def _see_to_warm(context: Context, nics: Nics) -> None:
+    if not _waiting(context):
+        give = partial(_give, context, nics)
+        warm_nics.see_to(context, nics, give, partial(_waiting, context))
 
 
 def _as_far_as(caller: int, coming: list[Record]) -> list[Record]:
@@ -142,7 +151,10 @@ def capacity(context: Context) -> Capacity:
     """See `ModePage`. Nova is asked too, as every ADD does."""
     network = configured_network(context.neutron, context.config)
     room = room_in(context, network, _offer(context.config, network))
-    return replace(room, ports=quota_of_ports(context), nics=Nics(context).limit())
+    nics = Nics(context).limit()
+    # One that is ready for a pod is no NIC too many.
+    free = replace(nics, used=nics.used - warm_nics.count(context))
+    return replace(room, ports=quota_of_ports(context), nics=free)
 
 
 def _serve(context: Context, nics: Nics, record: Record) -> None:
@@ -161,7 +173,8 @@ def _serve(context: Context, nics: Nics, record: Record) -> None:
 
 def _waiting(context: Context) -> bool:
     """Whether a call waits for a NIC that was not asked for yet."""
-    return any(r.owner_alive for r in context.records() if r.state is State.WANTED)
+    wanted = [r for r in context.records() if r.state is State.WANTED and not r.is_warm]
+    return any(record.owner_alive for record in wanted)
 
 
 def _give(context: Context, nics: Nics, record: Record) -> None:
@@ -172,6 +185,8 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
     """
     if record.state is State.WANTED:
         try:
+            if not record.is_warm:
+                warm_nics.make_way(context, nics, partial(_take, context, nics))
             nics.require_room()
         except (Unreachable, Unauthorized, AnswerLost):
             raise
@@ -194,7 +209,10 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
     lease = reserved.network.lease(
         record.config, reserved.addresses, port.id, announce=True, nic_mac=port.mac
     )
-    context.store.hold({record.id: (reserved.addresses, lease)})
+    if record.is_warm:
+        context.store.make_ready(record.id, reserved.addresses, lease)
+    else:
+        context.store.hold({record.id: (reserved.addresses, lease)})
 
 
 def _take(context: Context, nics: Nics, record: Record) -> None:

@@ -225,7 +225,7 @@ def recover(
     config = reserving_port.config_of(context, port)
     record = recovered_lease(
         context,
-        reserving_port.tag_value(port, "token"),
+        reserving_port.token_of(port),
         reserving_port.addresses_of(port),
         network,
         carrier_id,

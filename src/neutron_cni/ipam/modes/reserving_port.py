@@ -22,6 +22,7 @@ from neutron_cni.openstack.errors import AddressTaken, AnswerLost, Refused, Subn
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.types import FixedIp, Port
 from neutron_cni.store import PortAddress, Record, State
+from neutron_cni.store.record import WARM
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 
@@ -54,6 +55,28 @@ def tag_value(port: Port, key: str) -> str:
     """The value of our tag `key`, empty when the port has none."""
     prefix = f"ncni-{key}="
     return next((tag.removeprefix(prefix) for tag in port.tags if tag.startswith(prefix)), "")
+
+
+def tag_again(context: Context, record: Record, port: Port) -> None:
+    """Have a port that was made for another attachment say that it is the lease's.
+
+    The new tags come first: there is no moment without one. Raises CniError.
+    """
+    tags = tags_of(context, record, "")
+    if not set(tags) <= port.tags:
+        context.neutron.add_tags(port.id, tags)
+    for tag in sorted(port.tags):
+        if tag.startswith(("ncni-token=", "ncni-pod=")) and tag not in tags:
+            context.neutron.remove_tag(port.id, tag)
+
+
+def token_of(port: Port) -> str:
+    """The token of the attachment that the port was made for; empty if it has none.
+
+    While `tag_again` is at work it has two, and one of a NIC for a pod to come counts less.
+    """
+    found = [tag.removeprefix("ncni-token=") for tag in port.tags if tag.startswith("ncni-token=")]
+    return min(found, key=lambda token: (token.startswith(WARM), token), default="")
 
 
 def parents(port: Port) -> list[str]:
