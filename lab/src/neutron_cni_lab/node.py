@@ -16,6 +16,12 @@ from neutron_cni_lab.uml import vm
 Kernel = Literal["shared", "own"]
 """Whose kernel a node has: the host's, which it shares, or its own, as a user-mode Linux VM."""
 
+_LOOK = """
+cat /proc/uptime /proc/loadavg
+ps -eo pid,ppid,stat,etimes,rss,wchan:24,args | tail -60
+cat /proc/locks; free -m; sleep 1; cat /proc/uptime
+"""
+_LOOK_SECONDS = 30.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -99,14 +105,18 @@ class Node:
         }
         return [*self._enter(), *map(str, words)], environment
 
-    def _processes(self) -> str:
-        """What runs in the node, where it waits in the kernel, who has which file's lock, and how
-        much memory is free."""
-        look = "ps -eo pid,ppid,stat,etimes,rss,wchan:24,args | tail -60; cat /proc/locks; free -m"
-        with suppress(OSError, subprocess.SubprocessError):
-            words = [*self._enter(), "sh", "-c", look]
-            found = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
-            return found.stdout
+    def _situation(self) -> str:
+        """What runs in the node, where it waits in the kernel, who has which file's lock, how much
+        memory is free, whether the kernel's clock still wakes who sleeps."""
+        with suppress(LabError, OSError):
+            seen = subprocess.Popen(
+                [*self._enter(), "sh", "-c", _LOOK], stdout=subprocess.PIPE, text=True
+            )
+            try:
+                return seen.communicate(timeout=_LOOK_SECONDS)[0]
+            except subprocess.TimeoutExpired:
+                seen.kill()
+                return f"{seen.communicate()[0]}\nand then nothing for {_LOOK_SECONDS:.0f} s"
         return "and its processes can't be seen"
 
     def exec(
@@ -128,7 +138,7 @@ class Node:
                 out, error = process.communicate("" if input is None else input, timeout=timeout)
             except subprocess.TimeoutExpired as late:
                 # While it runs, or nobody would ever know what it waits for.
-                seen = self._processes()
+                seen = self._situation()
                 process.kill()
                 said = f"on {self.name}: `{_shown(words)}` took {timeout} s"
                 raise LabError(said, seen) from late
