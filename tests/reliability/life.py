@@ -210,6 +210,7 @@ class Life:
         """Without another DEL: collect and sweep until nothing changes. What is left is leaked."""
         if self.pending or self.uncollected or self.config != self._without_warm:
             self.config = self._without_warm
+            self.host.install(self.config)
             self.collect()
         for _ in range(PATIENT_SWEEPS):
             self.pass_time(max(QUARANTINE, LATE_ANSWER_SECONDS) + 1)
