@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from neutron_cni.cli import chain, conflist, node_files
-from neutron_cni.ipam.audit.configured import SUFFIXES
+from neutron_cni.cli import chain, conflist, device_rules, node_files
+from neutron_cni.ipam.audit.configured import SUFFIXES, configured
 from neutron_cni.netlink.plan import IpvlanMode
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR, Mode
@@ -74,6 +74,9 @@ def install(
 ) -> None:
     """Install the plugins in the CNI bin dir and, with --conf-dir, a network for the pods.
 
+    Where the machine has udev or systemd-networkd, they are told to leave pods' NICs alone, by a
+    file each below /etc.
+
     Run it again after an upgrade: of a network that is there only what an option names is changed
     (an empty one takes the key out), and a copy of the former file is kept. The network's file is
     written last: from then on the runtime attaches new pods to the network.
@@ -99,9 +102,20 @@ def install(
     with node_files.in_words(bin_dir):
         for path in node_files.install_launchers(bin_dir):
             typer.echo(f"wrote {path}")
+    _write_rules(conf_dir, change)
     if change is not None and target is not None:
         with node_files.in_words(target):
             _write_network(change, target)
+
+
+def _write_rules(conf_dir: Path | None, change: conflist.Change | None) -> None:
+    """Have pods' NICs left alone, those of networks that come later (of Multus, by hand) too."""
+    stores = {DEFAULT_STATE_DIR}
+    if conf_dir is not None and change is not None:
+        stores |= {item.state_dir for item in configured(conf_dir).networks.values()}
+        stores.add(str(change.state_dir))
+    for path in device_rules.install(stores, _warn):
+        typer.echo(f"wrote {path}")
 
 
 def _services(given: list[str] | None, kubeconfig: str | None) -> Callable[[], list[str]] | None:
@@ -141,7 +155,11 @@ def _write_network(change: conflist.Change, target: Path) -> None:
     if first is not None:
         warnings.append(f"{first} comes first by its name, and runtimes take the first network")
     for warning in warnings:
-        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+        _warn(warning)
+
+
+def _warn(sentence: str) -> None:
+    typer.secho(f"warning: {sentence}", fg="yellow", err=True)
 
 
 def uninstall(
@@ -160,4 +178,7 @@ def uninstall(
                 typer.echo(f"removed {conf_dir / conf_name}")
     with node_files.in_words(bin_dir):
         for path in node_files.remove_launchers(bin_dir):
+            typer.echo(f"removed {path}")
+    with node_files.in_words(device_rules.ETC):
+        for path in device_rules.uninstall():
             typer.echo(f"removed {path}")

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from neutron_cni.ipam.anchors import blocked_fact
 from neutron_cni.ipam.locate import vm_port
+from neutron_cni.ipam.modes import unmanaged
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.room import Limit, no_nic
 from neutron_cni.ipam.server import this_server
@@ -130,10 +131,12 @@ class Nics:
 
     def attach(self, port: Port) -> None:
         """Have Nova give this VM the NIC of a port that we made, or see that it has begun to.
+        From then on nobody else on the node is to configure it.
 
         Raises CniError where it has not: EXHAUSTED if the VM has all that it may have, CONFLICT if
         another server has the port, else as Nova says.
         """
+        unmanaged.announce(self._state_dir, port.mac)
         if self._is_here(port):
             return
         self.require_room()
@@ -196,10 +199,19 @@ class Nics:
         return False
 
     def has_gone(self, port: Port) -> bool:
-        """Whether no server has the port's NIC."""
+        """Whether no server has the port's NIC; its MAC is nobody's then."""
         if not port.device_id:
             self._note(port, None)
+            self.forget(port.mac)
         return not port.device_id
+
+    def forget(self, mac: str) -> None:
+        """The NIC with this MAC does not come, or has gone with its port."""
+        unmanaged.withdraw(self._state_dir, mac)
+
+    @property
+    def _state_dir(self) -> str:
+        return str(self.context.store.path.parent)
 
     def _note(self, port: Port, what: str | None) -> None:
         """Write down what is in the way of the port's addresses, for `neutron-cni leases`."""

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from neutron_cni.ipam.choose import Offer
-from neutron_cni.ipam.modes import lost_ports, marks, reservations, warm_nics
+from neutron_cni.ipam.modes import lost_ports, marks, reservations, unmanaged, warm_nics
 from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
@@ -102,6 +102,7 @@ def recover_lost(context: Context) -> None:
     for port in reservations.lost(ports, nonces):
         network = read_pod_network(context.neutron, port.network_id)
         reservations.recover(context, port, network, port.id, nic_mac=port.mac)
+        unmanaged.announce(str(context.store.path.parent), port.mac)
 
 
 def look(context: Context, leases: Sequence[Record]) -> Seen:
@@ -204,6 +205,7 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
         if not is_certain(error):
             raise
         reservations.refuse(context, record, [reserved.port.id], error)
+        nics.forget(reserved.port.mac)
         return
     port = reserved.port
     lease = reserved.network.lease(
@@ -217,7 +219,9 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
 
 def _take(context: Context, nics: Nics, record: Record) -> None:
     """Have the NIC of a released lease taken away, and delete its port where nobody has it."""
-    reservations.remove(context, record, before=nics.ask_to_detach, may_fail=KEPT)
+    gone = reservations.remove(context, record, before=nics.ask_to_detach, may_fail=KEPT)
+    if gone and record.lease is not None:  # Somebody else may have deleted the port.
+        nics.forget(record.lease.nic_mac)
 
 
 def _see_them_gone(context: Context, nics: Nics) -> None:
