@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from neutron_cni.cli import device_rules
 from neutron_cni.ipam import absence
 from neutron_cni.values import scrub
 from neutron_cni.values.ipam_config import Mode
@@ -63,3 +64,11 @@ def nothing_concealed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test's clouds.yaml made secret is none in the next test."""
     monkeypatch.setattr(scrub, "_concealed", {})
     monkeypatch.setattr(scrub, "_ready", None)
+
+
+@pytest.fixture(autouse=True)
+def etc(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `install` looks for udev and networkd in the place of /etc: there is neither."""
+    folder = tmp_path_factory.mktemp("etc")
+    monkeypatch.setattr(device_rules, "ETC", folder)
+    return folder

@@ -14,6 +14,7 @@ from neutron_cni_lab.kubernetes.multus import Multus
 from neutron_cni_lab.kubernetes.programs import Programs
 from neutron_cni_lab.progress import Progress
 from neutron_cni_lab.uml.kernel import Kernel
+from neutron_cni_lab.uml.network_daemons import NetworkDaemons
 
 _MAIN = ("bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp")
 _IPAM = ("host-local", "static")
@@ -55,6 +56,7 @@ class Software:
         self.cni = cache / f"cni-{digest(' '.join([*_PLUGINS, _CNITOOL]).encode(), go)}"
         self.kernel = Kernel(cache)
         self.kubernetes = Programs(cache)
+        self.network_daemons = NetworkDaemons(cache)
         self.multus = Multus(cache)
 
     def check(self) -> None:
