@@ -6,10 +6,11 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from neutron_cni.cli import install, leases
+from neutron_cni.cli import device_rules, install, leases
 from neutron_cni.cli.conflist import COPY
 from neutron_cni.files import LIMIT
 from neutron_cni.hosts.trace import LOG_LIMIT
+from neutron_cni.ipam.modes import unmanaged
 from neutron_cni.netlink import nic_records
 from neutron_cni.netlink.filters.chains import chains_of
 from neutron_cni.netlink.namespaces import NAMED
@@ -45,6 +46,8 @@ def text() -> str:
 | {launchers} | 0755 | launchers: a few lines of Python that name the environment they were installed from | by `neutron-cni uninstall` |
 | `{conf_dir}/{conf_name}` | 0644 | the CNI network | by `neutron-cni uninstall --conf-dir {conf_dir}` |
 | `{conf_dir}/{conf_name}.{COPY}-TIME` | as the file's | what the network's file was before `neutron-cni install` changed it; no runtime loads it | yes |
+| `{device_rules.ETC / device_rules.RULES}` | 0644 | udev's rule that pods' NICs are nobody's on the node to configure ([nova-interface](../how-to/nova-interface.md#what-we-tell-them-ourselves)); where there is udev | by `neutron-cni uninstall` |
+| `{device_rules.ETC / device_rules.NETWORK}` | 0644 | the same for systemd-networkd, where there is that folder | by `neutron-cni uninstall` |
 | `/etc/openstack/clouds.yaml` | 0600, yours | the credentials; another place: `cloudsFile` | no |
 | `{store}` | 0600 in a folder of 0700 | the leases ([store](store.md)) | never while pods run |
 | `{store}-wal`, `{store}-shm` | 0600 | belong to it (SQLite); copy all three or none | never while pods run |
@@ -56,6 +59,7 @@ def text() -> str:
 | `{state}/burst-*`, `{state}/burst-*.lock` | 0600 | where the plugins of a burst find the one that does their calls; always here, whatever `stateDir` says, and only where this folder exists | when no plugin runs |
 | `{state}/locks/*.lock` | 0600 | one lock per port of the VM, 256 at most for pods with ports of their own, one per cloud for the NICs of mode `nova-interface`, one for the sweeper, one per port for whoever asks the cloud for STATUS, 64 at most for `attach` and `detach`; the name is a hash | when no plugin runs |
 | `{state}/by-hand/*.json` | 0600 in a folder of 0700 | what `neutron-cni attach` attached, and with which configuration; `--state-dir` says where | by `neutron-cni detach` |
+| `{state}/{unmanaged.FOLDER}/MAC` | 0600 in a folder of 0700 | empty: the NIC with this MAC is, or was, a pod's by mode `nova-interface`; udev's rule looks for it | when no pod has such a NIC |
 | `{state}/login-*.json` | 0600 | a token of each cloud's login, until it expires, sealed with the cloud's entry in clouds.yaml; ignored where others than root can write file or folder, or read the file | yes, costs a login |
 | `{nic_records.FOLDER}/*.json` | 0600 in a folder of 0700 | how each NIC was on the node that `host-device-plus` has moved into a pod, for its way back | never while such pods run; empty after a reboot |
 

@@ -20,7 +20,7 @@ from tests.openstack.plugin import call
 from tests.openstack.state import wait_for
 
 NODE = "udev1"
-MARKS = "/var/lib/neutron-cni/nics"
+MARKS = "/var/lib/neutron-cni/unmanaged"
 OURS = {"NM_UNMANAGED": "1", "ID_NET_MANAGED_BY": "neutron-cni"}
 
 

@@ -39,7 +39,7 @@ def test_the_files_are_written_where_their_programs_are_and_removed_again(
     for path in (NETWORK, RULES):
         assert f"wrote {machine / path}" in done.output
         assert (machine / path).stat().st_mode & 0o777 == 0o644
-    assert "/var/lib/neutron-cni/nics/$attr{address}" in (machine / RULES).read_text()
+    assert "/var/lib/neutron-cni/unmanaged/$attr{address}" in (machine / RULES).read_text()
     assert str(machine) not in neutron_cni("install", *options).output
     assert f"removed {machine / RULES}" in neutron_cni("uninstall", *options).output
     assert written(machine) == []
@@ -58,7 +58,7 @@ def test_the_stores_of_all_networks_are_in_the_rule(tmp_path: Path, machine: Pat
         assert neutron_cni("install", *options, *state).exit_code == 0
     text = (machine / RULES).read_text()
     for folder in ("/var/lib/neutron-cni", str(tmp_path / "a"), str(tmp_path / "b")):
-        assert text.count(f'TEST=="{folder}/nics/$attr{{address}}"') == 1
+        assert text.count(f'TEST=="{folder}/unmanaged/$attr{{address}}"') == 1
 
 
 def test_a_folder_that_no_rule_can_name_is_told(tmp_path: Path, machine: Path) -> None:
@@ -93,5 +93,5 @@ def test_a_rule_without_the_test_of_an_address_would_take_a_nic_that_has_none() 
     lines = rule(["/state"]).splitlines()
     guard = next(line for line in lines if line.startswith('ATTR{address}!="??:'))
     assert lines.index(guard) < lines.index(
-        'TEST=="/state/nics/$attr{address}", GOTO="neutron_cni_nic"'
+        'TEST=="/state/unmanaged/$attr{address}", GOTO="neutron_cni_nic"'
     )

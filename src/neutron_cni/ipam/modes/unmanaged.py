@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from neutron_cni import files
 
-FOLDER = "nics"
+FOLDER = "unmanaged"
 """In the state folder; the folder of the store."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
