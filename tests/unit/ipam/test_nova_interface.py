@@ -11,6 +11,7 @@ import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import node, sweeper
+from neutron_cni.ipam.anchors import blocked_fact
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.audit.waiting import why_waiting
 from neutron_cni.ipam.modes.nics import EXTRA_SPEC
@@ -24,6 +25,7 @@ from neutron_cni.values.ipam_config import IpamConfig, Mode
 from neutron_cni.values.lease import Lease
 from tests.fakes import Fault
 from tests.fakes.api import Request
+from tests.fakes.faults import FOREVER
 from tests.reliability.scene import Host, Scene
 
 ATTACH = ("POST", "/os-interface")
@@ -133,6 +135,8 @@ def test_a_locked_server_keeps_a_nic_until_it_is_unlocked(site: Site) -> None:
     site.delete("c1")
     site.sweep()
     assert (site.nics(), site.states()) == (1, [State.RELEASED])
+    with Store(str(site.host.state_dir)) as store:
+        assert "is locked" in why_waiting(store, store.all()[0])
     site.host.server.locked = False
     site.sweep()
     assert site.ports() == 0
@@ -369,3 +373,21 @@ def test_a_pod_at_the_limit_does_not_wait_for_ever(
     site.add("c1", maxNICs=2)
     site.delete("c1")
     assert site.refusal("c2", maxNICs=2).code == Code.EXHAUSTED
+
+
+def test_why_neutron_keeps_the_port_of_a_nic_that_has_gone_is_said_until_it_goes(
+    site: Site,
+) -> None:
+    lease = site.add("c1")
+    site.delete("c1")
+    site.scene.neutron.faults.add(Fault("DELETE", "/ports/", status=403, times=FOREVER))
+    site.sweep()
+    assert (site.nics(), site.states()) == (0, [State.RELEASED])
+    with Store(str(site.host.state_dir)) as store:
+        (record,) = store.all()
+        assert f"deleting port {lease.port_id}" in why_waiting(store, record)
+    site.scene.neutron.faults.clear()
+    site.sweep()
+    with Store(str(site.host.state_dir)) as store:
+        assert site.ports() == 0
+        assert store.fact(blocked_fact(record.anchor, record.addresses[0].address)) is None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
+from neutron_cni.ipam.anchors import blocked_fact
 from neutron_cni.ipam.locate import UplinkFacts
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.store import Record, State, Store
@@ -68,6 +69,14 @@ class Context:
             else:
                 over.append(record.id)
         return over
+
+    def note_blocked(self, addresses: Iterable[IPAddress], why: str | None) -> None:
+        """Write down why the cloud does not let these addresses go, for `neutron-cni leases`; None
+        where nothing is in the way any more."""
+        for address in addresses:
+            fact = blocked_fact(self.anchor, address)
+            if why is not None or self.store.fact(fact) is not None:
+                self.store.remember(fact, why)
 
     def _used_in(self, record: Record) -> str:
         found = (self.namespace_with(item.address) for item in record.addresses)

@@ -239,8 +239,7 @@ def _halve(
     progress.limit = None
     progress.lost |= change.missing.keys()
     progress.blocked |= change.leaving
-    for address in change.leaving:
-        context.store.remember(blocked_fact(context.anchor, address), str(error))
+    context.note_blocked(change.leaving, str(error))
     for record_id, addresses in change.picks.items():
         if isinstance(error, Refused) and (subnet := _subnet_refused(addresses, error)):
             progress.unfit[subnet] = error.message

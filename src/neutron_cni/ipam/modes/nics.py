@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from neutron_cni.ipam.anchors import blocked_fact
 from neutron_cni.ipam.locate import vm_port
 from neutron_cni.ipam.modes import unmanaged
 from neutron_cni.ipam.modes.context import Context
@@ -188,9 +187,6 @@ class Nics:
             request = self.nova.detach(server, port.id)
         except NotFound:
             return True  # There is no such server any more.
-        except KEPT as error:
-            self._note(port, str(error))
-            raise
         # Of interest where it stays so: how it ended is told by nobody but Nova.
         how = f" (openstack server event show {server} {request})" if request else ""
         self._note(
@@ -215,8 +211,7 @@ class Nics:
 
     def _note(self, port: Port, what: str | None) -> None:
         """Write down what is in the way of the port's addresses, for `neutron-cni leases`."""
-        for item in port.fixed_ips:
-            self.context.store.remember(blocked_fact(self.context.anchor, item.address), what)
+        self.context.note_blocked((item.address for item in port.fixed_ips), what)
 
 
 def _of_another(port: Port, server: str) -> ObjectInUse:

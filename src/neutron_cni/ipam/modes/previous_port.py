@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from neutron_cni.ipam import absence
-from neutron_cni.ipam.anchors import blocked_fact
 from neutron_cni.ipam.claim import claims_in
 from neutron_cni.ipam.modes import claim_tags, reserving_port
 from neutron_cni.ipam.modes.context import Context
@@ -186,8 +185,7 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
             previous = context.neutron.port(previous.id)
         except (ObjectInUse, Refused, Forbidden, NotFound) as error:
             # A floating IP points at the address, or we may not change the port: tried again later.
-            for address in leaving:
-                context.store.remember(blocked_fact(context.anchor, address), str(error))
+            context.note_blocked(leaving, str(error))
             break
     there = _addresses_put_on(context, previous, records)
     released = [record for record in records if record.state is State.RELEASED]

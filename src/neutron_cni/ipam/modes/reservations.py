@@ -149,12 +149,14 @@ def remove(
 ) -> bool:
     """Delete the port of a released lease, after `before` was done to it, and then the lease.
 
-    False where either failed for now (`may_fail`), or `before` says so. The lease stays until no
-    creation of its port whose answer was lost can arrive any more, and until a second look, some
-    time later, found no port either. Raises CniError.
+    False where either failed for now (`may_fail`), which is written down for `neutron-cni leases`,
+    or `before` says so. The lease stays until no creation of its port whose answer was lost can
+    arrive any more, and until a second look, some time later, found no port either. Raises
+    CniError.
     """
     if record.absent and record.until > time.time():
         return True
+    addresses = [item.address for item in record.addresses]
     port = _there(context, record)
     if port is not None:
         if record.absent:
@@ -163,8 +165,10 @@ def remove(
             if not before(port):
                 return False
             context.neutron.delete_port(port.id)
-        except may_fail:
+        except may_fail as error:
+            context.note_blocked(addresses, str(error))
             return False
+    context.note_blocked(addresses, None)
     context.store.forget(context.store.note_absent([record.id]))
     return True
 
