@@ -61,7 +61,7 @@ def text() -> str:
 | `{state}/by-hand/*.json` | 0600 in a folder of 0700 | what `neutron-cni attach` attached, and with which configuration; `--state-dir` says where | by `neutron-cni detach` |
 | `{state}/{unmanaged.FOLDER}/MAC` | 0600 in a folder of 0700 | empty: the NIC with this MAC is, or was, a pod's by mode `nova-interface`; udev's rule looks for it | when no pod has such a NIC |
 | `{state}/login-*.json` | 0600 | a token of each cloud's login, until it expires, sealed with the cloud's entry in clouds.yaml; ignored where others than root can write file or folder, or read the file | yes, costs a login |
-| `{nic_records.FOLDER}/*.json` | 0600 in a folder of 0700 | how each NIC was on the node that `host-device-plus` has moved into a pod, for its way back | never while such pods run; empty after a reboot |
+| `{nic_records.FOLDER}/*.json` | 0600 in a folder of 0700 | how each NIC was on the node that `host-device-plus` has moved into a pod, for its way back (`*.late.json`: DEL did not find it, and for ten minutes the next calls look for it) | never while such pods run; empty after a reboot |
 
 `stateDir` of the [configuration](configuration.md) moves all from the store on. It must survive a reboot,
 and neither it nor a folder above it may be writable by other users (a sticky one above, such as `/tmp`,

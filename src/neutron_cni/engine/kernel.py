@@ -21,7 +21,7 @@ from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.nics import Nic, Place, Selector
 from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
 from neutron_cni.netlink.pod_facts import pod_facts
-from neutron_cni.netlink.undo import remove_stale_entries, undo
+from neutron_cni.netlink.undo import bring_late_nics_home, remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover, Page
 from neutron_cni.plugins.refusals import mac_of_another, nic_for_nobody
@@ -66,6 +66,7 @@ class Kernel:
                 "CNI_CONTAINERID: too long, together with the network's name, for a link's alias",
                 f"the alias takes {_ALIAS_BYTES} bytes and names both and the interface",
             )
+        self._bring_late_nics_home()
         try:
             self._refuse()
             made = self._leftovers(attachment, inside=self._inside)
@@ -78,6 +79,7 @@ class Kernel:
 
     def ready(self) -> None:
         """See `DataPlane`."""
+        self._bring_late_nics_home()
         try:
             self._refuse()
         except CniError as error:
@@ -116,6 +118,7 @@ class Kernel:
             # The link may be gone with its namespace, and its addresses with the store: then
             # `undo` has found no proxy entry.
             remove_stale_entries()
+        self._bring_late_nics_home()
 
     def differences(self, lease: Lease) -> list[str]:
         """See `DataPlane`.
@@ -156,6 +159,7 @@ class Kernel:
     def collect(self) -> None:
         """See `DataPlane`. Goes on after a link that can't be removed, and raises at the end."""
         failures = []
+        self._bring_late_nics_home()
         parts = {page.PART: page for page in self._pages}
         for alias in self._aliases():
             owner = ownership.owner(alias)
@@ -179,6 +183,18 @@ class Kernel:
         """The aliases of the links that GC judges: those of the node, and of its NICs in pods."""
         yield from (link.alias for link in _own_links())
         yield from (record.owner for record in nic_records.list_all())
+
+    def _bring_late_nics_home(self) -> None:
+        """Before and after this call's own work: a pod may want a NIC whose own DEL came too early
+        for it. What fails is not this call's."""
+        if not any(item.moves_nic for item in self._asked):
+            return
+        try:
+            failures = bring_late_nics_home()
+        except CniError as error:
+            failures = [error]
+        for failure in failures:
+            self._note(f"a NIC that is late can't be brought home: {failure}")
 
     def _bring_back_shared(self) -> None:
         """Make the packet rules that all pods of the node share, if there are pods and they are

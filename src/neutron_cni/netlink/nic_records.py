@@ -4,14 +4,18 @@ The alias of a NIC says whose it is, and goes with it; but root of a pod may wri
 there. So all that is done on the node when a NIC comes back (its name, MTU, addresses) is said by
 the node's own file, and without a file only hardware comes back: a pod can't make any.
 
-A file is written before its NIC is moved, and removed after the NIC has everything again. /run is
-empty after a reboot, and then all NICs are on the node. Whoever is called in another network
-namespace (another node that is played on this machine) sees files of its own.
+A file is written before its NIC is moved, and removed after the NIC has everything again. One that
+was not found is late: the kernel may be at work on its namespace, and its file is kept for a while
+under another name. /run is empty after a reboot, and then all NICs are on the node. Whoever is
+called in another network namespace (another node that is played on this machine) sees files of its
+own.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_interface
@@ -26,6 +30,10 @@ from neutron_cni.netlink.nics import Memory
 from neutron_cni.values.errors import CniError, Code
 
 FOLDER = Path("/run/neutron-cni/nics")
+LATE_SECONDS = 600.0
+"""How long a NIC that was not found is looked for. The kernel takes a namespace apart within
+seconds, unless a process is in it."""
+_LATE = ".late.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +69,61 @@ def write(record: NicRecord) -> None:
         with open(files.open_own(str(new), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(data)
         new.replace(path)
+        _late(path).unlink(missing_ok=True)
     except OSError as error:
         raise _failure("remember the NIC", error) from error
 
 
 def read(owner: str) -> NicRecord | None:
     """What is remembered of the NIC of `owner`; None if nothing. Raises CniError IO_FAILURE."""
-    return _read(_path(owner))
+    path = _path(owner)
+    return _read(path) or _read(_late(path))
 
 
 def list_all() -> list[NicRecord]:
     """What is remembered of this node's NICs. Raises CniError IO_FAILURE."""
+    return _list("*.json")
+
+
+def list_late() -> list[NicRecord]:
+    """Those of them whose NIC was not found. Raises CniError IO_FAILURE."""
+    return _list(f"*{_LATE}")
+
+
+def keep(owner: str) -> bool:
+    """Remember a NIC further that was not found; whether it is still to be looked for.
+
+    Raises CniError IO_FAILURE.
+    """
+    path = _path(owner)
     try:
-        found = sorted(FOLDER.glob(f"{own_identity().inode}-*.json"))
+        # A file that is gone stays so: another process has seen to the NIC meanwhile.
+        with suppress(FileNotFoundError):
+            os.utime(path)
+            path.rename(_late(path))
+        return time.time() - _late(path).stat().st_mtime <= LATE_SECONDS
+    except FileNotFoundError:
+        return False
     except OSError as error:
-        raise _failure("look which NICs are in pods", error) from error
-    return [record for path in found if (record := _read(path)) is not None]
+        raise _failure("remember a NIC that is late", error) from error
 
 
 def forget(owner: str) -> None:
     """Remove the file; one that is gone is fine. Raises CniError IO_FAILURE."""
+    path = _path(owner)
     try:
-        _path(owner).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        _late(path).unlink(missing_ok=True)
     except OSError as error:
         raise _failure("forget a NIC that is back", error) from error
+
+
+def _list(pattern: str) -> list[NicRecord]:
+    try:
+        found = sorted(FOLDER.glob(f"{own_identity().inode}-{pattern}"))
+    except OSError as error:
+        raise _failure("look which NICs are in pods", error) from error
+    return [record for path in found if (record := _read(path)) is not None]
 
 
 def _read(path: Path) -> NicRecord | None:
@@ -117,6 +156,10 @@ def _record(found: dict[str, Any]) -> NicRecord:
 def _path(owner: str) -> Path:
     digest = sha256(owner.encode()).hexdigest()[:32]
     return FOLDER / f"{own_identity().inode}-{digest}.json"
+
+
+def _late(path: Path) -> Path:
+    return path.with_suffix(_LATE)
 
 
 def _failure(doing: str, error: OSError) -> CniError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from neutron_cni.netlink import links, neighbours, routes, rules
-from neutron_cni.netlink.kinds import kind_of
+from neutron_cni.netlink import links, neighbours, nic_records, routes, rules
+from neutron_cni.netlink.kinds import kind_of, moved
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import Plan, Side, WantedLink
@@ -67,6 +67,15 @@ def remove_stale_entries() -> list[IPAddress]:
         stale = [entry for entry in entries if not _is_routed(host, entry[0])]
         host.run([request for _, request in stale])
     return list(dict.fromkeys(address for address, _ in stale))
+
+
+def bring_late_nics_home() -> list[CniError]:
+    """Give NICs back to the node that fell back to it after their DEL; what failed. Raises CniError
+    IO_FAILURE."""
+    if not nic_records.list_late():
+        return []
+    with Rtnl.here() as host:
+        return moved.bring_late_home(host)
 
 
 def _is_routed(host: Rtnl, address: IPAddress) -> bool:

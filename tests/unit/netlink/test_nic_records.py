@@ -60,6 +60,34 @@ def test_what_is_forgotten_is_none() -> None:
     assert nic_records.read(OWNER) is None
 
 
+def test_a_nic_that_is_late_is_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    nic_records.write(RECORD)
+    assert nic_records.list_late() == []
+    assert nic_records.keep(OWNER)
+    assert nic_records.read(OWNER) == RECORD
+    assert nic_records.list_late() == nic_records.list_all() == [RECORD]
+    assert nic_records.keep(OWNER)
+    monkeypatch.setattr(nic_records, "LATE_SECONDS", -1.0)
+    assert not nic_records.keep(OWNER)
+    nic_records.forget(OWNER)
+    assert nic_records.list_all() == []
+
+
+def test_an_owner_with_another_nic_is_not_late() -> None:
+    nic_records.write(RECORD)
+    nic_records.keep(OWNER)
+    nic_records.write(RECORD)
+    assert nic_records.list_late() == []
+    assert nic_records.list_all() == [RECORD]
+
+
+def test_what_another_process_has_forgotten_is_not_remembered_again() -> None:
+    nic_records.write(RECORD)
+    nic_records.forget(OWNER)
+    assert not nic_records.keep(OWNER)
+    assert nic_records.list_all() == []
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"owner": "x"}', '{"addresses": 3}'])
 def test_a_file_that_says_nothing_is_no_record(folder: Path, text: str) -> None:
     nic_records.write(RECORD)

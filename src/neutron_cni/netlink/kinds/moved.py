@@ -122,7 +122,8 @@ def put_back(wanted: MovedLink, host: Rtnl) -> None:
     """See `LinkKind`. A NIC that is in a pod whose namespace nobody has named comes back, too.
 
     Where the node has another link of its old name, or the file is lost that remembers it, the NIC
-    keeps the name that it came with.
+    keeps the name that it came with. Hardware that is nowhere is still remembered, for a while: the
+    kernel takes a namespace apart later than its name goes (`bring_late_home`).
     """
     record = nic_records.read(wanted.alias)
     link = ours_in(host, wanted.alias)
@@ -132,7 +133,23 @@ def put_back(wanted: MovedLink, host: Rtnl) -> None:
     if link is not None:
         # In one send: who is killed here has done all or nothing.
         host.run([*_as_before(link, record.memory if record else None), _without_alias(link)])
+    elif record is not None and not record.memory.kind and nic_records.keep(wanted.alias):
+        return
     nic_records.forget(wanted.alias)
+
+
+def bring_late_home(host: Rtnl) -> list[CniError]:
+    """Put NICs back whose DEL did not find them; what failed, as they are not the caller's.
+
+    Raises CniError IO_FAILURE where what is remembered can't be read.
+    """
+    failures: list[CniError] = []
+    for record in nic_records.list_late():
+        try:
+            put_back(MovedLink("", record.owner), host)
+        except CniError as error:
+            failures.append(error)
+    return failures
 
 
 def _fetch(wanted: MovedLink, netns: str) -> None:
