@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import Invocation, IpamChoice, Request
 from neutron_cni.engine.kernel import Kernel
+from neutron_cni.netlink import links
+from neutron_cni.netlink.links import Link
 from neutron_cni.plugins import RECIPES
 from neutron_cni.values.address import anywhere
 from neutron_cni.values.attachment import Attachment
@@ -67,6 +70,22 @@ def _comparable(line: str) -> str:
     line = re.sub(r"^\d+: ", "", line)
     line = re.sub(r"<([A-Z_,-]*)>", lambda x: f"<{'UP' in x[1].split(',')}>", line)
     return re.sub(r" qdisc \w+| state \w+| linkdown", "", line)
+
+
+def show_as_hardware(monkeypatch: pytest.MonkeyPatch, **told: str) -> None:
+    """The ends of veths look to the plugin as hardware does: without a kind, but as a device with a
+    MAC that are always the same. What is told of it is the index of a veth's other end, where
+    nothing else is `told`."""
+    list_all = links.list_all
+
+    def as_device(link: Link) -> Link:
+        if link.kind not in ("veth", "") or link.peer is None:
+            return link
+        number = link.peer
+        by_number = {"device": f"virtio{number}", "permanent": f"02:00:00:00:00:{number:02x}"}
+        return replace(link, kind="", **(by_number | told))
+
+    monkeypatch.setattr(links, "list_all", lambda rtnl: [as_device(x) for x in list_all(rtnl)])
 
 
 @dataclass

@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from neutron_cni.netlink import links, nic_records
-from neutron_cni.netlink.links import Link
-from neutron_cni.netlink.rtnl import Rtnl
-from tests.kernel.moved import Node, add_nic
+from neutron_cni.netlink import nic_records
+from tests.kernel.moved import Node, add_nic, show_as_hardware
 from tests.kernel.world import World, run
 
 
@@ -37,13 +34,8 @@ def node(world: World) -> Node:
 
 @pytest.fixture
 def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ends of veths look like hardware, which has no kind and outlives its namespace."""
-    list_all = links.list_all
-
-    def without_kind(rtnl: Rtnl) -> list[Link]:
-        return [replace(x, kind="" if x.kind == "veth" else x.kind) for x in list_all(rtnl)]
-
-    monkeypatch.setattr(links, "list_all", without_kind)
+    """Of which the kernel keeps what a namespace had when it dies."""
+    show_as_hardware(monkeypatch)
 
 
 @contextmanager

@@ -23,6 +23,10 @@ class Link:
     `max_mtu`: what the driver allows, 0 if it does not say. `peer_netns`: the number that the
     link's namespace has for that of `peer`; None if `peer` is in the same one. `tapped`: somebody
     sees all of its packets, by an XDP program or by promiscuous mode.
+
+    `device`: what the kernel calls the device that a NIC is, such as "virtio2" or "0000:00:05.0",
+    and `permanent` the MAC that it was made with. Nobody can change these. Empty if the link is no
+    hardware, and with kernels before 5.14 (5.6 for the MAC).
     """
 
     index: int
@@ -39,6 +43,8 @@ class Link:
     max_mtu: int = 0
     peer_netns: int | None = None
     tapped: bool = False
+    device: str = ""
+    permanent: str = ""
 
 
 def probe(kind: str) -> Request:
@@ -140,4 +146,6 @@ def _link(message: Message) -> Link:
         peer_netns=message.get_attr("IFLA_LINK_NETNSID"),
         tapped=bool(message.get_attr("IFLA_PROMISCUITY"))
         or (xdp is not None and xdp.get_attr("IFLA_XDP_ATTACHED") is not None),
+        device=message.get_attr("IFLA_PARENT_DEV_NAME") or "",
+        permanent=message.get_attr("IFLA_PERM_ADDRESS") or "",
     )

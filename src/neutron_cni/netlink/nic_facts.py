@@ -19,6 +19,7 @@ from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.namespaces import others
 from neutron_cni.netlink.nic_records import NicRecord
 from neutron_cni.netlink.nics import PREFIX, Nic, Place, Selector
+from neutron_cni.netlink.plan import Side
 from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.address import anywhere
 from neutron_cni.values.errors import CniError
@@ -81,7 +82,7 @@ def _inside(netns: str, owner: str) -> list[Nic]:
     """The NICs of `owner` in one namespace."""
     record = nic_records.read(owner)
     with Namespace.open_pod(netns) as namespace, Rtnl.inside(namespace) as rtnl:
-        link = moved.ours_in(rtnl, owner)
+        link = moved.ours_in(rtnl, owner, Side.POD)
     return [replace(_nic(link, record), place=Place.OTHER, netns=netns)] if link else []
 
 
@@ -117,6 +118,8 @@ def _nic(link: Link, record: NicRecord | None) -> Nic:
         max_mtu=link.max_mtu,
         alias=link.alias if link.alias.startswith(PREFIX) else "",
         memory=record.memory if record else None,
+        device=link.device,
+        permanent=link.permanent,
     )
 
 

@@ -59,6 +59,8 @@ def write(record: NicRecord) -> None:
             "kind": memory.kind,
             "pci": memory.pci,
             "addresses": [str(item) for item in memory.addresses],
+            "device": memory.device,
+            "permanent": memory.permanent,
         }
     )
     path = _path(record.owner)
@@ -149,6 +151,8 @@ def _record(found: dict[str, Any]) -> NicRecord:
         kind=str(found["kind"]),
         pci=str(found["pci"]),
         addresses=tuple(map(ip_interface, found["addresses"])),
+        device=str(found["device"]),
+        permanent=str(found["permanent"]),
     )
     return NicRecord(str(found["owner"]), str(found["netns"]), memory)
 

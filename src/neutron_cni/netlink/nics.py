@@ -20,7 +20,7 @@ class Memory:
 
     `pci`: its PCI address, which can't be told of a NIC that is in a pod; empty if it has none.
     `addresses` are those that somebody gave it for good; what DHCP or a router gave, its client
-    asks for again.
+    asks for again. `device` and `permanent`: see `Link`.
     """
 
     name: str
@@ -30,6 +30,8 @@ class Memory:
     kind: str = ""
     pci: str = ""
     addresses: tuple[IPInterface, ...] = ()
+    device: str = ""
+    permanent: str = ""
 
 
 class Place(Enum):
@@ -77,7 +79,7 @@ class Nic:
     `memory` is how it was before. `netns`: the path of the namespace it is in, where that is not
     the node's. `master`: the bridge or bond that it is a port of, `children`: the links upon it,
     `defaults`: the IP versions (4, 6) whose default route goes by it. `function_of`: the name of
-    its physical function.
+    its physical function. `device` and `permanent`: see `Link`.
     """
 
     index: int
@@ -97,10 +99,20 @@ class Nic:
     defaults: frozenset[int] = frozenset()
     pci: str = ""
     function_of: str = ""
+    device: str = ""
+    permanent: str = ""
 
     @property
     def before(self) -> Memory:
         """How it is on the node, or was before it was moved."""
         return self.memory or Memory(
-            self.name, self.mac, self.mtu, self.up, self.kind, self.pci, self.addresses
+            self.name,
+            self.mac,
+            self.mtu,
+            self.up,
+            self.kind,
+            self.pci,
+            self.addresses,
+            self.device,
+            self.permanent,
         )

@@ -46,16 +46,16 @@ def create(wanted: MovedLink, host: Rtnl, pod: Callable[[], Rtnl], namespace: Na
     doing = f"move the NIC {wanted.nic.before.name if wanted.nic else ''} into the pod"
     if links.get(inside, wanted.pod_name) is not None:
         return Outcome(Request(new(ifinfmsg, NEWLINK), doing), errno.EEXIST)
-    if ours_in(inside, wanted.alias) is None:
+    if ours_in(inside, wanted.alias, Side.POD) is None:
         put_back(wanted, host)
         if wanted.nic is None or wanted.nic.place is not Place.NODE:
             raise CniError(Code.TRY_AGAIN, f"cannot {doing}: it is no longer where it was")
         nic_records.write(NicRecord(wanted.alias, namespace.path, wanted.nic.before))
-        (moved,) = host.attempt([_move(wanted, wanted.nic.index, namespace, doing, wanted.alias)])
+        (moved,) = host.attempt([_move(wanted, wanted.nic.index, namespace, doing)])
         if not moved.ok:
             nic_records.forget(wanted.alias)
             return moved
-    link = ours_in(inside, wanted.alias)
+    link = ours_in(inside, wanted.alias, Side.POD)
     if link is None:
         raise CniError(Code.KERNEL, f"cannot {doing}: it went at once", "try again")
     attributes = [("IFLA_IFNAME", wanted.pod_name)]
@@ -77,7 +77,7 @@ def made_before(wanted: MovedLink, host: Rtnl, pod: Rtnl, netns: str) -> bool:
     link = links.get(pod, wanted.pod_name)
     if link is None:
         # An ADD that was killed moved it, and did not come to the next step.
-        return ours_in(pod, wanted.alias) is not None
+        return ours_in(pod, wanted.alias, Side.POD) is not None
     if link.alias != wanted.alias:
         raise CniError(
             Code.CONFLICT,
@@ -103,7 +103,7 @@ def clear_pod(wanted: MovedLink, pod: Rtnl) -> None:
 
     It has that name before it leaves: what on the node looks out for an `eth0` never sees one.
     """
-    link = ours_in(pod, wanted.alias)
+    link = ours_in(pod, wanted.alias, Side.POD)
     if link is None:
         return
     doing = f"move the NIC {link.name} of the pod back to the node"
@@ -113,6 +113,7 @@ def clear_pod(wanted: MovedLink, pod: Rtnl) -> None:
             [
                 links.set_down(link.index, link.name),
                 Request(rename, doing, EXISTS),
+                # With its alias, which the pod may have changed: on the node it tells whose it is.
                 _move(wanted, link.index, home, doing),
             ]
         )
@@ -126,10 +127,10 @@ def put_back(wanted: MovedLink, host: Rtnl) -> None:
     kernel takes a namespace apart later than its name goes (`bring_late_home`).
     """
     record = nic_records.read(wanted.alias)
-    link = ours_in(host, wanted.alias)
+    link = ours_in(host, wanted.alias, Side.HOST)
     if link is None and record is not None:
         _fetch(wanted, record.netns)
-        link = ours_in(host, wanted.alias)
+        link = ours_in(host, wanted.alias, Side.HOST)
     if link is not None:
         # In one send: who is killed here has done all or nothing.
         host.run([*_as_before(link, record.memory if record else None), _without_alias(link)])
@@ -205,15 +206,12 @@ _UNNAMED = frozenset({errno.EEXIST, errno.EBUSY})
 """The old name is another link's now, or somebody brought the NIC up at once: it does without."""
 
 
-def _move(
-    wanted: MovedLink, index: int, to: Namespace, doing: str, alias: str | None = None
-) -> Request:
+def _move(wanted: MovedLink, index: int, to: Namespace, doing: str) -> Request:
     attributes: list[tuple[str, object]] = [
         ("IFLA_NET_NS_FD", to.descriptor),
         ("IFLA_IFNAME", _own_name(wanted)),
+        ("IFLA_IFALIAS", wanted.alias),
     ]
-    if alias is not None:
-        attributes.append(("IFLA_IFALIAS", alias))
     return Request(new(ifinfmsg, NEWLINK, index=index, attrs=attributes), doing, hints=_WHY)
 
 
@@ -222,20 +220,57 @@ def _own_name(wanted: MovedLink) -> str:
     return f"ncni{sha256(wanted.alias.encode()).hexdigest()[:11]}"
 
 
-def ours_in(rtnl: Rtnl, owner: str) -> Link | None:
+def ours_in(rtnl: Rtnl, owner: str, side: Side) -> Link | None:
     """The NIC of the attachment whose alias is `owner`, in the socket's namespace.
 
-    Whatever it is called there: a pod may rename it. But a pod may also make a link and write that
-    alias to it. So its kind must be the one that the node remembers; without that, hardware only.
-    Where a pod took the alias away, the MAC tells, if only one link has it; one that has its name
-    of before was never moved.
+    A pod may give its links any alias, name and MAC, and make links of its own. So the NIC must be
+    the device that the node remembers, where the kernel tells which one a link is, and of its kind
+    otherwise; without a file of the node's, hardware only. The alias tells which of several it is.
+
+    The permanent MAC tells ports of one device apart, and on the node a NIC that was plugged in
+    since, and is called like the former device. Drivers of virtual functions change it.
     """
     record = nic_records.read(owner)
     memory = record.memory if record else None
-    same = [x for x in links.list_all(rtnl) if x.kind == (memory.kind if memory else "")]
-    by_alias = [link for link in same if link.alias == owner]
-    if by_alias or memory is None:
-        return next(iter(by_alias), None)
-    others = [link for link in same if not link.alias.startswith(PREFIX)]
-    by_mac = [x for x in others if x.mac == memory.mac and x.name != memory.name]
-    return by_mac[0] if len(by_mac) == 1 else None
+    found = links.list_all(rtnl)
+    if memory is None:
+        return next((x for x in found if x.alias == owner and not x.kind), None)
+    if memory.device:
+        of_device = [x for x in found if x.device == memory.device and not _is_of_another(x, owner)]
+        same = [x for x in of_device if x.permanent == memory.permanent]
+        may_be = same or of_device
+        others = may_be if side is Side.POD else [x for x in same if not _is_as_before(x, memory)]
+    else:
+        may_be = [x for x in found if x.kind == memory.kind]
+        others = [x for x in may_be if _has_its_mac(x, memory, side)]
+    by_alias = [x for x in may_be if x.alias == owner]
+    if len(by_alias) > 1:
+        by_alias = [x for x in by_alias if x.mac == memory.mac]
+    candidates = by_alias or others
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _is_of_another(link: Link, owner: str) -> bool:
+    """Whether the node remembers that another attachment has got this very NIC since."""
+    if link.alias == owner or not link.alias.startswith(PREFIX):
+        return False
+    other = nic_records.read(link.alias)
+    return other is not None and (link.device, link.permanent) == (
+        other.memory.device,
+        other.memory.permanent,
+    )
+
+
+def _is_as_before(link: Link, memory: Memory) -> bool:
+    """Whether a NIC on the node has all that it had there, as one that was not moved yet."""
+    now = (link.name, link.mac, link.mtu, link.up)
+    before = (memory.name, memory.mac, memory.mtu, memory.up)
+    return now == before and not link.alias.startswith(PREFIX)
+
+
+def _has_its_mac(link: Link, memory: Memory, side: Side) -> bool:
+    """Whether it may be a NIC whose alias a pod took away: other NICs may have the MAC, too, but
+    not be down on the node, as the kernel has one that comes out of a pod."""
+    if link.alias.startswith(PREFIX) or link.mac != memory.mac or link.name == memory.name:
+        return False
+    return side is Side.POD or not link.up
