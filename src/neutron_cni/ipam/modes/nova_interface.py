@@ -19,18 +19,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from neutron_cni.ipam.choose import Offer
-from neutron_cni.ipam.modes import lost_ports, marks, reservations, unmanaged, warm_nics
+from neutron_cni.ipam.modes import lost_ports, marks, reservations, warm_nics
 from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Kind, Known, Seen, Strays
 from neutron_cni.ipam.modes.nics import KEPT, LOOK_SECONDS, Nics, is_certain, one_by_one
 from neutron_cni.ipam.modes.reserving_port import PortWanted
-from neutron_cni.ipam.modes.subnets import (
-    Holder,
-    PodNetwork,
-    configured_network,
-    read_pod_network,
-)
+from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, configured_network
 from neutron_cni.ipam.room import Capacity
 from neutron_cni.ipam.settling import LITTLE_LEFT
 from neutron_cni.openstack.errors import AnswerLost, Unauthorized, Unreachable
@@ -97,12 +92,7 @@ def _seen_to(context: Context, leaving: list[Record]) -> bool:
 
 def recover_lost(context: Context) -> None:
     """See `ModePage`. The leases are held, or released after a rest, from now on."""
-    ports = [port for port in reservations.of_this_node(context) if marks.is_nic(port)]
-    nonces = {record.nonce for record in context.store.all()}
-    for port in reservations.lost(ports, nonces):
-        network = read_pod_network(context.neutron, port.network_id)
-        reservations.recover(context, port, network, port.id, nic_mac=port.mac)
-        unmanaged.announce(str(context.store.path.parent), port.mac)
+    lost_ports.recover_lost(context, marks.is_nic)
 
 
 def look(context: Context, leases: Sequence[Record]) -> Seen:

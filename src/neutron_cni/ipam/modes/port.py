@@ -17,12 +17,7 @@ from neutron_cni.ipam.modes.capacity import quota_of_ports, room_in
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.contract import Finding, Known, Seen, Strays
 from neutron_cni.ipam.modes.reserving_port import PortWanted
-from neutron_cni.ipam.modes.subnets import (
-    Holder,
-    PodNetwork,
-    configured_network,
-    read_pod_network,
-)
+from neutron_cni.ipam.modes.subnets import Holder, PodNetwork, configured_network
 from neutron_cni.ipam.room import Capacity
 from neutron_cni.openstack.types import Port
 from neutron_cni.store import Record, State
@@ -53,11 +48,7 @@ def settle(context: Context) -> None:
 
 def recover_lost(context: Context) -> None:
     """See `ModePage`. The leases are held or rest from now on."""
-    ports = [port for port in reservations.of_this_node(context) if _is_of_mode(port)]
-    nonces = {record.nonce for record in context.store.all()}
-    for port in reservations.lost(ports, nonces):
-        network = read_pod_network(context.neutron, port.network_id)
-        reservations.recover(context, port, network, port.id)
+    lost_ports.recover_lost(context, _is_of_mode)
 
 
 def look(context: Context, leases: Sequence[Record]) -> Seen:
