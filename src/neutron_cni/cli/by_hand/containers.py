@@ -33,9 +33,13 @@ class Container:
         return self.sandbox or self.id
 
     def is_called(self, word: str) -> bool:
-        """Whether an operator can mean it by `word`: a name, an id or the beginning of an id."""
-        begins = len(word) >= _PREFIX and self.id.startswith(word)
-        return begins or word in self.names or word == self.id
+        """Whether an operator can mean it by `word`: a name, an id or the beginning of an id.
+
+        The sandbox's too: by default CRI-O's has no process, and its containers have the network.
+        """
+        ids = {self.id, self.network_id}
+        begins = len(word) >= _PREFIX and any(item.startswith(word) for item in ids)
+        return begins or word in self.names or word in ids
 
     def __str__(self) -> str:
         name = self.names[0] if self.names else self.id

@@ -32,6 +32,9 @@ _RUNTIMES = {"moby": "docker"}
 """What stands behind a namespace of containerd's."""
 STORAGE = "run/containers/storage"
 GRAPH = "var/lib/containers/storage"
+_LISTS = "*-containers/*containers.json"
+"""By the storage's driver: containers.json, and volatile-containers.json, where all of CRI-O's are,
+and podman's that go when they end (--rm); in STORAGE if nothing is to outlast a reboot."""
 
 _NAMES = (
     "nerdctl/name",
@@ -41,6 +44,7 @@ _NAMES = (
     "io.kubernetes.pod.name",
 )
 _SANDBOX = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
+_MANAGER = "io.container.manager"
 _POD_NAMESPACE = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
 _POD_NAME = ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name")
 _POD_UID = ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid")
@@ -76,13 +80,16 @@ def _tasks(root: Path) -> Iterator[Container]:
 
 
 def _stored(root: Path) -> Iterator[Container]:
-    for listed in sorted((root / GRAPH).glob("*-containers/containers.json")):
-        kept, runs = listed.parent, root / STORAGE / listed.parent.name
+    lists = [path for home in (GRAPH, STORAGE) for path in sorted((root / home).glob(_LISTS))]
+    for listed in lists:
+        kept, runs = (root / home / listed.parent.name for home in (GRAPH, STORAGE))
         for item in _list(listed):
             notes = _annotations(kept / item.id / "userdata/config.json") or _annotations(
                 runs / item.id / "userdata/config.json"
             )
-            runtime = "CRI-O" if any(key in notes for key in _SANDBOX[1:]) else "podman"
+            # podman writes CRI-O's annotation for a container of a pod, too.
+            is_podmans = notes.get(_MANAGER) == "libpod" or _SANDBOX[1] not in notes
+            runtime = "podman" if is_podmans else "CRI-O"
             pid = runs / item.id / "userdata/pidfile"
             yield _container(root, runtime, item.id, pid, notes, tuple(item.names or ()))
 

@@ -1,7 +1,9 @@
 """Containers found by what their runtimes leave on disk.
 
 The layouts are those of containerd 1.6.20 (ctr, and Docker's own), podman 4.3.1, both seen, and of
-CRI-O as its sources have it; annotations are those that containerd's CRI plugin writes.
+CRI-O as its sources have it (server/sandbox_run_linux.go, internal/factory/container/container.go,
+internal/storage/runtime.go, internal/oci/runtime_oci.go; it lists all as volatile, and by default
+drops the sandbox's process); annotations are those that CRI-O and containerd's CRI plugin write.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from neutron_cni.values.attachment import PodRef
 
 SANDBOX = "aa" * 32
 INNER = "bb" * 32
+GRAPH = "var/lib/containers/storage/overlay-containers"
+RUN = "run/containers/storage/overlay-containers"
 PODMAN = "ef31db4d89c988cfb0862d1dccbe7669aa4e7bc514af0c004e8e6c33a3d34f9f"
 POD = {
     "io.kubernetes.cri.container-type": "sandbox",
@@ -52,15 +56,23 @@ class Machine:
         self.put(f"{folder}/init.pid", str(pid))
         self.runs(pid, f"/system.slice/cri-containerd-{id_}.scope")
 
-    def stored(self, pid: int, id_: str, name: str, notes: dict[str, str] | None = None) -> None:
-        """A container of podman's or CRI-O's."""
-        graph = "var/lib/containers/storage/overlay-containers"
-        listed = [{"id": id_, "names": [name], "image": "i", "layer": "l", "metadata": "{}"}]
-        self.put(f"{graph}/containers.json", json.dumps(listed))
-        self.put(f"{graph}/{id_}/userdata/config.json", json.dumps({"annotations": notes or {}}))
-        pid_file = f"run/containers/storage/overlay-containers/{id_}/userdata/pidfile"
-        self.put(pid_file, f"{pid}\n")
-        self.runs(pid, f"/machine.slice/libpod-{id_}.scope")
+    def stored(
+        self,
+        pid: int,
+        id_: str,
+        name: str,
+        notes: dict[str, str] | None = None,
+        where: str = f"{GRAPH}/containers.json",
+    ) -> None:
+        """A container of podman's or CRI-O's, in the list at `where`. pid 0: it has no process."""
+        file = self.root / where
+        listed = json.loads(file.read_text()) if file.exists() else []
+        listed += [{"id": id_, "names": [name], "image": "i", "layer": "l", "metadata": "{}"}]
+        self.put(where, json.dumps(listed))
+        self.put(f"{GRAPH}/{id_}/userdata/config.json", json.dumps({"annotations": notes or {}}))
+        if pid:
+            self.put(f"{RUN}/{id_}/userdata/pidfile", f"{pid}\n")
+            self.runs(pid, f"/machine.slice/libpod-{id_}.scope")
 
     def find(self, word: str) -> list[Container]:
         return find(word, str(self.root))
@@ -106,17 +118,54 @@ def test_podman_needs_no_service(machine: Machine, word: str) -> None:
     assert (found.pid, found.runtime, found.names) == (26587, "podman", ("web",))
 
 
-def test_a_pod_of_crio_is_found(machine: Machine) -> None:
-    notes = {
+@pytest.mark.parametrize("home", [GRAPH, RUN], ids=["", "transient store"])
+def test_a_container_that_goes_when_it_ends_is_found(machine: Machine, home: str) -> None:
+    """podman run --rm. The others are in a list beside it."""
+    machine.stored(26586, "cc" * 32, "db")
+    machine.stored(26587, PODMAN, "web", where=f"{home}/volatile-containers.json")
+    assert [item.pid for word in ("web", "db") for item in machine.find(word)] == [26587, 26586]
+
+
+def test_a_container_of_a_pod_of_podmans_is_podmans(machine: Machine) -> None:
+    """podman gives it CRI-O's annotation as well."""
+    notes = {"io.container.manager": "libpod", "io.kubernetes.cri-o.SandboxID": SANDBOX}
+    machine.stored(26587, PODMAN, "web", notes)
+    (found,) = machine.find("web")
+    assert (found.runtime, found.network_id) == ("podman", SANDBOX)
+
+
+def crio(machine: Machine, pause: int, web: int) -> None:
+    """A pod of CRI-O's: its sandbox, with a process or (0) without, and a container."""
+    volatile = f"{GRAPH}/volatile-containers.json"
+    sandbox = {
+        "io.container.manager": "cri-o",
         "io.kubernetes.cri-o.SandboxID": SANDBOX,
         "io.kubernetes.pod.name": "web-1",
         "io.kubernetes.pod.namespace": "shop",
         "io.kubernetes.pod.uid": "u1",
     }
-    machine.stored(51, SANDBOX, "k8s_POD_web-1_shop_u1_0", notes)
-    (found,) = machine.find("shop/web-1")
-    assert (found.runtime, found.pid) == ("CRI-O", 51)
-    assert found.pod == PodRef("shop", "web-1", "u1")
+    container = {**sandbox, "io.kubernetes.container.name": "nginx"}
+    machine.stored(pause, SANDBOX, "k8s_POD_web-1_shop_u1_0", sandbox, volatile)
+    machine.stored(web, INNER, "k8s_nginx_web-1_shop_u1_0", container, volatile)
+
+
+@pytest.mark.parametrize("word", ["shop/web-1", "web-1", SANDBOX, SANDBOX[:12]])
+@pytest.mark.parametrize("pause", [51, 0], ids=["", "without a process of the sandbox's"])
+def test_a_pod_of_crio_is_found(machine: Machine, pause: int, word: str) -> None:
+    """Without such a process, as is its default, the network is that of the containers."""
+    crio(machine, pause, 52)
+    found = machine.find(word)
+    assert [(item.runtime, item.pid) for item in found] == [("CRI-O", pause), ("CRI-O", 52)]
+    assert {(item.network_id, item.pod) for item in found} == {
+        (SANDBOX, PodRef("shop", "web-1", "u1"))
+    }
+
+
+@pytest.mark.parametrize("word", ["nginx", INNER[:4], "k8s_nginx_web-1_shop_u1_0"])
+def test_a_container_of_crio_leads_to_the_pods_network(machine: Machine, word: str) -> None:
+    crio(machine, 0, 52)
+    (found,) = machine.find(word)
+    assert (found.pid, found.network_id) == (52, SANDBOX)
 
 
 def test_a_pid_that_is_used_again_is_not_the_containers(machine: Machine) -> None:
