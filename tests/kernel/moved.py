@@ -82,7 +82,10 @@ def show_as_hardware(monkeypatch: pytest.MonkeyPatch, **told: str) -> None:
         if link.kind not in ("veth", "") or link.peer is None:
             return link
         number = link.peer
-        by_number = {"device": f"virtio{number}", "permanent": f"02:00:00:00:00:{number:02x}"}
+        by_number: dict[str, Any] = {
+            "device": f"virtio{number}",
+            "permanent": f"02:00:00:00:00:{number:02x}",
+        }
         return replace(link, kind="", **(by_number | told))
 
     monkeypatch.setattr(links, "list_all", lambda rtnl: [as_device(x) for x in list_all(rtnl)])

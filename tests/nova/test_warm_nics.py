@@ -54,7 +54,8 @@ def address_of(result: dict[str, Any]) -> str:
     return str(result["ips"][0]["address"]).partition("/")[0]
 
 
-def test_a_pod_gets_a_nic_that_waits_while_nova_is_stopped(lab: Lab, node: Node) -> None:
+def test_a_pod_gets_a_nic_that_waits_while_nova_is_stopped(lab: Lab, vm: Node) -> None:
+    node = vm
     with reserve(lab, node.name, warmNICs=2) as network, pod(node, "one", network):
         wait_for(lambda: len(ready(lab, node)) == 2, "two NICs to be ready", PATIENCE)
         waiting = ready(lab, node)
@@ -71,9 +72,9 @@ def test_a_pod_gets_a_nic_that_waits_while_nova_is_stopped(lab: Lab, node: Node)
             lab.nova.start()
 
 
-def test_a_nic_whose_pod_is_gone_is_another_pods(lab: Lab, node: Node) -> None:
+def test_a_nic_whose_pod_is_gone_is_another_pods(lab: Lab, shared: Node) -> None:
     """The VM has no room for a second one, so this one is kept."""
-    own = len(links(node))
+    node, own = shared, len(links(shared))
     with reserve(lab, node.name, warmNICs=1, maxNICs=own + 1) as network:
         with pod(node, "one", network) as (_, first):
             pass
@@ -83,7 +84,8 @@ def test_a_nic_whose_pod_is_gone_is_another_pods(lab: Lab, node: Node) -> None:
             two.pod.exec(["ping", "-c1", "-w30", str(second["ips"][0]["gateway"])])
 
 
-def test_nics_that_wait_are_there_after_a_reboot(lab: Lab, node: Node) -> None:
+def test_nics_that_wait_are_there_after_a_reboot(lab: Lab, shared: Node) -> None:
+    node = shared
     with reserve(lab, node.name, warmNICs=1) as network:
         with pod(node, "one", network):
             wait_for(lambda: len(ready(lab, node)) == 1, "a NIC to be ready", PATIENCE)
