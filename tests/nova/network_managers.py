@@ -10,9 +10,6 @@ from subprocess import DEVNULL, STDOUT
 from neutron_cni_lab import Node
 from tests.openstack.state import wait_for
 
-HOTPLUGGED = "192.0.2.9"
-"""The address that the ifupdown of these tests gives to each NIC that comes."""
-
 _LOGS = "/var/log/network-managers"
 _BUS = """\
 <busconfig>
@@ -43,11 +40,14 @@ LinkLocalAddressing=no
 [DHCPv4]
 ClientIdentifier=mac
 """
-_IFUPDOWN = f"""\
-allow-hotplug /vec*=new
-iface new inet manual
-    up ip address add {HOTPLUGGED}/32 dev $IFACE
+_IFUPDOWN = "".join(
+    f"""\
+allow-hotplug vec{slot}
+iface vec{slot} inet static
+    address 192.0.2.{slot}/32
 """
+    for slot in range(1, 7)
+)
 
 
 def start_udev(node: Node) -> None:

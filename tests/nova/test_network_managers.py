@@ -60,8 +60,8 @@ def device(node: Node, mac: str) -> str:
 
 def addresses(node: Node, mac: str) -> list[str]:
     """The IPv4 addresses of a NIC of the node."""
-    (link,) = json.loads(node.exec(["ip", "-j", "-4", "address", "show", device(node, mac)]).stdout)
-    return [item["local"] for item in link.get("addr_info", ())]
+    shown = json.loads(node.exec(["ip", "-j", "-4", "address", "show", device(node, mac)]).stdout)
+    return [item["local"] for link in shown for item in link.get("addr_info", ())]
 
 
 def said(found: dict[str, str]) -> dict[str, str]:
