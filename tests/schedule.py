@@ -32,6 +32,7 @@ OWN_LAB = "tests/openstack/test_lab.py"
 """It brings up labs by itself, and takes them down: any worker can do that."""
 
 LATE = (
+    "tests/nova/test_multus_with_nova.py",
     "tests/openstack/test_multus.py",
     "tests/vm/test_kube_proxy.py",
     "tests/vm/test_multus_in_a_cluster.py",

@@ -15,6 +15,8 @@ from tests.support import documented
 
 _IN_THE_LAB = {'"openstack"': '"lab"', '"network": "provider"': '"network": "external"'}
 """What the page calls the cloud and its provider network, and what the lab does."""
+_PAGES = {"nova-interface": "nova-interface.md"}
+"""Where the definitions are that are not on the page itself."""
 _POD = (
     "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={name};"
     "K8S_POD_INFRA_CONTAINER_ID={name}"
@@ -29,8 +31,8 @@ def install(lab: Lab, *nodes: Node) -> None:
 
 
 def definition(kind: str) -> dict[str, Any]:
-    """The page's NetworkAttachmentDefinition of that kind, for the lab."""
-    text = documented.block("multus.md", f"yaml network {kind}")
+    """The NetworkAttachmentDefinition of that kind, as its page has it, for the lab."""
+    text = documented.block(_PAGES.get(kind, "multus.md"), f"yaml network {kind}")
     for theirs, ours in _IN_THE_LAB.items():
         text = text.replace(theirs, ours)
     found: dict[str, Any] = yaml.safe_load(text)
