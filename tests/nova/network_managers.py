@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from subprocess import DEVNULL, STDOUT
 
@@ -48,6 +48,7 @@ iface vec{slot} inet static
 """
     for slot in range(1, 7)
 )
+_HOOK = "/etc/network/if-pre-up.d/heard"
 
 
 def start_udev(node: Node) -> None:
@@ -117,18 +118,17 @@ def networkd(node: Node) -> Iterator[None]:
 
 
 @contextmanager
-def ifupdown(node: Node) -> Iterator[None]:
-    """ifupdown, which its rule of udev calls for every NIC that comes."""
+def ifupdown(node: Node) -> Iterator[Callable[[], list[str]]]:
+    """ifupdown, which its rule of udev calls for every NIC that comes; for which it began to work
+    is told by what the block is given."""
     _write(node, "/etc/network/interfaces", _IFUPDOWN)
-    yield
-    _write(node, "/etc/network/interfaces", "")
+    _write(node, _HOOK, '#!/bin/sh\necho "$IFACE" >>/run/ifupdown.test\n')
+    node.exec(["chmod", "755", _HOOK])
+    yield lambda: _read(node, "/run/ifupdown.test").split()
+    node.exec(["rm", "/etc/network/interfaces", _HOOK, "/run/ifupdown.test"])
 
 
-MANAGERS = {
-    "NetworkManager": network_manager,
-    "systemd-networkd": networkd,
-    "ifupdown": ifupdown,
-}
+MANAGERS = {"NetworkManager": network_manager, "systemd-networkd": networkd}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.nova.faults import Faults
 from neutron_cni_lab.progress import Progress
-from tests.nova.network_managers import MANAGERS, heard, properties, start_udev
+from tests.nova.network_managers import MANAGERS, heard, ifupdown, properties, start_udev
 from tests.nova.servers import Port, attach, detach_and_wait, links
 from tests.nova.test_nova_interface import PATIENCE, PLUGIN, gone, network_of, pod
 from tests.openstack.modes import Container, fresh_nodes
@@ -113,12 +113,30 @@ def test_a_pods_nic_is_left_alone_and_another_one_is_configured(
     manager: Callable[[Node], AbstractContextManager[None]],
 ) -> None:
     with manager(node):
-        with lab.nova.ordered(Faults(detach_fails=True)):
-            with pod(node, "one", network) as (_, result):
-                pass
-            mac = mac_of(result)
-            attach(lab, node, port)  # which comes later, so the pod's was looked at before
+        with both(lab, node, network, port) as mac:
             wait_for(lambda: addresses(node, port.mac) != [], "an address", PATIENCE)
             assert addresses(node, mac) == []
             assert "UP" not in links(node)[mac]["flags"]
         detach_and_wait(lab, node, port.id)
+
+
+def test_ifupdown_is_called_for_other_nics_only(
+    lab: Lab, node: Node, network: dict[str, Any], port: Port
+) -> None:
+    """As an example of programs that udev runs for each NIC that comes."""
+    with ifupdown(node) as called:
+        with both(lab, node, network, port):
+            other = device(node, port.mac)
+            wait_for(lambda: other in called(), "ifupdown to be called")
+            assert called() == [other]
+        detach_and_wait(lab, node, port.id)
+
+
+@contextmanager
+def both(lab: Lab, node: Node, network: dict[str, Any], port: Port) -> Iterator[str]:
+    """A pod's NIC (the MAC) that has come home and stays there, and then another one has come."""
+    with lab.nova.ordered(Faults(detach_fails=True)):
+        with pod(node, "one", network) as (_, result):
+            pass
+        attach(lab, node, port)
+        yield mac_of(result)
