@@ -225,8 +225,9 @@ def _outcome(record: Record | None) -> Lease | None:
 
 
 _LATEST_CALLS: dict[str, object] = {}
-"""By a lease's nonce the call of this process that asked for it last: the store's `owner` tells
-processes apart, but one process does several calls of a burst (`hosts.server`)."""
+"""By an attachment's token the call of this process that asked for its lease last: the store's
+`owner` tells processes apart, but one process does several calls of a burst (`hosts.server`). Not
+by the lease's nonce, which is another one as soon as it is handed a NIC."""
 _ONE_AT_A_TIME = allocate_lock()
 
 
@@ -244,7 +245,7 @@ def _want(store: Store, wish: Record, call: object) -> tuple[Record, bool]:
             with suppress(CniError):  # It gets a NIC as if none were ready.
                 handed_out = store.hand_out(record.id, node.waiting_nics())
             record = store.get(record.id) or record
-        _LATEST_CALLS[record.nonce] = call
+        _LATEST_CALLS[record.token] = call
         return record, handed_out
 
 
@@ -254,11 +255,11 @@ def _give_up(store: Store, record: Record, call: object) -> None:
     Unless the runtime has asked again meanwhile: the lease is that other call's then.
     """
     with _ONE_AT_A_TIME:
-        if _LATEST_CALLS.get(record.nonce) is call:
+        if _LATEST_CALLS.get(record.token) is call:
             store.release(record.id, 0.0, owner=process_identity(os.getpid()))
 
 
 def _forget_call(record: Record, call: object) -> None:
     with _ONE_AT_A_TIME:
-        if _LATEST_CALLS.get(record.nonce) is call:
-            del _LATEST_CALLS[record.nonce]
+        if _LATEST_CALLS.get(record.token) is call:
+            del _LATEST_CALLS[record.token]
