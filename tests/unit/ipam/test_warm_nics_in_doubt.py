@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import service
 from neutron_cni.store import State, Store
+from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
 from tests.unit.ipam.test_nova_interface import Site
 from tests.unit.ipam.test_warm_nics import (
     WARM,
@@ -11,11 +21,17 @@ from tests.unit.ipam.test_warm_nics import (
     filled,
     nics,
     site,
+    sweep,
 )
 
 __all__ = ["nics", "site"]
 
 ATTACH = ("POST", "/os-interface")
+
+
+def due(site: Site) -> dict[str, float]:
+    with Store(str(site.host.state_dir)) as store:
+        return store.due(time.time())
 
 
 def test_a_call_that_ends_does_not_give_up_the_nic_that_a_later_call_was_handed(
@@ -38,3 +54,23 @@ def test_a_call_that_ends_does_not_give_up_the_nic_that_a_later_call_was_handed(
     assert found is not None
     assert found.state is State.HELD
     assert of_first.token not in service._LATEST_CALLS
+
+
+def requesting(site: Site, container: str, address: str, **more: Any) -> Lease:
+    request = replace(site.request(container, **more), requested=(ip_address(address),))
+    return own_ipam().acquire(request)
+
+
+def test_a_pod_that_asks_for_its_address_again_gets_it_though_its_nic_was_kept(
+    site: Site, nics: Node
+) -> None:
+    site.add("first", **{**WARM, "warmNICs": 1})
+    requesting(site, "c1", "10.9.0.60", **{**WARM, "warmNICs": 1})
+    site.delete("c1")
+    sweep(site, 2)
+    with pytest.raises(CniError) as caught:
+        requesting(site, "c2", "10.9.0.60", **{**WARM, "warmNICs": 1})
+    assert caught.value.code == Code.TRY_AGAIN
+    sweep(site)
+    lease = requesting(site, "c2", "10.9.0.60", **{**WARM, "warmNICs": 1})
+    assert str(lease.addresses[0].address.ip) == "10.9.0.60"

@@ -177,7 +177,7 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
     if record.state is State.WANTED:
         try:
             if not record.is_warm:
-                warm_nics.make_way(context, nics, partial(_take, context, nics))
+                warm_nics.make_way(context, nics, record, partial(_take, context, nics))
             nics.require_room()
         except (Unreachable, Unauthorized, AnswerLost):
             raise

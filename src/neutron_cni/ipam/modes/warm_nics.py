@@ -100,14 +100,17 @@ def see_to(context: Context, nics: Nics, give: Give, somebody_waits: Callable[[]
         store.have_refilled(context.anchor, mark)
 
 
-def make_way(context: Context, nics: Nics, take: Give) -> None:
-    """Have one NIC that is ready taken away, if the VM has no room for another: for a pod that none
-    of them serves."""
-    ready = _ready(context)
-    if ready and nics.limit().reached:
-        context.store.release_warm([ready[0].id])
-        found = context.store.get(ready[0].id)
-        if found is not None:
+def make_way(context: Context, nics: Nics, wish: Record, take: Give) -> None:
+    """For a pod that none of the NICs that are ready serves: have those taken away that have an
+    address which it asks for, or else one, if the VM has no room for another."""
+    ready, asked = _ready(context), set(wish.wish.requested)
+    going = [r.id for r in ready if asked & {item.address for item in r.addresses}]
+    if ready and not going and nics.limit().reached:
+        going = [ready[0].id]
+    context.store.release_warm(going)
+    for record_id in going:
+        found = context.store.get(record_id)
+        if found is not None and found.state is State.RELEASED:
             take(found)
 
 
