@@ -11,6 +11,7 @@ import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import service
+from neutron_cni.ipam.pools import note_pool
 from neutron_cni.store import State, Store
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
@@ -20,6 +21,7 @@ from tests.unit.ipam.test_warm_nics import (
     Node,
     filled,
     nics,
+    ready,
     site,
     sweep,
 )
@@ -54,6 +56,16 @@ def test_a_call_that_ends_does_not_give_up_the_nic_that_a_later_call_was_handed(
     assert found is not None
     assert found.state is State.HELD
     assert of_first.token not in service._LATEST_CALLS
+
+
+def test_what_one_network_is_refused_keeps_no_other_from_its_nics(site: Site, nics: Node) -> None:
+    with Store(str(site.host.state_dir)) as store:
+        note_pool(store, "gone", site.request("c", **WARM, network="no-such-network").config)
+    site.add("first", **WARM)
+    with pytest.raises(CniError):
+        sweep(site)
+    assert ready(site) == 2
+    assert due(site) == {}
 
 
 def requesting(site: Site, container: str, address: str, **more: Any) -> Lease:

@@ -22,6 +22,7 @@ from neutron_cni.store import Record, State, Wish
 from neutron_cni.store.record import process_identity
 from neutron_cni.store.warm import Pool, new_token
 from neutron_cni.values.attachment import Attachment, PodRef
+from neutron_cni.values.errors import CniError
 
 Give = Callable[[Record], None]
 """Makes the row's port, has it attached, and the row `ready`; see `nova_interface`."""
@@ -79,25 +80,35 @@ def see_to(context: Context, nics: Nics, give: Give, somebody_waits: Callable[[]
     _name_again(context)
     pools = store.pools(context.anchor)
     store.release_warm(_superfluous(context, nics, pools))
+    refusals: list[CniError] = []
     for pool in pools:
         while _lacking(context, pool) > 0:
             if somebody_waits():
                 return
-            record = store.want(_request(pool))
-            try:
-                give(record)
-            finally:
-                found = store.get(record.id)
-                if found is not None:
-                    store.drop([found])
-            if found is not None and found.failure is not None:
-                if mark is not None:
-                    store.have_refilled(context.anchor, mark)
-                raise found.failure.to_error()
-            if found is None or found.state is not State.READY:
+            made = _attach_one(context, pool, give)
+            if made is not None and made.failure is not None:
+                # Another network may have room.
+                refusals.append(made.failure.to_error())
+                break
+            if made is None or made.state is not State.READY:
                 return
     if mark is not None:
         store.have_refilled(context.anchor, mark)
+    if refusals:
+        raise refusals[0]
+
+
+def _attach_one(context: Context, pool: Pool, give: Give) -> Record | None:
+    """What became of the row of one NIC more; None where it is gone. Raises CniError as `give`."""
+    store = context.store
+    record = store.want(_request(pool))
+    try:
+        give(record)
+    finally:
+        found = store.get(record.id)
+        if found is not None:
+            store.drop([found])
+    return found
 
 
 def make_way(context: Context, nics: Nics, wish: Record, take: Give) -> None:
