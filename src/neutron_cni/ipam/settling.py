@@ -34,7 +34,11 @@ def settle_anchor(store: Store, anchor: str, deadline: Deadline, caller: int = 0
     finds its own in the store); where nobody waits, the first is raised.
     """
     first: CniError | None = None
-    for configs in _configs_by_mode(store, anchor):
+    mark, found = store.refill_mark(anchor), _configs_by_mode(store, anchor)
+    if mark is not None and not found:
+        # No lease and no network: there is no cloud to ask for NICs, and none are wanted.
+        store.have_refilled(anchor, mark)
+    for configs in found:
         mode = configs[-1].mode
         try:
             with connected(store, configs, anchor, deadline, caller) as context:

@@ -58,6 +58,17 @@ def test_a_call_that_ends_does_not_give_up_the_nic_that_a_later_call_was_handed(
     assert of_first.token not in service._LATEST_CALLS
 
 
+def test_a_sweeper_ends_where_nobody_wants_a_nic_any_more_and_none_is_there(
+    site: Site, nics: Node
+) -> None:
+    request = site.request("c1", **WARM)
+    with Store(str(site.host.state_dir)) as store:
+        note_pool(store, "net", request.config)
+        note_pool(store, "net", site.request("c1").config)
+    sweep(site, 2)
+    assert due(site) == {}
+
+
 def test_what_one_network_is_refused_keeps_no_other_from_its_nics(site: Site, nics: Node) -> None:
     with Store(str(site.host.state_dir)) as store:
         note_pool(store, "gone", site.request("c", **WARM, network="no-such-network").config)
