@@ -81,7 +81,7 @@ class WarmNics(Leases):
 
     def hand_out(self, record_id: int, macs: Collection[str]) -> bool:
         """Give a request the NIC that is ready for longest, of those with one of these MACs:
-        wanted -> held. Whether there was one for it."""
+        wanted -> held. Whether there was one for it; if not, the NICs are to be seen to."""
         with self._transaction():
             record = self.get(record_id)
             if record is None or record.state is not State.WANTED:
@@ -91,6 +91,7 @@ class WarmNics(Leases):
                 "anchor = ? AND state = 'ready' AND until <= ?", record.anchor, time.time()
             )
             mine = [r for r in ready if pool.serves(r) and r.lease and r.lease.nic_mac in macs]
+            self._remember(f"{REFILL}{record.anchor}", uuid4().hex)
             if not mine:
                 return False
             taken = min(mine, key=lambda item: item.changed)
@@ -98,7 +99,6 @@ class WarmNics(Leases):
             self._move(record_id, (State.WANTED,), State.HELD, until=0.0)
             self._write_lease(record_id, taken)
             self._remember(f"{_RENAMED}{taken.nonce}", "handed out")
-            self._remember(f"{REFILL}{record.anchor}", uuid4().hex)
             return True
 
     def _write_lease(self, record_id: int, source: Record) -> None:

@@ -79,6 +79,26 @@ def test_what_one_network_is_refused_keeps_no_other_from_its_nics(site: Site, ni
     assert due(site) == {}
 
 
+def test_a_pod_that_got_a_nic_from_the_cloud_has_the_reserve_seen_to(
+    site: Site, nics: Node
+) -> None:
+    limit = {**WARM, "maxNICs": 2}
+    site.add("c1", **limit)
+    with pytest.raises(CniError):
+        sweep(site)
+    assert (ready(site), due(site)) == (0, {})
+    site.add("c2", **{**WARM, "maxNICs": 10})
+    sweep(site)
+    ports = [r for r in site.scene.reserves() if "warm-" in str(r["tags"])]
+    assert len(ports) == 2
+    for port in ports:
+        site.scene.neutron.cloud.ports[port["id"]]["device_id"] = ""
+    nics.hidden = {port["mac_address"] for port in ports}
+    site.add("c3", **{**WARM, "maxNICs": 10})
+    sweep(site, 3)
+    assert site.nics() == 5
+
+
 def requesting(site: Site, container: str, address: str, **more: Any) -> Lease:
     request = replace(site.request(container, **more), requested=(ip_address(address),))
     return own_ipam().acquire(request)
