@@ -17,3 +17,5 @@ def note_pool(store: Store, network: str, config: IpamConfig) -> None:
     """
     if config.mode is Mode.NOVA_INTERFACE:
         store.note_pool(network, MODES[config.mode].anchor(config, ""), config)
+    else:
+        store.forget_pool(network)

@@ -55,6 +55,17 @@ class WarmNics(Leases):
             for concerned in {anchor, before.anchor if before else anchor}:
                 self._remember(f"{REFILL}{concerned}", uuid4().hex)
 
+    def forget_pool(self, network: str) -> None:
+        """From now on no NICs are kept for the network: its pods get none."""
+        known = self.fact(f"{_POOL}{network}")
+        if known is None:
+            return
+        before = self._pool(network, known)
+        with self._transaction():
+            self._remember(f"{_POOL}{network}", None)
+            if before is not None:
+                self._remember(f"{REFILL}{before.anchor}", uuid4().hex)
+
     def pools(self, anchor: str) -> list[Pool]:
         """The networks whose NICs are attached under the anchor's lock, and want some kept."""
         found = (self._pool(network, value) for network, value in self.facts(_POOL).items())

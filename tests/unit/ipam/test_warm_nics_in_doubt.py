@@ -14,6 +14,7 @@ from neutron_cni.ipam import service
 from neutron_cni.ipam.pools import note_pool
 from neutron_cni.store import State, Store
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.ipam_config import Mode
 from neutron_cni.values.lease import Lease
 from tests.unit.ipam.test_nova_interface import Site
 from tests.unit.ipam.test_warm_nics import (
@@ -97,6 +98,19 @@ def test_a_pod_that_got_a_nic_from_the_cloud_has_the_reserve_seen_to(
     site.add("c3", **{**WARM, "maxNICs": 10})
     sweep(site, 3)
     assert site.nics() == 5
+
+
+def test_none_is_kept_for_a_network_that_is_of_another_mode_now(site: Site, nics: Node) -> None:
+    filled(site)
+    site.delete("first")
+    config = site.request("first", **WARM).config
+    from msgspec.structs import replace as changed
+
+    with Store(str(site.host.state_dir)) as store:
+        note_pool(store, "net", changed(config, mode=Mode.PORT, warm_nics=0))
+    sweep(site, 4)
+    assert (ready(site), site.nics()) == (0, 0)
+    assert due(site) == {}
 
 
 def requesting(site: Site, container: str, address: str, **more: Any) -> Lease:
