@@ -119,7 +119,9 @@ def _deliver(store: Store, anchor: str, mode: Mode, error: CniError) -> None:
 
 
 def _somebody_waited(store: Store, anchor: str) -> bool:
-    return any(r.failure is not None and r.owner_alive for r in store.queue(anchor))
+    """Whether a call that lives takes one of the errors; for a NIC for a pod to come none waits."""
+    failed = [r for r in store.queue(anchor) if r.failure is not None and not r.is_warm]
+    return any(record.owner_alive for record in failed)
 
 
 def differences(store: Store, record: Record, deadline: Deadline, twice: bool = True) -> list[str]:

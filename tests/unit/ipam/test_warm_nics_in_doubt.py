@@ -16,6 +16,8 @@ from neutron_cni.store import State, Store
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import Mode
 from neutron_cni.values.lease import Lease
+from tests.fakes import Fault
+from tests.fakes.faults import FOREVER
 from tests.unit.ipam.test_nova_interface import Site
 from tests.unit.ipam.test_warm_nics import (
     WARM,
@@ -131,3 +133,13 @@ def test_a_pod_that_asks_for_its_address_again_gets_it_though_its_nic_was_kept(
     sweep(site)
     lease = requesting(site, "c2", "10.9.0.60", **{**WARM, "warmNICs": 1})
     assert str(lease.addresses[0].address.ip) == "10.9.0.60"
+
+
+def test_why_the_reserve_can_not_be_filled_is_raised_where_nova_does_not_answer(
+    site: Site, nics: Node
+) -> None:
+    site.add("first", **WARM)
+    site.scene.neutron.faults.add(Fault(*ATTACH, times=FOREVER, status=503))
+    with pytest.raises(CniError):
+        sweep(site)
+    site.scene.neutron.faults.clear()
