@@ -153,13 +153,18 @@ class WarmNics(Leases):
             for record_id in record_ids:
                 self._move(record_id, (State.READY,), State.RELEASED, until=0.0)
 
-    def renamed(self) -> list[str]:
-        """Nonces of the leases whose ports still say by their tags who had them before."""
-        return list(self.facts(_RENAMED))
+    def renamed(self) -> dict[str, str]:
+        """Nonces of the leases whose ports still say by their tags who had them before, each with
+        how the NIC changed hands."""
+        return self.facts(_RENAMED)
 
-    def have_renamed(self, nonce: str) -> None:
-        """The lease's port says who has it now, or there is none."""
-        self.remember(f"{_RENAMED}{nonce}", None)
+    def have_renamed(self, nonce: str, how: str) -> None:
+        """The lease's port says who has it now, or there is none. Not if it changed hands otherwise
+        since `how` was read: a NIC is handed out while its port is being tagged."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM fact WHERE key = ? AND value = ?", (f"{_RENAMED}{nonce}", how)
+            )
 
 
 def new_token() -> str:

@@ -12,7 +12,9 @@ import pytest
 from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import service
 from neutron_cni.ipam.pools import note_pool
+from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.store import State, Store
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import Mode
 from neutron_cni.values.lease import Lease
@@ -143,3 +145,42 @@ def test_why_the_reserve_can_not_be_filled_is_raised_where_nova_does_not_answer(
     with pytest.raises(CniError):
         sweep(site)
     site.scene.neutron.faults.clear()
+
+
+def test_a_nic_handed_out_while_its_port_is_named_again_is_named_after_its_pod(
+    site: Site, nics: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from neutron_cni.ipam.modes import reserving_port
+
+    filled(site)
+    site.add("c1", **WARM)
+    sweep(site)
+    site.delete("c1")
+    site.add("c2", **WARM)
+    site.add("c3", **WARM)
+    tag_again, given = reserving_port.tag_again, list[Lease]()
+
+    def meanwhile(context: Any, record: Any, port: Any) -> None:
+        tag_again(context, record, port)
+        if record.state is State.READY and not given:
+            given.append(site.add("c4", **WARM))
+
+    monkeypatch.setattr(reserving_port, "tag_again", meanwhile)
+    sweep(site, 3)
+    (lease,) = given
+    token = site.request("c4").attachment.token("net")
+    tags = site.scene.port(lease.port_id)["tags"]
+    assert [tag for tag in tags if tag.startswith("ncni-token=")] == [f"ncni-token={token}"]
+
+
+def test_a_port_of_another_cloud_is_named_again_by_who_is_connected_to_that(
+    site: Site, nics: Node
+) -> None:
+    filled(site)
+    site.add("c1", **WARM)
+    with Store(str(site.host.state_dir)) as store:
+        (anchor,) = store.due(time.time())
+        with store._transaction():
+            store._db.execute("UPDATE lease SET anchor = 'elsewhere|nics' WHERE state = 'held'")
+        settle_anchor(store, anchor, Deadline.after(20))
+        assert len(store.renamed()) == 1

@@ -159,14 +159,17 @@ def _superfluous(context: Context, nics: Nics, pools: list[Pool]) -> list[int]:
 
 
 def _name_again(context: Context) -> None:
-    """Have the tags of ports whose NICs changed hands say who has them now."""
-    for nonce in context.store.renamed():
+    """Have the tags of ports whose NICs changed hands say who has them now; another cloud's are for
+    whoever is connected to that one."""
+    for nonce, how in context.store.renamed().items():
         record = next((r for r in context.store.all() if r.nonce == nonce), None)
+        if record is not None and record.anchor != context.anchor:
+            continue
         if record is not None and record.addresses:
             with suppress(NotFound):
                 port = context.neutron.port(record.addresses[0].port_id)
                 reserving_port.tag_again(context, record, port)
-        context.store.have_renamed(nonce)
+        context.store.have_renamed(nonce, how)
 
 
 def _request(pool: Pool) -> Record:
