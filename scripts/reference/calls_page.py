@@ -64,9 +64,10 @@ NOTES = {
     "GET /v2.0/networks": (ALL, "`get_network`"),
     "GET /v2.0/subnets": (ALL, "`get_subnet`"),
     "GET /v2.0/security-groups": (
-        f"port, {NICS}, with `securityGroups`",
+        f"port, {NICS}, with `securityGroups` or `warmNICs`",
         "`get_security_group`",
     ),
+    "GET /v2.0/floatingips": (f"{NICS}, with `warmNICs`", "`get_floatingip`"),
     "GET /v2.0/quotas/{project_id}/details.json": (f"STATUS; {PORTS}", "the own project's"),
     "GET /v2.0/quotas/project": (f"STATUS with `auth_type: none`; {PORTS}", "-"),
     "GET /v2.0/extensions": (ALL, "-"),

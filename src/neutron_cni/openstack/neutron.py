@@ -181,6 +181,19 @@ class Neutron(Resources):
         """The id of the group with that id or name. Raises NotFound or Refused."""
         return self._one("security-groups", name_or_id, partial(an_id, key="id"))
 
+    def default_group_id(self, project_id: str) -> str:
+        """The id of the group that a new port of the project has. Raises NotFound or Refused."""
+        key = partial(an_id, key="id")
+        return self._one("security-groups", "default", key, project_id=project_id)
+
+    def floating_ips_of(self, port_id: str) -> list[str]:
+        """The ids of the floating IPs that point at the port; none in a cloud without them."""
+        doing = f"listing the floating IPs of port {port_id}"
+        try:
+            return self._list("floatingips", doing, partial(an_id, key="id"), port_id=port_id)
+        except NotFound:
+            return []
+
     def port_quota(self, project_id: str) -> Quota | None:
         """The project's ports; None where the cloud does not tell us."""
         doing = "reading the port quota"

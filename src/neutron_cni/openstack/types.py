@@ -96,6 +96,12 @@ class Port:
     dns_name: str = ""
     """The name that all of its addresses resolve by, where the cloud's DNS does that (`dns`)."""
     description: str = ""
+    security_groups: frozenset[str] = frozenset()
+    """Ids."""
+    up: bool = True
+    """What an operator may have set, not whether it works (`admin_state_up`)."""
+    qos_policy: str = ""
+    """The port's own, empty where it has that of its network or none."""
 
     @property
     def addresses(self) -> frozenset[IPAddress]:
@@ -124,6 +130,9 @@ class Port:
             port_security=bool(raw.get("port_security_enabled", True)),
             dns_name=text(raw, "dns_name"),
             description=text(raw, "description"),
+            security_groups=frozenset(texts(raw, "security_groups")),
+            up=raw.get("admin_state_up") is not False,
+            qos_policy=text(raw, "qos_policy_id"),
         )
 
 
@@ -179,16 +188,25 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A Neutron network; `mtu` in bytes, None where the cloud does not tell (net-mtu)."""
+    """A Neutron network; `mtu` in bytes, None where the cloud does not tell (net-mtu).
+
+    `port_security`: whether its new ports have it.
+    """
 
     id: str
     name: str
     mtu: int | None
+    port_security: bool = True
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """From the object inside `{"network": ...}`. Raises Odd."""
-        return cls(an_id(raw, "id"), text(raw, "name"), number(raw, "mtu") or None)
+        return cls(
+            an_id(raw, "id"),
+            text(raw, "name"),
+            number(raw, "mtu") or None,
+            bool(raw.get("port_security_enabled", True)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,3 +184,40 @@ def test_a_port_of_another_cloud_is_named_again_by_who_is_connected_to_that(
             store._db.execute("UPDATE lease SET anchor = 'elsewhere|nics' WHERE state = 'held'")
         settle_anchor(store, anchor, Deadline.after(20))
         assert len(store.renamed()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"security_groups": []},
+        {"allowed_address_pairs": [{"ip_address": "10.9.0.0/24"}]},
+        {"admin_state_up": False},
+        {"qos_policy_id": "slow"},
+        {"port_security_enabled": False},
+    ],
+    ids=lambda item: next(iter(item)),
+)
+def test_a_port_that_somebody_changed_no_other_pod_gets(
+    site: Site, nics: Node, change: dict[str, Any]
+) -> None:
+    site.scene.call("POST", "/security-groups", {"security_group": {"name": "web"}})
+    more = {"securityGroups": ["web"]}
+    filled(site, **more)
+    lease = site.add("c1", **{**WARM, **more})
+    site.scene.neutron.cloud.ports[lease.port_id].update(change)
+    site.delete("c1")
+    sweep(site, 3)
+    assert ready(site) == 2
+    assert lease.port_id not in {port["id"] for port in site.scene.reserves()}
+
+
+def test_a_nic_that_a_floating_ip_points_at_no_other_pod_gets(site: Site, nics: Node) -> None:
+    filled(site)
+    lease = site.add("c1", **WARM)
+    site.scene.neutron.cloud.add(
+        "floatingips", {"floating_ip_address": "203.0.113.9", "port_id": lease.port_id}
+    )
+    site.delete("c1")
+    sweep(site, 3)
+    assert ready(site) == 2
+    assert lease.port_id not in {port["id"] for port in site.scene.reserves()}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from uuid import uuid4
 
-from neutron_cni.ipam.modes import reserving_port
+from neutron_cni.ipam.modes import as_made, reserving_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.nics import Nics
 from neutron_cni.openstack.errors import NotFound
@@ -56,7 +56,8 @@ def take_back(context: Context, nics: Nics, over: list[int]) -> list[int]:
 
 
 def _is_sound(nics: Nics, record: Record) -> bool:
-    """Whether this VM has the lease's port as a NIC, and the port has the lease's addresses.
+    """Whether this VM has the lease's port as a NIC, with the lease's addresses, and nobody gave
+    the port anything for its pod that the next one is not to have.
 
     Raises CniError where Neutron can't be asked.
     """
@@ -66,7 +67,9 @@ def _is_sound(nics: Nics, record: Record) -> bool:
     except NotFound:
         return False
     addresses = {item.address for item in record.addresses}
-    return port.device_id == nics.server and port.addresses == addresses
+    if port.device_id != nics.server or port.addresses != addresses:
+        return False
+    return as_made.is_as_made(nics.context.neutron, port, record.config)
 
 
 def see_to(context: Context, nics: Nics, give: Give, somebody_waits: Callable[[], bool]) -> None:
