@@ -67,6 +67,8 @@ COUNTS = (
     Count("NEUTRON_CNI_CALLS", 40, 200, "random calls at once in the lab"),
     Count("NEUTRON_CNI_VM_KILLS", 12, 60, "kills in a VM of the lab"),
     Count("NEUTRON_CNI_VM_CALLS", 30, 100, "random calls at once in a VM of the lab"),
+    Count("NEUTRON_CNI_NICS", 12, 30, "NICs in and out of a VM"),
+    Count("NEUTRON_CNI_MANAGERS", 1, 2, "network managers beside pods' NICs"),
     Count("NEUTRON_CNI_MUTATIONS", 2000, 10000, "broken calls"),
     Count("NEUTRON_CNI_LIVES", 4, 60, "random lives per mode"),
 )
