@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
-from neutron_cni.ipam import service
+from neutron_cni.ipam import node, service
 from neutron_cni.ipam.pools import note_pool
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.store import State, Store
@@ -221,3 +221,20 @@ def test_a_nic_that_a_floating_ip_points_at_no_other_pod_gets(site: Site, nics: 
     sweep(site, 3)
     assert ready(site) == 2
     assert lease.port_id not in {port["id"] for port in site.scene.reserves()}
+
+
+def test_what_can_not_be_told_of_a_nic_that_came_home_fails_no_other_pod(
+    site: Site, nics: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent() -> dict[str, bool]:
+        raise CniError(Code.IO_FAILURE, "what is remembered of NICs can't be read", "")
+
+    site.add("c1", **WARM)
+    lease = site.add("c2", **WARM)
+    site.delete("c1")
+    with monkeypatch.context() as patched:
+        patched.setattr(node, "waiting_nics", silent)
+        site.add("c3", **WARM)
+    site.delete("c2")
+    site.scene.neutron.faults.add(Fault("GET", f"/ports/{lease.port_id}", times=1, status=403))
+    site.add("c4", **WARM)

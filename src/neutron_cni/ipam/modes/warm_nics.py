@@ -17,7 +17,7 @@ from uuid import uuid4
 from neutron_cni.ipam.modes import as_made, reserving_port
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.ipam.modes.nics import Nics
-from neutron_cni.openstack.errors import NotFound
+from neutron_cni.openstack.errors import CloudError, NotFound, Unauthorized, Unreachable
 from neutron_cni.store import Record, State, Wish
 from neutron_cni.store.record import process_identity
 from neutron_cni.store.warm import Pool, new_token
@@ -43,7 +43,9 @@ def take_back(context: Context, nics: Nics, over: list[int]) -> list[int]:
     left = [record for record in context.records() if record.id in over]
     if not pools or not left:
         return over
-    clean = {mac for mac, is_clean in context.waiting_nics().items() if is_clean}
+    clean: set[str] = set()
+    with suppress(CniError):  # Nobody's ADD fails as the kernel does not tell; these NICs go then.
+        clean = {mac for mac, is_clean in context.waiting_nics().items() if is_clean}
     going = []
     for record in left:
         pool = next((pool for pool in pools if pool.serves(record)), None)
@@ -59,13 +61,15 @@ def _is_sound(nics: Nics, record: Record) -> bool:
     """Whether this VM has the lease's port as a NIC, with the lease's addresses, and nobody gave
     the port anything for its pod that the next one is not to have.
 
-    Raises CniError where Neutron can't be asked.
+    Raises CniError where Neutron can't be asked at all.
     """
     assert record.lease is not None, "only a lease has a NIC"
     try:
         port = nics.context.neutron.port(record.lease.port_id)
-    except NotFound:
-        return False
+    except (Unreachable, Unauthorized):
+        raise
+    except CloudError:
+        return False  # A port that can't be read is not to fail the ADDs of others.
     addresses = {item.address for item in record.addresses}
     if port.device_id != nics.server or port.addresses != addresses:
         return False
