@@ -87,7 +87,7 @@ class _Retry:
 
     at: float = 0.0
     wait: float = 0.0
-    tried: frozenset[int] = frozenset()
+    tried: frozenset[int | str] = frozenset()
 
 
 def _sweep(state_dir: str) -> bool:
@@ -136,14 +136,16 @@ def _ready(store: Store, retries: dict[str, _Retry], now: float) -> list[str]:
     return ready
 
 
-def _due(store: Store, anchor: str, now: float) -> frozenset[int]:
-    """The leases to be given back by now; 0 stands for the NICs for pods to come."""
-    due = {
+def _due(store: Store, anchor: str, now: float) -> frozenset[int | str]:
+    """The leases to be given back by now, and why the NICs for pods to come are to be seen to: a
+    new reason is not what was tried in vain."""
+    due: set[int | str] = {
         record.id
         for record in store.queue(anchor)
         if record.state in (State.COOLING, State.RELEASED) and record.until <= now
     }
-    return frozenset(due | {0} if store.refill_mark(anchor) is not None else due)
+    mark = store.refill_mark(anchor)
+    return frozenset(due if mark is None else due | {mark})
 
 
 def _settle(store: Store, anchor: str, state_dir: str) -> None:

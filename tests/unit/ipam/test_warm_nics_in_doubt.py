@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
-from neutron_cni.ipam import node, service
+from neutron_cni.ipam import node, service, sweeper
 from neutron_cni.ipam.pools import note_pool
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.store import State, Store
@@ -238,3 +238,18 @@ def test_what_can_not_be_told_of_a_nic_that_came_home_fails_no_other_pod(
     site.delete("c2")
     site.scene.neutron.faults.add(Fault("GET", f"/ports/{lease.port_id}", times=1, status=403))
     site.add("c4", **WARM)
+
+
+def test_a_new_reason_to_refill_does_not_wait_for_one_that_was_in_vain(
+    site: Site, nics: Node
+) -> None:
+    filled(site)
+    with Store(str(site.host.state_dir)) as store:
+        site.add("c1", **WARM)
+        now = time.time()
+        (anchor,) = store.due(now)
+        tried = sweeper._due(store, anchor, now)
+        retries = {anchor: sweeper._Retry(time.monotonic() + 300, 300, tried)}
+        assert sweeper._ready(store, retries, now) == []
+        site.add("c2", **WARM)
+        assert sweeper._ready(store, retries, now) == [anchor]
