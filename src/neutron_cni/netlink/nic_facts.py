@@ -54,17 +54,19 @@ def waiting() -> dict[str, bool]:
     """The MACs of the node's NICs that a pod may get, each with whether the NIC is as new.
 
     That is: without addresses that last, no port of a bridge, and seen by nobody else. Not among
-    them are those of attachments, those by which the node has a default route, and two with one
-    MAC. Raises CniError KERNEL.
+    them are those of attachments, those that something of the node is upon (a default route, a
+    macvlan), and two with one MAC. Raises CniError KERNEL.
     """
     with Rtnl.here() as rtnl:
-        tapped = {link.index for link in links.list_all(rtnl) if link.tapped}
+        here = links.list_all(rtnl)
         nics = list(_here(rtnl))
+    tapped = {link.index for link in here if link.tapped}
+    carrying = {link.peer for link in here if link.kind in _UPON and link.peer_netns is None}
     macs = [nic.mac for nic in nics]
     return {
         nic.mac: not (nic.addresses or nic.master or nic.index in tapped)
         for nic in nics
-        if not nic.alias and not nic.defaults and macs.count(nic.mac) == 1
+        if not (nic.alias or nic.defaults or nic.index in carrying) and macs.count(nic.mac) == 1
     }
 
 

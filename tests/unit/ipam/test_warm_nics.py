@@ -191,6 +191,23 @@ def test_one_that_somebody_detached_is_replaced(site: Site, nics: Node) -> None:
     assert waiting[0]["id"] not in {port["id"] for port in site.scene.reserves()}
 
 
+def test_one_that_the_node_uses_for_something_else_is_replaced(
+    site: Site, nics: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(site)
+    used = nics.hidden = set(nics.waiting())
+    site.add("c1", **WARM)
+    sweep(site)
+    assert ready(site) == 2
+    monkeypatch.setattr("neutron_cni.ipam.modes.warm_nics.APPEARS_SECONDS", 0.0)
+    site.add("c2", **WARM)
+    sweep(site, 3)
+    assert ready(site) == 2
+    assert not used & {port["mac_address"] for port in site.scene.reserves()} - {
+        site.add("first", **WARM).nic_mac
+    }
+
+
 def test_a_nic_that_came_home_as_new_waits_for_another_pod_after_its_rest(
     site: Site, nics: Node
 ) -> None:

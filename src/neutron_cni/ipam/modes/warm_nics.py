@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from uuid import uuid4
 
@@ -23,6 +23,9 @@ from neutron_cni.store.record import process_identity
 from neutron_cni.store.warm import Pool, new_token
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.errors import CniError
+
+APPEARS_SECONDS = 60.0
+"""So long after Nova's answer a NIC may take to be seen on the node."""
 
 Give = Callable[[Record], None]
 """Makes the row's port, has it attached, and the row `ready`; see `nova_interface`."""
@@ -150,15 +153,21 @@ def _lacking(context: Context, pool: Pool) -> int:
 
 
 def _superfluous(context: Context, nics: Nics, pools: list[Pool]) -> list[int]:
-    """Rows of NICs that are ready, and that no network wants, or that somebody took away."""
+    """Rows of NICs that are ready, and that no network wants, or that no pod can get: somebody took
+    it away, or uses it for something else."""
     ready = _ready(context)
     if not ready:
         return []
+    usable: Collection[str] = {record.lease.nic_mac for record in ready if record.lease}
+    with suppress(CniError):
+        usable = context.waiting_nics()
     left = {pool.network: pool.config.warm_nics for pool in pools}
     found = []
     for record in ready:
         wanted = any(pool.serves(record) for pool in pools) and left[record.network] > 0
-        if wanted and nics.has(record.addresses[0].port_id):
+        is_late = record.changed < time.time() - APPEARS_SECONDS
+        is_lost = is_late and record.lease is not None and record.lease.nic_mac not in usable
+        if wanted and not is_lost and nics.has(record.addresses[0].port_id):
             left[record.network] -= 1
         else:
             found.append(record.id)
