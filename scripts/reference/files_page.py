@@ -82,7 +82,7 @@ and `/proc/*/mountinfo` (which namespace has an address).
 | `veth-route`: a veth `veth` + 11 hex digits, MAC ee:ee:ee:ee:ee:ee, alias `{PREFIX}NETWORK CONTAINER IFNAME` | node | DEL |
 | a route to the pod's address by that veth | node | DEL |
 | a permanent neighbour entry for the pod's address on that veth | node | DEL |
-| a proxy neighbour entry for the pod's address on the uplink, if the address is of the uplink's own subnet | node | DEL |
+| a proxy neighbour entry (protocol 110) for the pod's address on the NIC whose port has it; of another IPAM's address only if it is of the NIC's own subnet | node | DEL; STATUS brings it back |
 | the link `dummy0` with 169.254.1.1/32, if the kernel has dummy links | node | stays |
 | `net.ipv4.conf.UPLINK.forwarding=1`, `net.ipv4.neigh.UPLINK.proxy_delay=0`; IPv6: also `forwarding`, `proxy_ndp`, `accept_ra=2` where it was 1 | node | stays |
 | `neutron-ipvlan`: `eth0`, an ipvlan child of the NIC, with alias `{PREFIX}NETWORK CONTAINER IFNAME ipvlan`, its addresses and routes, of a further network also rules 1101 with a table of its own; on the node nothing, but in modes `l3` and `l3s` a proxy neighbour entry and its settings as above | pod | the namespace, or DEL |

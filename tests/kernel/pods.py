@@ -26,6 +26,10 @@ DUAL = V4 + V6
 FORWARDING = veth_route.Config(host_forwarding=not possible("IPv6 forwarding of single links"))
 """What a node's operator has to ask for so that its pods' IPv6 passes: nothing since Linux 6.17."""
 
+ELSEWHERE = ("10.20.0.19/24", "fd00:20::19/64")
+"""Addresses of Neutron's in subnets of the uplink's network in which the node has none."""
+PORT = "11111111-2222-3333-4444-555555555555"
+
 ADDRESSES = {"pod1": ("10.10.10.19", "fd00:10::19"), "pod2": ("10.10.10.20", "fd00:10::20")}
 """Of pods on the network of the node's uplink."""
 SECOND_LEG = veth_host.Config(
@@ -100,12 +104,14 @@ def make_pod(
     config: veth_route.Config | None = None,
     dummy: bool = False,
     link_forwarding: bool = True,
+    port_id: str = "",
 ) -> Pod:
     """A new namespace and the plan for it; nothing is applied yet.
 
     `dummy`: with the gateway's address on a dummy device, as where the kernel has that. `undo`
     leaves the device to the other pods, so what compares before and after goes without.
     `link_forwarding`: False for the plan of a kernel that can't forward IPv6 for single links.
+    `port_id`: the Neutron port that has the addresses; empty: they are of another IPAM.
     """
     netns = world.add(name)
     container = sha256(f"{world.full(name)}".encode()).hexdigest()
@@ -114,6 +120,7 @@ def make_pod(
         addresses=tuple(LeasedAddress(ip_interface(item)) for item in addresses),
         mtu=mtu,
         announce=announce,
+        port_id=port_id,
     )
     known = facts(world)
     known = replace(known, dummy=dummy, force_forwarding=link_forwarding and known.force_forwarding)

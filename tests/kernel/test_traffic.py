@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neutron_cni.plugins.veth_route import Config
-from tests.kernel.pods import DUAL, FORWARDING, Pod, make_pod
+from tests.kernel.pods import DUAL, ELSEWHERE, FORWARDING, PORT, Pod, make_pod
 from tests.kernel.world import NODE_ADDRESS, NODE_ADDRESS_6, OUTSIDE, OUTSIDE_6, World
 from tests.unavailable import needs
 
@@ -71,6 +71,16 @@ def test_without_forwarding_on_the_pods_veth_its_packets_stay_on_the_node(
 def test_the_node_answers_arp_and_nd_for_its_pods(
     world: World, pods: tuple[Pod, Pod], target: str
 ) -> None:
+    assert world.pings("router", target)
+
+
+@pytest.mark.parametrize("target", ["10.20.0.19", "fd00:20::19"])
+def test_the_node_answers_for_its_pods_of_a_subnet_that_it_has_no_address_in(
+    world: World, target: str
+) -> None:
+    """As the router of ML2/OVS does, which has a leg in the pods' subnet, and no route to a pod."""
+    world.batch("router", "addr add 10.20.0.1/24 dev r0", "addr add fd00:20::1/64 dev r0 nodad")
+    make_pod(world, "pod1", ELSEWHERE, config=FORWARDING, port_id=PORT).apply()
     assert world.pings("router", target)
 
 

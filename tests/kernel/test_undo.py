@@ -9,7 +9,7 @@ import pytest
 from neutron_cni.netlink.undo import remove_stale_entries
 from neutron_cni.plugins import veth_route
 from neutron_cni.plugins.contract import Leftover
-from tests.kernel.pods import DUAL, facts, make_pod
+from tests.kernel.pods import DUAL, ELSEWHERE, PORT, facts, make_pod
 from tests.kernel.world import World, inside
 
 OTHER = ("10.10.10.20/24",)
@@ -79,6 +79,17 @@ def test_undo_with_lease_and_facts_does_the_same(world: World) -> None:
     pod = make_pod(world, "pod1", DUAL)
     before = world.snapshot("node")
     pod.apply()
+
+    pod.undo(veth_route.leftovers(Leftover("net1", pod.attachment, pod.lease, facts(world))))
+
+    assert world.snapshot("node") == before
+
+
+def test_undo_removes_what_answers_for_addresses_of_another_subnet(world: World) -> None:
+    pod = make_pod(world, "pod1", ELSEWHERE, port_id=PORT)
+    before = world.snapshot("node")
+    pod.apply()
+    assert len(world.snapshot("node")["proxies6"]) == 1
 
     pod.undo(veth_route.leftovers(Leftover("net1", pod.attachment, pod.lease, facts(world))))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any
@@ -95,6 +95,10 @@ class FakeIpam:
         self._maybe_fail("status")
         return self.notes
 
+    def all_held(self, network: str, config: IpamConfig, deadline: Deadline) -> list[Lease]:
+        self._maybe_fail("all_held")
+        return [lease for key, lease in self.leases.items() if key[0] == network]
+
     def collect(
         self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline
     ) -> None:
@@ -121,6 +125,8 @@ class FakeKernel:
     fail: dict[str, BaseException] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    brought_back: list[Lease] = field(default_factory=list)
+    """Of which leases STATUS looked after what the node does for them."""
     defaults: frozenset[int] = frozenset()
     """Of which IP versions another interface of the pod has the default route."""
 
@@ -144,6 +150,10 @@ class FakeDataPlane:
 
     def ready(self) -> None:
         self._maybe_fail("ready")
+
+    def bring_back(self, leases: Sequence[Lease]) -> None:
+        self._maybe_fail("bring_back")
+        self.kernel.brought_back = list(leases)
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         self._maybe_fail("plan")

@@ -66,6 +66,7 @@ class Engine:
                 check(request, plane, source, deadline)
             case Command.STATUS:
                 plane.ready()
+                self._bring_back(request, plane, source, deadline)
                 source.status(request, deadline)
             case Command.GC:
                 _all_of(plane.collect, lambda: source.collect(request, deadline))
@@ -127,6 +128,16 @@ class Engine:
             )
         except Exception as error:
             self.parts.note(f"undoing a failed ADD: {error}; DEL or GC will finish it")
+
+    def _bring_back(
+        self, request: Request, plane: DataPlane, source: LeaseSource, deadline: Deadline
+    ) -> None:
+        """Have the node do again for its pods what somebody took away; an error becomes a note, as
+        it is not what STATUS is asked for."""
+        try:
+            plane.bring_back(source.all_held(request, deadline))
+        except CniError as error:
+            self.parts.note(f"what pods need of the node can't be looked after: {error}")
 
     def _serve_ipam(
         self, request: Request, source: LeaseSource, deadline: Deadline

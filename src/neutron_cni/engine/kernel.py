@@ -21,6 +21,7 @@ from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.nics import Nic, Place, Selector
 from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
 from neutron_cni.netlink.pod_facts import pod_facts
+from neutron_cni.netlink.restore_proxies import restore_proxies
 from neutron_cni.netlink.undo import bring_late_nics_home, remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover, Page
@@ -90,7 +91,22 @@ class Kernel:
                 raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
         for remark in self._remarks(self._facts):
             self._note(remark)
+
+    def bring_back(self, leases: Sequence[Lease]) -> None:
+        """See `DataPlane`."""
         self._bring_back_shared()
+        wanted = {
+            item: None
+            for lease in leases
+            for page, config in zip(self._pages, self._request.configs, strict=True)
+            for item in page.answers(config, lease, self._facts_for(lease))
+        }
+        made = restore_proxies(wanted)
+        if made:
+            self._note(
+                f"the node no longer answered for {len(made)} of its pods' addresses, and does "
+                f"again: {', '.join(map(str, made[:5]))}{', ...' if len(made) > 5 else ''}"
+            )
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """See `DataPlane`."""

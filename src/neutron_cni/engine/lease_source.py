@@ -48,6 +48,9 @@ class LeaseSource(Protocol):
     def status(self, request: Request, deadline: Deadline) -> None:
         """Return if an ADD could succeed now, else raise CniError."""
 
+    def all_held(self, request: Request, deadline: Deadline) -> list[Lease]:
+        """The leases of all pods of the network, as this node knows them; none if it can't know."""
+
     def collect(self, request: Request, deadline: Deadline) -> None:
         """Release what the network holds for attachments that are not in `request.valid`."""
 
@@ -96,6 +99,10 @@ class OwnIpam:
         """See `LeaseSource`."""
         for note in self._ipam.status(self._config, deadline):
             self._note(note)
+
+    def all_held(self, request: Request, deadline: Deadline) -> list[Lease]:
+        """See `LeaseSource`."""
+        return self._ipam.all_held(request.network, self._config, deadline)
 
     def collect(self, request: Request, deadline: Deadline) -> None:
         """See `LeaseSource`."""
@@ -160,6 +167,10 @@ class DelegatedIpam:
         """See `LeaseSource`."""
         self._call(Command.STATUS, request, deadline)
 
+    def all_held(self, request: Request, deadline: Deadline) -> list[Lease]:
+        """See `LeaseSource`. Only the results of ADD, which the runtime has, tell of them."""
+        return []
+
     def collect(self, request: Request, deadline: Deadline) -> None:
         """See `LeaseSource`."""
         self._call(Command.GC, request, deadline)
@@ -195,6 +206,10 @@ class PreviousResult:
 
     def status(self, request: Request, deadline: Deadline) -> None:
         """See `LeaseSource`."""
+
+    def all_held(self, request: Request, deadline: Deadline) -> list[Lease]:
+        """See `LeaseSource`. Only the results of ADD, which the runtime has, tell of them."""
+        return []
 
     def collect(self, request: Request, deadline: Deadline) -> None:
         """See `LeaseSource`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,11 @@ class DataPlane(Protocol):
 
     def ready(self) -> None:
         """For STATUS: raise CniError PLUGIN_NOT_AVAILABLE if ADD could make no interface now."""
+
+    def bring_back(self, leases: Sequence[Lease]) -> None:
+        """For STATUS: make again what the node does for its pods and somebody took away.
+
+        `leases`: all that pods of the network have, as far as they are known."""
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """Make the interface, or complete one that is half made; returns the result of ADD."""

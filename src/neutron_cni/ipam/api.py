@@ -62,6 +62,9 @@ class Ipam(Protocol):
         What the operator should know although it is no error is returned, as sentences.
         """
 
+    def all_held(self, network: str, config: IpamConfig, deadline: Deadline) -> list[Lease]:
+        """Every lease of `network` that a pod has, as the store has it."""
+
     def collect(
         self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline
     ) -> None:

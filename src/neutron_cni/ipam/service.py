@@ -105,6 +105,15 @@ class NeutronIpam:
 
         return status(config, deadline)
 
+    def all_held(self, network: str, config: IpamConfig, deadline: Deadline) -> list[Lease]:
+        """See `Ipam.all_held`."""
+        with _opened(config, deadline) as store:
+            return [
+                record.lease
+                for record in store.all()
+                if record.network == network and record.state is State.HELD and record.lease
+            ]
+
     def collect(
         self, network: str, config: IpamConfig, keep: Collection[Attachment], deadline: Deadline
     ) -> None:

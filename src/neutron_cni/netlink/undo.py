@@ -64,7 +64,7 @@ def remove_stale_entries() -> list[IPAddress]:
             for rule in rules.own(host, Side.HOST, version)
             if (source := rules.single_source(rule)) is not None
         ]
-        stale = [entry for entry in entries if not _is_routed(host, entry[0])]
+        stale = [entry for entry in entries if not is_routed(host, entry[0])]
         host.run([request for _, request in stale])
     return list(dict.fromkeys(address for address, _ in stale))
 
@@ -78,7 +78,7 @@ def bring_late_nics_home() -> list[CniError]:
         return moved.bring_late_home(host)
 
 
-def _is_routed(host: Rtnl, address: IPAddress) -> bool:
+def is_routed(host: Rtnl, address: IPAddress) -> bool:
     """Whether a link has a route to just that address, be the link up or down.
 
     A lookup passes over links without a carrier where ignore_routes_with_linkdown is set.

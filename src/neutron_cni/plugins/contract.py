@@ -13,7 +13,7 @@ import msgspec
 
 from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.nics import Selector
-from neutron_cni.netlink.plan import PacketRules, Plan
+from neutron_cni.netlink.plan import PacketRules, Plan, ProxyNeighbour
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
@@ -104,6 +104,11 @@ class Page(Protocol):
         if somebody takes them away: STATUS does, which runtimes ask for every few seconds.
 
         Of both IP versions: who makes them knows of which there are pods."""
+
+    def answers(self, config: Any, lease: Lease, facts: HostFacts) -> tuple[ProxyNeighbour, ...]:
+        """The entries of `plan` by which the node answers for the pod.
+
+        The kernel drops them when the NIC goes down, so STATUS brings back those of all pods."""
 
     def plan(self, call: Call[Any]) -> Plan:
         """All that the attachment needs of the kernel.

@@ -94,17 +94,19 @@ def host_sysctls(versions: AbstractSet[int]) -> list[Sysctl]:
 
 
 def proxies(lease: Lease, uplink: Uplink | None) -> tuple[ProxyNeighbour, ...]:
-    """Entries by which the node answers ARP and ND for pod addresses in the uplink's own subnets.
+    """Entries by which the node answers ARP and ND for pod addresses on the uplink.
 
-    Hosts in such a subnet take the address for a neighbour's and ask for it on the link. As the
-    node answers, they need no route to the pod.
+    An address of Neutron's is on the uplink's network, whether the node has an address in its
+    subnet or not: whoever has one there, the router first of all, takes it for a neighbour's and
+    asks for it on the link. ML2/OVN answers itself; with ML2/OVS nobody does but the VM. Another
+    IPAM's address is asked for where it is in a subnet of the uplink's; others are routed.
     """
     if uplink is None:
         return ()
     return tuple(
         ProxyNeighbour(Side.HOST, uplink.name, item.address.ip)
         for item in lease.addresses
-        if any(item.address.ip in subnet for subnet in uplink.onlink)
+        if lease.port_id or any(item.address.ip in subnet for subnet in uplink.onlink)
     )
 
 

@@ -12,7 +12,14 @@ from dataclasses import replace
 
 from neutron_cni.netlink.facts import HostFacts
 from neutron_cni.netlink.nics import Nic, Place, Selector
-from neutron_cni.netlink.plan import Announcement, MovedLink, PacketRules, Plan, Side
+from neutron_cni.netlink.plan import (
+    Announcement,
+    MovedLink,
+    PacketRules,
+    Plan,
+    ProxyNeighbour,
+    Side,
+)
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.plugins.host_device_config import Config
@@ -23,7 +30,18 @@ from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
+__all__ = [
+    "PART",
+    "Config",
+    "answers",
+    "asks",
+    "leftovers",
+    "plan",
+    "refuse",
+    "remarks",
+    "result",
+    "shared",
+]
 
 PART = "host-device"
 
@@ -57,6 +75,11 @@ def remarks(config: Config, facts: HostFacts) -> list[str]:
 
 def shared(config: Config) -> tuple[PacketRules, ...]:
     """See `Page.shared`. There are none."""
+    return ()
+
+
+def answers(config: Config, lease: Lease, facts: HostFacts) -> tuple[ProxyNeighbour, ...]:
+    """See `Page.answers`. There are none: the pod answers itself."""
     return ()
 
 

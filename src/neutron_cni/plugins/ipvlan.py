@@ -15,6 +15,7 @@ from neutron_cni.netlink.plan import (
     IpvlanMode,
     PacketRules,
     Plan,
+    ProxyNeighbour,
     Side,
 )
 from neutron_cni.plugins import forwarding, ownership
@@ -24,9 +25,21 @@ from neutron_cni.plugins.own_link import answer, in_pod, rules_left
 from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.plugins.second_leg import is_further
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
+__all__ = [
+    "PART",
+    "Config",
+    "answers",
+    "asks",
+    "leftovers",
+    "plan",
+    "refuse",
+    "remarks",
+    "result",
+    "shared",
+]
 
 PART = "ipvlan"
 
@@ -74,6 +87,11 @@ def shared(config: Config) -> tuple[PacketRules, ...]:
     return ()
 
 
+def answers(config: Config, lease: Lease, facts: HostFacts) -> tuple[ProxyNeighbour, ...]:
+    """See `Page.answers`. Only in the layer 3 modes the pod does not answer itself."""
+    return forwarding.proxies(lease, facts.uplink) if _asked_on_node(config) else ()
+
+
 def plan(call: Call[Config]) -> Plan:
     """See `Page.plan`. Raises CniError CONFLICT or INVALID_CONFIG if the pod could not work."""
     attachment, lease, config = call.attachment, call.lease, call.config
@@ -87,8 +105,7 @@ def plan(call: Call[Config]) -> Plan:
         )
     require_usable(lease, call.facts, mtu)
     versions: set[int] = {item.address.version for item in lease.addresses}
-    asked_on_node = config.mode is not IpvlanMode.L2
-    proxies = forwarding.proxies(lease, parent) if asked_on_node else ()
+    asked_on_node, proxies = _asked_on_node(config), answers(config, lease, call.facts)
     side, link = (Side.HOST, parent.name) if asked_on_node else (Side.POD, name)
     if asked_on_node and not call.inside.answered and is_further(attachment, call.inside, versions):
         raise CniError(
@@ -140,6 +157,11 @@ def result(call: Call[Config]) -> Result:
     """See `Page.result`: the link, its addresses with the subnet's prefix, and the pod's routes."""
     parent = _parent(call.config, call.facts)
     return answer(call, call.config.default_route, parent.mac, _mtu(call))
+
+
+def _asked_on_node(config: Config) -> bool:
+    """Whether a question for the pod's MAC comes to the node instead of the pod."""
+    return config.mode is not IpvlanMode.L2
 
 
 def _parent(config: Config, facts: HostFacts) -> Uplink:

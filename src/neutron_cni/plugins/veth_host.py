@@ -29,6 +29,7 @@ from neutron_cni.netlink.plan import (
     NodeSource,
     PacketRules,
     Plan,
+    ProxyNeighbour,
     ReturnMark,
     Rule,
     Side,
@@ -46,9 +47,21 @@ from neutron_cni.plugins.veth_route_config import GATEWAY_V6
 from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
+from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, Result
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
+__all__ = [
+    "PART",
+    "Config",
+    "answers",
+    "asks",
+    "leftovers",
+    "plan",
+    "refuse",
+    "remarks",
+    "result",
+    "shared",
+]
 
 GATEWAY_V4 = IPv4Address("169.254.1.1")
 """The next hop of every pod's veth0, which only a permanent neighbour entry answers for."""
@@ -104,6 +117,11 @@ def shared(config: Config) -> tuple[PacketRules, ...]:
 
 def _node_filters(versions: AbstractSet[int]) -> tuple[PacketRules, ...]:
     return tuple(NodeSource(version, HOST_PREFIX, NODE_MARK) for version in sorted(versions))
+
+
+def answers(config: Config, lease: Lease, facts: HostFacts) -> tuple[ProxyNeighbour, ...]:
+    """See `Page.answers`. There are none: the pod answers by its other link."""
+    return ()
 
 
 def plan(call: Call[Config]) -> Plan:

@@ -19,6 +19,7 @@ from neutron_cni.netlink.plan import (
     Neighbour,
     PacketRules,
     Plan,
+    ProxyNeighbour,
     Side,
     Sysctl,
     VethPair,
@@ -35,7 +36,18 @@ from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
 
-__all__ = ["PART", "Config", "asks", "leftovers", "plan", "refuse", "remarks", "result", "shared"]
+__all__ = [
+    "PART",
+    "Config",
+    "answers",
+    "asks",
+    "leftovers",
+    "plan",
+    "refuse",
+    "remarks",
+    "result",
+    "shared",
+]
 
 PART = "veth-route"
 
@@ -65,6 +77,11 @@ def shared(config: Config) -> tuple[PacketRules, ...]:
     return ()
 
 
+def answers(config: Config, lease: Lease, facts: HostFacts) -> tuple[ProxyNeighbour, ...]:
+    """See `Page.answers`. The pod shares no link with those who ask."""
+    return forwarding.proxies(lease, facts.uplink)
+
+
 def plan(call: Call[Config]) -> Plan:
     """See `Page.plan`.
 
@@ -83,7 +100,7 @@ def plan(call: Call[Config]) -> Plan:
     by_source = by_source_in_pod(attachment.ifname, found, lease, call.inside)
     has_gateway_link = facts.dummy and 4 in versions
     node_addresses = _gateway_addresses(veth, config, versions, has_gateway_link)
-    proxies = forwarding.proxies(lease, facts.uplink)
+    proxies = answers(config, lease, facts)
     return Plan(
         links=(veth, Dummy(config.dummy_name)) if has_gateway_link else (veth,),
         addresses=(*node_addresses, *_pod_addresses(attachment, lease)),

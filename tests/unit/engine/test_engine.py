@@ -317,6 +317,23 @@ def test_status_is_that_of_ipam(world: World) -> None:
     assert failure(world, "STATUS").code == Code.PLUGIN_NOT_AVAILABLE
 
 
+def test_status_looks_after_what_the_node_does_for_the_pods_of_its_network(world: World) -> None:
+    call(world)
+    call(world, env={"CNI_CONTAINERID": "other", "CNI_IFNAME": "net1"})
+    call(world, env={"CNI_CONTAINERID": "more", "CNI_IFNAME": "net2"}, name="elsewhere")
+    world.kernel.brought_back = []
+    assert call(world, "STATUS") is None
+    assert world.kernel.brought_back == [LEASE, LEASE]
+
+
+@pytest.mark.parametrize("part", ["ipam", "kernel"])
+def test_status_does_not_fail_because_that_can_not_be_done(world: World, part: str) -> None:
+    world.ipam.fail = {"all_held": REFUSED} if part == "ipam" else {}
+    world.kernel.fail = {"bring_back": REFUSED} if part == "kernel" else {}
+    assert call(world, "STATUS") is None
+    assert "the kernel says no" in world.notes[0]
+
+
 def test_what_status_of_ipam_notes_is_told_to_the_operator(world: World) -> None:
     world.ipam.notes = ["no room for another pod"]
     assert call(world, "STATUS") is None

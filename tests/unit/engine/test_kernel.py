@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,10 @@ from neutron_cni.engine.kernel import Kernel
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.links import Link
+from neutron_cni.netlink.plan import IpvlanMode, ProxyNeighbour, Side
 from neutron_cni.plugins import RECIPES
 from neutron_cni.plugins.ipvlan import Config
+from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from tests.support.cni_doubles import LEASE
@@ -21,7 +24,12 @@ from tests.support.cni_doubles import LEASE
 UPLINK = Uplink("eth0", "fa:16:3e:00:00:01", 1442, up=False)
 
 
-def kernel(monkeypatch: pytest.MonkeyPatch, facts: HostFacts | CniError) -> Kernel:
+def kernel(
+    monkeypatch: pytest.MonkeyPatch,
+    facts: HostFacts | CniError,
+    note: Callable[[str], None] = lambda note: None,
+    mode: IpvlanMode = IpvlanMode.L2,
+) -> Kernel:
     """neutron-ipvlan's link alone, on a node with these facts, or where they can't be had."""
 
     def observed(*arguments: object, **options: object) -> HostFacts:
@@ -36,11 +44,11 @@ def kernel(monkeypatch: pytest.MonkeyPatch, facts: HostFacts | CniError) -> Kern
         version="1.1.0",
         network="net1",
         attachment=Attachment("pod1", "eth0", "/run/netns/pod1"),
-        configs=(Config(master="eth0"),),
+        configs=(Config(master="eth0", mode=mode),),
         ipam=None,
         invocation=Invocation({}, b""),
     )
-    return Kernel(request, RECIPES["neutron-ipvlan"].pages()[:1], lambda note: None)
+    return Kernel(request, RECIPES["neutron-ipvlan"].pages()[:1], note)
 
 
 def test_a_nic_that_is_down_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +75,27 @@ def test_a_kernel_that_does_not_answer_is_none(monkeypatch: pytest.MonkeyPatch) 
         kernel(monkeypatch, CniError(Code.KERNEL, "it says no")).differences(LEASE)
 
 
+def test_status_brings_back_what_answers_for_pods_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted: list[ProxyNeighbour] = []
+
+    def restore(entries: Collection[ProxyNeighbour]) -> list[IPAddress]:
+        wanted.extend(entries)
+        return [item.address for item in entries][:1]
+
+    monkeypatch.setattr("neutron_cni.engine.kernel.restore_proxies", restore)
+    notes: list[str] = []
+    asked = kernel(monkeypatch, HostFacts(UPLINK, ipvlan=True), notes.append, IpvlanMode.L3S)
+    asked.bring_back([LEASE])
+    assert wanted == [
+        ProxyNeighbour(Side.HOST, "eth0", item.address.ip) for item in LEASE.addresses
+    ]
+    assert notes == [
+        "the node no longer answered for 1 of its pods' addresses, and does again: 10.10.0.19"
+    ]
+
+
 def test_status_of_a_type_without_shared_rules_goes_through_no_links(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,5 +107,7 @@ def test_status_of_a_type_without_shared_rules_goes_through_no_links(
         return []
 
     monkeypatch.setattr(observe, "links_with_alias", look)
-    kernel(monkeypatch, HostFacts(replace(UPLINK, up=True), ipvlan=True)).ready()
+    asked = kernel(monkeypatch, HostFacts(replace(UPLINK, up=True), ipvlan=True))
+    asked.ready()
+    asked.bring_back([LEASE])
     assert looked == []

@@ -171,12 +171,18 @@ def test_a_second_default_route_that_is_asked_for_is_a_conflict() -> None:
     assert caught.value.code == Code.CONFLICT
 
 
+def test_a_link_of_layer_2_answers_itself() -> None:
+    assert ipvlan.plan(call()).proxies == ipvlan.answers(Config(), LEASE, FACTS) == ()
+
+
 @pytest.mark.parametrize("mode", ["l3", "l3s"])
 def test_a_link_that_asks_for_no_neighbour_is_answered_for_by_its_parent(mode: str) -> None:
     """The article's neighbour entries that expire: the node answers instead, and says so itself."""
     plan = ipvlan.plan(call(options={"mode": mode}))
     assert plan.proxies == (ProxyNeighbour(Side.HOST, "ens3", ip_address("10.10.10.19")),)
     assert plan.announcements == (Announcement(Side.HOST, "ens3", ip_address("10.10.10.19")),)
+    config = msgspec.convert({"mode": mode}, Config)
+    assert ipvlan.answers(config, LEASE, FACTS) == plan.proxies
     (note,) = plan.notes
     assert note.startswith(f"mode {mode}:")
     assert ipvlan.remarks(msgspec.convert({"mode": mode}, Config), FACTS) == [note]

@@ -16,7 +16,7 @@ from neutron_cni.values.ipam_config import Mode
 
 ROOT = Path(__file__).parents[3]
 PAGES = {page.PART: page for recipe in RECIPES.values() for page in recipe.pages()}
-FUNCTIONS = ("asks", "refuse", "remarks", "shared", "plan", "leftovers", "result")
+FUNCTIONS = ("asks", "refuse", "remarks", "shared", "answers", "plan", "leftovers", "result")
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())

@@ -233,7 +233,32 @@ def test_a_chain_for_the_other_ip_version_is_none_of_the_pods() -> None:
     assert plan(POD, LEASE, facts, CONFIG).notes == ()
 
 
-def test_only_addresses_of_the_uplinks_subnets_are_answered_for() -> None:
+ELSEWHERE = Lease(
+    (
+        LeasedAddress(ip_interface("10.20.0.5/24"), ip_address("10.20.0.1")),
+        LeasedAddress(ip_interface("fd00:20::5/64"), ip_address("fd00:20::1")),
+    ),
+    port_id="11111111-2222-3333-4444-555555555555",
+)
+"""Neutron's addresses of subnets in which the node has none."""
+
+
+def test_neutrons_addresses_are_answered_for_in_whichever_subnet_they_are() -> None:
+    """Nobody but the VM does with ML2/OVS: not even the pods' router would find them."""
+    made = plan(POD, ELSEWHERE, FACTS, CONFIG)
+
+    assert made.proxies == (
+        ProxyNeighbour(Side.HOST, "ens3", ip_address("10.20.0.5")),
+        ProxyNeighbour(Side.HOST, "ens3", ip_address("fd00:20::5")),
+    )
+    assert settings(made)["net/ipv4/neigh/ens3/proxy_delay"] == "0"
+    assert settings(made)["net/ipv6/conf/ens3/proxy_ndp"] == "1"
+    assert veth_route.answers(CONFIG, ELSEWHERE, FACTS) == made.proxies
+    gone = veth_route.leftovers(Leftover("net1", POD, ELSEWHERE, FACTS))
+    assert gone.proxies == made.proxies
+
+
+def test_another_ipams_addresses_are_answered_for_in_the_uplinks_subnets_only() -> None:
     elsewhere = replace(LEASE, addresses=(LeasedAddress(ip_interface("10.20.0.5/24")),))
     made = plan(POD, elsewhere, FACTS, CONFIG)
 
