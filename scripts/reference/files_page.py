@@ -94,9 +94,9 @@ and `/proc/*/mountinfo` (which namespace has an address).
 
 ## Processes
 
-None is always there. A plugin lives for one call. After a DEL a *sweeper*
-(`python -I -m neutron_cni.ipam.sweeper {state}`) lives until all that rests has been given
-back, NICs too. It may be killed: the next call starts another.
+None is always there. A plugin lives for one call. After an ADD or a DEL a *sweeper*
+(`python -I -m neutron_cni.ipam.sweeper {state}`) lives until new pods have been announced
+for some seconds, and all that rests has been given back, NICs too. It may be killed: the next call starts another.
 """
 
 

@@ -9,6 +9,7 @@ import sqlite3
 from source import cell, constant, described
 
 from neutron_cni.engine.lease_source import ROLLBACK_SECONDS
+from neutron_cni.ipam.announcing import LAST
 from neutron_cni.ipam.audit.compare import YOUNG_SECONDS, Kind
 from neutron_cni.ipam.audit.leavings import MIN_AGE_SECONDS
 from neutron_cni.ipam.readiness import INTERVAL, LONGEST_RETRY, RETRY
@@ -57,6 +58,7 @@ The diagram is in [ARCHITECTURE.md](../../ARCHITECTURE.md#the-life-of-a-lease).
 | {LATE_ANSWER_SECONDS:g} | {cell(_lower(constant("store/giving_back.py", "LATE_ANSWER_SECONDS")))} |
 | {ABSENCE_SECONDS:g} | {cell(_lower(constant("store/giving_back.py", "ABSENCE_SECONDS")))} |
 | {BUSY_SECONDS:g} | {cell(_lower(constant("store/schema.py", "BUSY_SECONDS")))} |
+| {LAST} | the last of the announcements of a new pod after ADD, one each second |
 | {FIRST_RETRY:g} to {LAST_RETRY:g} | the sweeper's pause between tries while Neutron refuses or is down |
 | {INTERVAL:g} | {cell(_lower(constant("ipam/readiness.py", "INTERVAL")))} |
 | {RETRY:g} to {LONGEST_RETRY:g} | the same while STATUS fails: the longer the cloud is away, the longer |

@@ -100,7 +100,6 @@ def make_pod(
     addresses: tuple[str, ...] = V4,
     *,
     mtu: int | None = None,
-    announce: bool = False,
     config: veth_route.Config | None = None,
     dummy: bool = False,
     link_forwarding: bool = True,
@@ -119,7 +118,6 @@ def make_pod(
     lease = Lease(
         addresses=tuple(LeasedAddress(ip_interface(item)) for item in addresses),
         mtu=mtu,
-        announce=announce,
         port_id=port_id,
     )
     known = facts(world)

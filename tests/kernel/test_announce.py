@@ -1,4 +1,4 @@
-"""What the uplink's neighbours see on the wire when a lease asks to be announced."""
+"""What the uplink's neighbours see on the wire when a pod comes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import socket
 import struct
 import time
 from collections import Counter
+from functools import partial
+
+import pytest
 
 from neutron_cni.netlink import announce
 from neutron_cni.netlink.announce import announcement
-from tests.kernel.pods import DUAL, make_pod
+from neutron_cni.netlink.plan import Announcement, Side
+from neutron_cni.values.errors import CniError, Code
+from tests.kernel.pods import DUAL, ELSEWHERE, make_pod
 from tests.kernel.world import World, inside, run
 
 PATIENCE = 60.0
@@ -54,7 +59,7 @@ def _mark(world: World, name: str, link: str) -> None:
 
 
 def test_each_address_is_announced_twice_from_the_uplinks_mac(world: World) -> None:
-    pod = make_pod(world, "pod1", DUAL, announce=True)
+    pod = make_pod(world, "pod1", DUAL)
     mac = world.ip("node", "link", "show", "up0")[0]["address"]
     v4, v6 = (item.address.ip for item in pod.lease.addresses)
     expected = [*announcement(mac, v4, router=True), *announcement(mac, v6, router=True)]
@@ -75,7 +80,7 @@ def test_the_routers_neighbour_entries_move_to_the_node(world: World) -> None:
     time.sleep(1.1)
     mac = world.ip("node", "link", "show", "up0")[0]["address"]
 
-    make_pod(world, "pod1", DUAL, announce=True).apply()
+    make_pod(world, "pod1", DUAL).apply()
 
     for address in ("10.10.10.19", "fd00:10::19"):
         give_up = time.monotonic() + PATIENCE
@@ -84,8 +89,9 @@ def test_the_routers_neighbour_entries_move_to_the_node(world: World) -> None:
             time.sleep(0.05)
 
 
-def test_nothing_is_announced_unless_the_lease_asks(world: World) -> None:
-    pod = make_pod(world, "pod1")
+def test_what_the_node_does_not_answer_for_is_not_announced(world: World) -> None:
+    """Another IPAM's address, of no subnet of the NIC's."""
+    pod = make_pod(world, "pod1", ELSEWHERE)
     with _capture(world, "router", "r0") as sock:
         pod.apply()
         _mark(world, "node", "up0")
@@ -104,8 +110,36 @@ def test_a_pod_announces_its_own_address_without_the_router_flag(world: World) -
         assert _frames(sock, announcement(mac, address, router=False)[0])
 
 
+def test_what_was_announced_is_announced_again_from_the_node_and_from_the_pod(
+    world: World,
+) -> None:
+    pod = make_pod(world, "pod1", DUAL)
+    pod.apply()
+    mac = world.ip("node", "link", "show", "up0")[0]["address"]
+    address = pod.lease.addresses[0].address.ip
+    with (
+        _capture(world, "router", "r0") as of_node,
+        _capture(world, "node", pod.host_link) as of_pod,
+    ):
+        again = [*pod.plan.announcements, Announcement(Side.POD, "eth0", address)]
+        inside(world.path("node"), lambda: announce.send_from(again, pod.netns))
+        _frames(of_node, *announcement(mac, address, router=True))
+        _frames(of_pod, *announcement(pod.veth.pod_mac, address, router=False))
+
+
+def test_nothing_is_sent_from_a_link_that_is_not_there(world: World) -> None:
+    pod = make_pod(world, "pod1")
+    pod.apply()
+    address = pod.lease.addresses[0].address.ip
+    gone = [Announcement(Side.POD, "net9", address)]
+    for netns, code in ((pod.netns, Code.KERNEL), ("/nowhere", Code.INVALID_ENVIRONMENT)):
+        with pytest.raises(CniError) as caught:
+            inside(world.path("node"), partial(announce.send_from, gone, netns))
+        assert caught.value.code == code
+
+
 def test_tcpdump_finds_the_checksum_right(world: World) -> None:
-    pod = make_pod(world, "pod1", DUAL, announce=True)
+    pod = make_pod(world, "pod1", DUAL)
     mac = world.ip("node", "link", "show", "up0")[0]["address"]
     frame = announcement(mac, pod.lease.addresses[1].address.ip, router=True)[0]
     header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)

@@ -39,7 +39,7 @@ def test_pods_attached_and_detached_at_once_are_all_right(world: World) -> None:
 
 
 def test_no_file_descriptor_and_no_thread_is_left(world: World) -> None:
-    pod = make_pod(world, "pod1", announce=True)
+    pod = make_pod(world, "pod1")
 
     def rounds() -> tuple[int, int]:
         import os

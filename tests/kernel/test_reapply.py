@@ -212,7 +212,7 @@ def test_a_route_that_the_kernel_refuses_undoes_what_was_made(world: World) -> N
 
 
 def test_a_failure_after_the_proxy_entries_takes_these_back_too(world: World) -> None:
-    pod = make_pod(world, "pod1", DUAL, announce=True)
+    pod = make_pod(world, "pod1", DUAL)
     missing = tuple(replace(item, link="nowhere0") for item in pod.plan.announcements)
     broken = replace(pod, plan=replace(pod.plan, announcements=missing))
 

@@ -12,6 +12,7 @@ from neutron_cni.cni.request import Request
 from neutron_cni.engine.engine import Engine
 from neutron_cni.engine.parts import Parts
 from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.netlink.plan import Announcement, Side
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -71,6 +72,8 @@ class FakeIpam:
     """What STATUS says besides."""
     lease: Lease = LEASE
     """What `acquire` gives."""
+    announced: list[Announcement] = field(default_factory=list)
+    """What is to be sent again."""
 
     def acquire(self, request: IpamRequest) -> Lease:
         self._maybe_fail("acquire")
@@ -81,6 +84,11 @@ class FakeIpam:
 
     def lookup(self, request: IpamRequest) -> Lease | None:
         return self.leases.get(self._key(request))
+
+    def attached(self, request: IpamRequest, sent: Sequence[Announcement]) -> Lease | None:
+        self._maybe_fail("attached")
+        self.announced += sent
+        return self.lookup(request)
 
     def release(self, request: IpamRequest, used: bool = True) -> None:
         self._maybe_fail("release")
@@ -138,6 +146,7 @@ class FakeDataPlane:
     kernel: FakeKernel
     request: Request
     exposed: bool = False
+    announced: tuple[Announcement, ...] = ()
 
     def inspect(self) -> bool:
         self._maybe_fail("inspect")
@@ -163,6 +172,9 @@ class FakeDataPlane:
             self.kernel.changes.append("attach")
         self.kernel.links[name] = self.request.attachment.container_id
         self._maybe_fail("attach")
+        self.announced = tuple(
+            Announcement(Side.HOST, "ens3", item.address.ip) for item in lease.addresses
+        )
         return Result(
             interfaces=(
                 Interface("vethabcd", "02:00:00:00:00:01", 1442),

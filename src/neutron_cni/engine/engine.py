@@ -19,6 +19,7 @@ from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import OWN_IPAM, Request
 from neutron_cni.engine.lease_source import ROLLBACK_SECONDS, LeaseSource, lease_source
 from neutron_cni.engine.parts import DataPlane, Parts
+from neutron_cni.netlink.plan import Announcement, Side
 from neutron_cni.plugins import RECIPES, Kind
 from neutron_cni.plugins.refusals import nic_for_nobody
 from neutron_cni.values.deadline import Deadline
@@ -108,7 +109,7 @@ class Engine:
             deadline.require("getting an address")
             result = plane.attach(lease, deadline)
             if source.repeatable:
-                _require_current(lease, source.held(request, deadline))
+                _require_current(lease, source.attached(request, deadline, plane.announced))
             return result
         except _Overtaken:
             raise
@@ -154,7 +155,9 @@ class Engine:
                 taken = self.parts.data_plane(request).defaults()
                 lease = source.acquire(request, deadline)
                 try:
-                    return without_second_default(lease, request.default_route, taken)
+                    result = without_second_default(lease, request.default_route, taken)
+                    source.attached(request, deadline, _by_the_pod(request, lease))
+                    return result
                 except CniError:
                     source.release(request, Deadline.after(ROLLBACK_SECONDS), used=False)
                     raise
@@ -177,6 +180,13 @@ class Engine:
         except CniError as error:
             self.parts.note(f"taking the interface down without its lease: {error}")
             return None
+
+
+def _by_the_pod(request: Request, lease: Lease) -> list[Announcement]:
+    """The announcements of an interface that another's main plugin makes after this call: if it is
+    on the Neutron network itself, as a macvlan or ipvlan link is, its neighbours are told."""
+    link = request.attachment.ifname
+    return [Announcement(Side.POD, link, item.address.ip) for item in lease.addresses]
 
 
 class _Overtaken(CniError):

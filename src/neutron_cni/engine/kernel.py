@@ -19,7 +19,7 @@ from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts, PodFacts
 from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.nics import Nic, Place, Selector
-from neutron_cni.netlink.plan import Dummy, Plan, WantedLink
+from neutron_cni.netlink.plan import Announcement, Dummy, Plan, WantedLink
 from neutron_cni.netlink.pod_facts import pod_facts
 from neutron_cni.netlink.restore_proxies import restore_proxies
 from neutron_cni.netlink.undo import bring_late_nics_home, remove_stale_entries, undo
@@ -51,6 +51,7 @@ class Kernel:
         self._pages = pages
         self._note = note
         self.exposed = False
+        self.announced: tuple[Announcement, ...] = ()
         self._facts_of: dict[str, HostFacts] = {}
         """By the MAC of a NIC that is not the uplink otherwise."""
 
@@ -113,6 +114,7 @@ class Kernel:
         self._await_nic(lease, deadline)
         plan = self._plan(lease)
         apply(plan, self._request.attachment.netns, deadline, self._expose)
+        self.announced = plan.announcements
         for note in (*plan.notes, *plan.troubles):
             self._note(note)
         result = self._before

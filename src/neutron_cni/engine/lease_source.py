@@ -3,7 +3,7 @@ party's IPAM plugin, or, for a chained plugin, the result of the plugin before i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from neutron_cni.cni.document import invalid
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import IpamChoice, Request
 from neutron_cni.ipam.api import Ipam, IpamRequest
+from neutron_cni.netlink.plan import Announcement
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
@@ -35,6 +36,12 @@ class LeaseSource(Protocol):
 
     def held(self, request: Request, deadline: Deadline) -> Lease | None:
         """The lease as this node knows it, None if it knows none. Asks no cloud and no plugin."""
+
+    def attached(
+        self, request: Request, deadline: Deadline, sent: Sequence[Announcement]
+    ) -> Lease | None:
+        """The same, when the interface is there and has `sent` its announcements; these are sent
+        again for some seconds where the lease is Neutron's."""
 
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """Give the addresses of the attachment back; one without addresses is fine.
@@ -72,6 +79,12 @@ class OwnIpam:
     def held(self, request: Request, deadline: Deadline) -> Lease | None:
         """See `LeaseSource`."""
         return self._ipam.lookup(self._about(request, deadline))
+
+    def attached(
+        self, request: Request, deadline: Deadline, sent: Sequence[Announcement]
+    ) -> Lease | None:
+        """See `LeaseSource`."""
+        return self._ipam.attached(self._about(request, deadline), sent)
 
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""
@@ -151,6 +164,12 @@ class DelegatedIpam:
         """See `LeaseSource`. Only the result of ADD tells what a third party's plugin gave."""
         return _of_previous(request)
 
+    def attached(
+        self, request: Request, deadline: Deadline, sent: Sequence[Announcement]
+    ) -> Lease | None:
+        """See `LeaseSource`."""
+        return self.held(request, deadline)
+
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""
         self._call(Command.DEL, request, deadline)
@@ -196,6 +215,12 @@ class PreviousResult:
     def held(self, request: Request, deadline: Deadline) -> Lease | None:
         """See `LeaseSource`."""
         return _of_previous(request)
+
+    def attached(
+        self, request: Request, deadline: Deadline, sent: Sequence[Announcement]
+    ) -> Lease | None:
+        """See `LeaseSource`."""
+        return self.held(request, deadline)
 
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from neutron_cni.cni.request import Request
 from neutron_cni.ipam.api import Ipam
+from neutron_cni.netlink.plan import Announcement
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
@@ -19,6 +20,9 @@ class DataPlane(Protocol):
     exposed: bool
     """Whether `attach` came so far that somebody may know the addresses: the pod's interface was
     about to come up."""
+
+    announced: tuple[Announcement, ...]
+    """What `attach` has told the neighbours of which link."""
 
     def inspect(self) -> bool:
         """Whether the attachment's interface exists already, made by an earlier ADD of it.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from neutron_cni.netlink.plan import Announcement
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment, PodRef
 from neutron_cni.values.deadline import Deadline
@@ -46,6 +47,10 @@ class Ipam(Protocol):
 
     def lookup(self, request: IpamRequest) -> Lease | None:
         """The lease as the store has it, without asking Neutron; None where there is none."""
+
+    def attached(self, request: IpamRequest, sent: Sequence[Announcement]) -> Lease | None:
+        """The same, when the interface is there. What it has `sent` is announced again for some
+        seconds, by somebody who is not waited for."""
 
     def release(self, request: IpamRequest, used: bool = True) -> None:
         """Release the attachment's lease, if it has one; succeeds while Neutron is down.

@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 import time
 from _thread import allocate_lock
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
 from neutron_cni.ipam import repeated, settling
+from neutron_cni.ipam.announcing import announce_again
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.pauses import Pauses
 from neutron_cni.ipam.pools import note_pool
+from neutron_cni.netlink.plan import Announcement
 from neutron_cni.store import Record, State, Store, Wish
 from neutron_cni.store.record import process_identity
 from neutron_cni.store.sandbox import inode_of, is_gone, own_view
@@ -36,15 +38,13 @@ class NeutronIpam:
     """See `Ipam`. The two things that differ between hosts are given to it.
 
     `pauses` makes the pauses of one call that waits for another process to serve its request.
-    `give_back_later` sees to it that what is due in the store of a state folder (a path) is given
-    back to Neutron by somebody; it never raises.
+    `do_later` sees to it that somebody does what is due in the store of a state folder (a path):
+    gives addresses back to Neutron, announces pods once more. It never raises.
     """
 
-    def __init__(
-        self, pauses: Callable[[], Pauses], give_back_later: Callable[[str], None]
-    ) -> None:
+    def __init__(self, pauses: Callable[[], Pauses], do_later: Callable[[str], None]) -> None:
         self._pauses = pauses
-        self._give_back_later = give_back_later
+        self._do_later = do_later
         self._taken: set[str] = set()
         """Nonces of the leases that this object took: no earlier call can have attached them."""
 
@@ -72,13 +72,25 @@ class NeutronIpam:
                 # Also after success: whoever should have done it may have been killed.
                 with suppress(CniError):
                     if store.due(time.time()):
-                        self._give_back_later(request.config.state_dir)
+                        self._do_later(request.config.state_dir)
 
     def lookup(self, request: IpamRequest) -> Lease | None:
         """See `Ipam.lookup`."""
         with _opened(request.config, request.deadline) as store:
             record = store.live(request.network, request.attachment)
         return record.lease if record is not None and record.state is State.HELD else None
+
+    def attached(self, request: IpamRequest, sent: Sequence[Announcement]) -> Lease | None:
+        """See `Ipam.attached`."""
+        with _opened(request.config, request.deadline) as store:
+            record = store.live(request.network, request.attachment)
+            if record is None or record.state is not State.HELD:
+                return None
+            with suppress(CniError):  # The pod is no worse off than without.
+                announce_again(store, record, sent)
+        if sent:
+            self._do_later(request.config.state_dir)
+        return record.lease
 
     def release(self, request: IpamRequest, used: bool = True) -> None:
         """See `Ipam.release`."""
@@ -89,7 +101,7 @@ class NeutronIpam:
                 store.release(record.id, record.config.rest if rests else 0.0)
             waiting = bool(store.due(time.time()))
         if waiting:
-            self._give_back_later(request.config.state_dir)
+            self._do_later(request.config.state_dir)
 
     def verify(self, request: IpamRequest) -> list[str]:
         """See `Ipam.verify`."""
@@ -131,7 +143,7 @@ class NeutronIpam:
                     store.release(record.id, record.config.rest)
             waiting = bool(store.due(time.time()))
         if waiting:
-            self._give_back_later(config.state_dir)
+            self._do_later(config.state_dir)
 
 
 def _opened(config: IpamConfig, deadline: Deadline) -> Store:

@@ -1,6 +1,8 @@
-"""Gives addresses back when their rest is over: a process that lives as long as there is work.
+"""Gives addresses back when their rest is over, and announces those of new pods once more: a
+process that lives as long as there is work.
 
-Without an agent nobody is there when a quarantine ends, or when Neutron comes back after a DEL.
+Without an agent nobody is there when a quarantine ends, when Neutron comes back after a DEL, or a
+second after an ADD.
 So a call that leaves such work starts one sweeper per node, which ends when nothing is left. Kill
 it, and the next call starts another: all it knows is in the store.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neutron_cni.ipam.anchors import trouble_fact
+from neutron_cni.ipam.announcing import LOOK_SECONDS, Announcer, anything_to_announce
 from neutron_cni.ipam.lock import FileLock, anchor_lock
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.light import import_lightly
@@ -58,12 +61,13 @@ def main(state_dir: str) -> None:
         with _lock(state_dir) as lock:
             if not lock.try_acquire():
                 return
-            done = _sweep(state_dir)
+            with Announcer(state_dir):
+                done = _sweep(state_dir)
         if done:
             trouble = 0.0
             # A DEL that came after our last look, and before the lock was free, started no sweeper.
             with suppress(Exception), Store(state_dir) as store:
-                if not store.due(time.time()):
+                if not store.due(time.time()) and not anything_to_announce(store):
                     return
         else:
             # Without the lock, so that a sweeper of another version may take over: the store may
@@ -112,7 +116,7 @@ def _round(state_dir: str, retries: dict[str, _Retry]) -> list[float] | None:
     with Store(state_dir) as store:
         now = time.time()
         if not store.due(now):
-            return None
+            return [LOOK_SECONDS] if anything_to_announce(store) else None
         for anchor in _ready(store, retries, now):
             retry, tried = retries.pop(anchor, _Retry()), _due(store, anchor, now)
             _settle(store, anchor, state_dir)

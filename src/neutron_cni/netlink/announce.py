@@ -10,9 +10,15 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
+from neutron_cni.netlink import links
+from neutron_cni.netlink.namespace import Namespace
+from neutron_cni.netlink.plan import Announcement, Side
+from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
 
@@ -22,6 +28,44 @@ _ALL_NODES = IPv6Address("ff02::1")
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
 _ICMPV6 = 58
 _ROUTER, _OVERRIDE = 0x80000000, 0x20000000
+
+
+def send_all(
+    wanted: Sequence[Announcement], rtnl: Callable[[Side], Rtnl], pod: Namespace | None
+) -> None:
+    """Send what is wanted of each link, with the MAC that it has: the node's from the caller's
+    namespace, the pod's from `pod`. `rtnl` gives a socket in either.
+
+    Raises CniError KERNEL if a link is not there, or is down.
+    """
+    by_link: dict[tuple[Side, str], list[IPAddress]] = {}
+    for item in wanted:
+        by_link.setdefault((item.side, item.link), []).append(item.address)
+    for (side, name), announced in by_link.items():
+        link = links.get(rtnl(side), name)
+        if link is None:
+            raise CniError(Code.KERNEL, f"cannot announce on {name} ({side}): no such link")
+        # The node is a router for the pod's address; the pod itself is none.
+        sending = partial(send, name, link.mac, announced, router=side is Side.HOST)
+        if side is Side.HOST:
+            sending()
+        elif pod is not None:
+            pod.call(sending)
+
+
+def send_from(wanted: Sequence[Announcement], netns: str) -> None:
+    """The same for whoever has no sockets yet; `netns` is the path of the pod's namespace.
+
+    Raises CniError, INVALID_ENVIRONMENT if something is to be sent in the pod and that is gone.
+    """
+    with ExitStack() as open_things:
+        pod, sockets = None, {}
+        if any(item.side is Side.POD for item in wanted):
+            pod = open_things.enter_context(Namespace.open_pod(netns))
+            sockets[Side.POD] = open_things.enter_context(Rtnl.inside(pod))
+        if any(item.side is Side.HOST for item in wanted):
+            sockets[Side.HOST] = open_things.enter_context(Rtnl.here())
+        send_all(wanted, sockets.__getitem__, pod)
 
 
 def send(link: str, mac: str, addresses: Iterable[IPAddress], *, router: bool) -> None:

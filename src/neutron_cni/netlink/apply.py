@@ -20,7 +20,6 @@ from neutron_cni.netlink.plan import LinkRoute, PacketRules, Plan, Side, Sysctl,
 from neutron_cni.netlink.rtnl import Request, Rtnl
 from neutron_cni.netlink.steps import steps_of
 from neutron_cni.netlink.undo import undo
-from neutron_cni.values.address import IPAddress
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 
@@ -125,7 +124,7 @@ class _Application:
         for setting in self._sysctls(Side.HOST, own=False):
             sysctl.write(setting)
         self._add_proxies()
-        self._announce()
+        announce.send_all(self.plan.announcements, self._rtnl, self.pod)
 
     def _make(self, link: WantedLink) -> None:
         host, kind = self.rtnl[Side.HOST], kind_of(link)
@@ -228,22 +227,6 @@ class _Application:
             rtnl.run([neighbours.add_proxy(proxy, index)])
             if not known:
                 self.made.append((proxy.side, neighbours.delete_proxy(proxy.address, index)))
-
-    def _announce(self) -> None:
-        by_link: dict[tuple[Side, str], list[IPAddress]] = {}
-        for item in self.plan.announcements:
-            by_link.setdefault((item.side, item.link), []).append(item.address)
-        for (side, name), announced in by_link.items():
-            link = links.get(self._rtnl(side), name)
-            if link is None:
-                raise CniError(Code.KERNEL, f"cannot announce on {name} ({side}): no such link")
-            # The node is a router for the pod's address; the pod itself is none.
-            router = side is Side.HOST
-            send = partial(announce.send, name, link.mac, announced, router=router)
-            if side is Side.HOST:
-                send()
-            else:
-                self.pod.call(send)
 
     def take_back(self) -> None:
         """Remove what was made, last first. Errors are dropped: the caller has one to report."""

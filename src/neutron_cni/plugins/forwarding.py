@@ -110,11 +110,9 @@ def proxies(lease: Lease, uplink: Uplink | None) -> tuple[ProxyNeighbour, ...]:
     )
 
 
-def announcements(lease: Lease, uplink: Uplink | None) -> tuple[Announcement, ...]:
-    """What tells the uplink's neighbours that the addresses are here, if the lease asks for it."""
-    if uplink is None or not lease.announce:
-        return ()
-    return tuple(Announcement(Side.HOST, uplink.name, item.address.ip) for item in lease.addresses)
+def announcements(proxies: Sequence[ProxyNeighbour]) -> tuple[Announcement, ...]:
+    """What tells the neighbours of a NIC that the addresses which it answers for are here now."""
+    return tuple(Announcement(item.side, item.link, item.address) for item in proxies)
 
 
 def notes(facts: HostFacts) -> list[str]:

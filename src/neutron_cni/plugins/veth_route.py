@@ -125,7 +125,7 @@ def plan(call: Call[Config]) -> Plan:
             *(forwarding.host_sysctls(versions) if config.host_forwarding else ()),
             *_pod_sysctls(attachment.ifname, versions),
         ),
-        announcements=forwarding.announcements(lease, facts.uplink),
+        announcements=forwarding.announcements(proxies),
         notes=(
             *_notes(facts, config, versions),
             *source_routes.notes(lease, facts.uplink),

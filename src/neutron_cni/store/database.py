@@ -92,10 +92,22 @@ class Database:
             return None
         return str(row["value"])
 
-    def remember(self, key: str, value: str | None) -> None:
-        """Remember a fact, or (None) forget it."""
-        with self._transaction():
-            self._remember(key, value)
+    def remember(self, key: str, value: str | None, durable: bool = True) -> None:
+        """Remember a fact, or (None) forget it.
+
+        Not `durable`: a power failure may undo it. It costs no wait for the disk.
+        """
+        if durable:
+            with self._transaction():
+                self._remember(key, value)
+            return
+        with self._errors():
+            self._db.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with self._transaction():
+                self._remember(key, value)
+        finally:
+            self._db.execute("PRAGMA synchronous=FULL")
 
     def facts(self, prefix: str) -> dict[str, str]:
         """The facts whose keys begin with `prefix`, by the rest of their keys."""

@@ -26,7 +26,6 @@ def lease_to_json(lease: Lease) -> str:
             "dns": [lease.dns.nameservers, lease.dns.domain, lease.dns.search, lease.dns.options],
             "mtu": lease.mtu,
             "port_id": lease.port_id,
-            "announce": lease.announce,
             "nic_mac": lease.nic_mac,
         }
     ).decode()
@@ -48,7 +47,6 @@ def lease_from_json(text: str) -> Lease:
         dns=Dns(tuple(nameservers), domain, tuple(search), tuple(options)),
         mtu=raw["mtu"],
         port_id=raw["port_id"],
-        announce=raw["announce"],
         nic_mac=raw.get("nic_mac", ""),  # Leases of version 0.1.0 have none.
     )
 

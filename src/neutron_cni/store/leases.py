@@ -24,6 +24,10 @@ class Leases(Database):
         """One lease by its row; None when it is gone."""
         return self._one("id = ?", record_id)
 
+    def by_nonce(self, nonce: str) -> Record | None:
+        """The lease with that nonce; None when it is gone."""
+        return self._one("nonce = ?", nonce)
+
     def all(self) -> list[Record]:
         """Every lease, oldest first."""
         return self._records("1")

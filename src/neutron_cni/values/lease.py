@@ -22,10 +22,8 @@ class Lease:
     """The addresses of one attachment.
 
     `mtu` is the Neutron network's, in bytes. `port_id` is the Neutron port that carries the
-    addresses (empty for a third-party IPAM). `announce`: the main plugin must send a gratuitous
-    ARP or unsolicited NA, because Neutron's data plane learns only from it where the address is.
-    `nic_mac` is the MAC of the VM's NIC whose port lets the addresses pass; empty where no NIC of
-    a VM is known (mode `port`, a third-party IPAM).
+    addresses (empty for a third-party IPAM). `nic_mac` is the MAC of the VM's NIC whose port lets
+    the addresses pass; empty where no NIC of a VM is known (mode `port`, a third-party IPAM).
     """
 
     addresses: tuple[LeasedAddress, ...]
@@ -33,7 +31,6 @@ class Lease:
     dns: Dns = field(default_factory=Dns)
     mtu: int | None = None
     port_id: str = ""
-    announce: bool = False
     nic_mac: str = ""
 
     @classmethod

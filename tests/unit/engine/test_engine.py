@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from neutron_cni.cni.request import parse
+from neutron_cni.netlink.plan import Announcement, Side
 from neutron_cni.plugins import RECIPES
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -315,6 +316,25 @@ def test_status_is_that_of_ipam(world: World) -> None:
     assert call(world, "STATUS") is None
     world.ipam.fail["status"] = CniError(Code.PLUGIN_NOT_AVAILABLE, "the subnet is full")
     assert failure(world, "STATUS").code == Code.PLUGIN_NOT_AVAILABLE
+
+
+def test_what_add_announced_is_announced_again(world: World) -> None:
+    call(world)
+    addresses = [item.address.ip for item in LEASE.addresses]
+    assert world.ipam.announced == [Announcement(Side.HOST, "ens3", ip) for ip in addresses]
+
+
+def test_the_link_of_anothers_main_plugin_is_announced_too(world: World) -> None:
+    """By the pod itself: whether others can hear it is that plugin's matter."""
+    call(world, plugin="cni-ipam-neutron")
+    addresses = [item.address.ip for item in LEASE.addresses]
+    assert world.ipam.announced == [Announcement(Side.POD, "eth0", ip) for ip in addresses]
+
+
+def test_what_failed_is_not_announced(world: World) -> None:
+    world.kernel.fail["attach"] = REFUSED
+    failure(world)
+    assert world.ipam.announced == []
 
 
 def test_status_looks_after_what_the_node_does_for_the_pods_of_its_network(world: World) -> None:

@@ -43,7 +43,7 @@ def config(**keys: Any) -> IpamConfig:
 def routes(of: IpamConfig, *subnets: Subnet) -> list[tuple[str, str]]:
     """Destination and gateway of every route of a pod with an address of each of these."""
     held = [PortAddress(item.cidr[5], item.id, "port") for item in subnets]
-    lease = network(*subnets).lease(of, held, "port", announce=False)
+    lease = network(*subnets).lease(of, held, "port")
     return [(str(route.destination), str(route.gateway)) for route in lease.routes]
 
 

@@ -200,7 +200,7 @@ def test_what_was_left_out_is_said_when_the_others_are_full(
 def routes_of(*subnets: Subnet) -> list[tuple[str, str]]:
     """Destination and gateway of every route of a pod with an address of each of these."""
     held = [PortAddress(item.cidr[5], item.id, "port") for item in subnets]
-    lease = network(*subnets).lease(config(), held, "port", announce=False)
+    lease = network(*subnets).lease(config(), held, "port")
     return [(str(route.destination), str(route.gateway)) for route in lease.routes]
 
 
@@ -218,7 +218,7 @@ def test_without_a_gateway_it_is_the_default_route() -> None:
     routed = subnet("s", "10.0.0.0/24", host_routes=[ELSEWHERE, ANYWHERE])
     assert routes_of(routed) == [("0.0.0.0/0", "10.0.0.254"), ("10.99.0.0/16", "10.0.0.254")]
     held = [PortAddress(routed.cidr[5], "s", "port")]
-    (leased,) = network(routed).lease(config(), held, "port", announce=False).addresses
+    (leased,) = network(routed).lease(config(), held, "port").addresses
     assert str(leased.gateway) == "10.0.0.254", "as main plugins make their default route of it"
 
 

@@ -103,6 +103,7 @@ def test_the_whole_plan_of_an_ipv4_pod() -> None:
             Sysctl(Side.POD, "net/ipv4/conf/eth0/arp_notify", "1", checked=False),
             Sysctl(Side.POD, "net/ipv6/conf/eth0/disable_ipv6", "1", required=False),
         ),
+        announcements=(Announcement(Side.HOST, "ens3", IP),),
     )
 
 
@@ -268,19 +269,19 @@ def test_another_ipams_addresses_are_answered_for_in_the_uplinks_subnets_only() 
 
 
 def test_without_uplink_the_pod_works_on_the_node_and_it_is_said() -> None:
-    made = plan(POD, replace(DUAL, announce=True), replace(FACTS, uplink=None), CONFIG)
+    made = plan(POD, DUAL, replace(FACTS, uplink=None), CONFIG)
 
     assert (made.proxies, made.announcements) == ((), ())
     assert "no default route" in made.notes[0]
     assert made.links[0] == replace(PAIR, mtu=1442)
 
 
-def test_announcements_are_made_only_when_the_lease_asks() -> None:
-    assert plan(POD, DUAL, FACTS, CONFIG).announcements == ()
-    assert plan(POD, replace(DUAL, announce=True), FACTS, CONFIG).announcements == (
-        Announcement(Side.HOST, "ens3", IP),
-        Announcement(Side.HOST, "ens3", IP6),
-    )
+def test_what_the_node_answers_for_it_announces() -> None:
+    """Whoever knows another MAC for the address, a former pod's, has to learn this one."""
+    for lease in (DUAL, ELSEWHERE):
+        addresses = [item.address.ip for item in lease.addresses]
+        made = plan(POD, lease, FACTS, CONFIG).announcements
+        assert made == tuple(Announcement(Side.HOST, "ens3", item) for item in addresses)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Mode `address-pairs`: an unbound port reserves the address, a pair on the VM's port lets it pass.
 
 On ML2/OVN the unbound port becomes a virtual port with the VM's port as parent, provided that the
-pair is the plain address; OVN learns which parent has it from a gratuitous ARP or unsolicited NA,
-so the lease says `announce`. The port must stay unbound.
+pair is the plain address; OVN learns which parent has it from the gratuitous ARP or unsolicited
+NA that a pod is announced by. The port must stay unbound.
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ def _confirm(context: Context, port: Port, network: PodNetwork) -> None:
         {
             record.id: (
                 record.addresses,
-                network.lease(
-                    record.config, record.addresses, port.id, announce=True, nic_mac=port.mac
-                ),
+                network.lease(record.config, record.addresses, port.id, nic_mac=port.mac),
             )
             for record in context.records()
             if record.state is State.INTENDED

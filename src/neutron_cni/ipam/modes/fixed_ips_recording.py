@@ -79,9 +79,7 @@ def record_vm_port(context: Context, port: Port, network: PodNetwork, progress: 
     confirmed = {
         record.id: (
             record.addresses,
-            network.lease(
-                record.config, record.addresses, port.id, announce=False, nic_mac=port.mac
-            ),
+            network.lease(record.config, record.addresses, port.id, nic_mac=port.mac),
         )
         for record in records
         if record.state is State.INTENDED

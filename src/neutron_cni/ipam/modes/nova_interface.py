@@ -198,9 +198,7 @@ def _give(context: Context, nics: Nics, record: Record) -> None:
         nics.forget(reserved.port.mac)
         return
     port = reserved.port
-    lease = reserved.network.lease(
-        record.config, reserved.addresses, port.id, announce=True, nic_mac=port.mac
-    )
+    lease = reserved.network.lease(record.config, reserved.addresses, port.id, nic_mac=port.mac)
     if record.is_warm:
         context.store.make_ready(record.id, reserved.addresses, lease)
     else:

@@ -91,9 +91,7 @@ def _is_of_mode(port: Port) -> bool:
 def _acquire(context: Context, record: Record) -> None:
     reserved = reservations.acquire(context, record, lambda: _wanted(context, record.config))
     if reserved is not None:
-        lease = reserved.network.lease(
-            record.config, reserved.addresses, reserved.port.id, announce=True
-        )
+        lease = reserved.network.lease(record.config, reserved.addresses, reserved.port.id)
         context.store.hold({record.id: (reserved.addresses, lease)})
 
 

@@ -30,7 +30,6 @@ def recovered_lease(
     addresses: tuple[PortAddress, ...],
     network: PodNetwork,
     port_id: str,
-    announce: bool,
     nonce: str = "",
     config: IpamConfig | None = None,
     nic_mac: str = "",
@@ -59,7 +58,7 @@ def recovered_lease(
         changed=now,
         until=0.0 if netns else now + config.quarantine,
         addresses=addresses,
-        lease=network.lease(config, addresses, port_id, announce, nic_mac),
+        lease=network.lease(config, addresses, port_id, nic_mac),
     )
 
 
@@ -70,7 +69,7 @@ def recovered_fixed_ips(
     subnets = {item.address: item.subnet_id for item in port.fixed_ips}
     items = sorted(claims, key=lambda claim: claim.address.version)
     held = tuple(PortAddress(claim.address, subnets[claim.address], port.id) for claim in items)
-    return recovered_lease(context, token, held, network, port.id, announce=False)
+    return recovered_lease(context, token, held, network, port.id)
 
 
 def watched_claims(

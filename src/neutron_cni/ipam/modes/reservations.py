@@ -233,7 +233,6 @@ def recover(
         reserving_port.addresses_of(port),
         network,
         carrier_id,
-        announce=True,
         nonce=marks.nonce_of(port),
         config=config,
         nic_mac=nic_mac,

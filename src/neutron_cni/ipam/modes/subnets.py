@@ -104,7 +104,6 @@ class PodNetwork:
         config: IpamConfig,
         addresses: Sequence[PortAddress],
         port_id: str,
-        announce: bool,
         nic_mac: str = "",
     ) -> Lease:
         """Everything the subnets and `config` know, for a pod with these addresses (`Lease` has the
@@ -129,7 +128,6 @@ class PodNetwork:
             dns=Dns(tuple(dict.fromkeys(s for subnet in distinct for s in subnet.dns_servers))),
             mtu=self.network.mtu,
             port_id=port_id,
-            announce=announce,
             nic_mac=nic_mac,
         )
 
