@@ -61,6 +61,11 @@ NOTES = {
         "`update_port:tags`",
     ),
     "DELETE /v2.0/ports/{port_id}/tags/{tag}": ("fixed-ips", "`delete_port:tags`"),
+    "GET /v2.0/floatingips": (
+        "fixed-ips",
+        "`get_floatingip`; without it an address that a floating IP points at stays only where"
+        " Neutron sees to it: from 29 on for one floating IP of a port, in 21 for none",
+    ),
     "GET /v2.0/networks": (ALL, "`get_network`"),
     "GET /v2.0/subnets": (ALL, "`get_subnet`"),
     "GET /v2.0/security-groups": (

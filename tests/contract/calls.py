@@ -258,6 +258,19 @@ class Failures:
 
         return [error for error in backend.at_once([one, one]) if error]
 
+    def test_the_floating_ips_of_a_port(self, backend: Backend, neutron: Neutron) -> None:
+        network, _ = backend.home()
+        external = backend.outside()
+        port = backend.make_port(network, "10.60.0.5", "10.60.0.6", "10.60.0.7")
+        made = {
+            ip_address(address): backend.make_floating_ip(external, port["id"], address)
+            for address in ("10.60.0.5", "10.60.0.6")
+        }
+        other = backend.make_port(network, "10.60.0.9")
+        backend.make_floating_ip(external, other["id"], "10.60.0.9")
+        expected = {address: item["floating_ip_address"] for address, item in made.items()}
+        assert neutron.floating_ips(port["id"]) == expected
+
     def test_an_address_with_a_floating_ip(self, backend: Backend, neutron: Neutron) -> None:
         network, subnet = backend.home()
         external = backend.outside()

@@ -106,6 +106,9 @@ class Cloud:
         """Ids that exist but this project can't see."""
         self.max_fixed_ips: int | None = None
         """How many fixed IPs a port may have in releases that limit them."""
+        self.guards_floating_ips = True
+        """Whether an address that a floating IP points at can't be taken off a port. Neutron 21
+        lets it go, and the floating IP goes on pointing there."""
         self.counts_all_tags = False
         """Whether a POST of tags is refused for those that are there too, as a PUT is."""
         self.unshown: set[str] = set()

@@ -15,7 +15,15 @@ from neutron_cni.openstack.errors import AnswerLost, Forbidden, NoTags, NotFound
 from neutron_cni.openstack.neutron_service import NEUTRON
 from neutron_cni.openstack.resources import Resources, filters_in_words
 from neutron_cni.openstack.shapes import a_text, an_id, mapping, member, objects, text
-from neutron_cni.openstack.types import AddressPair, FixedIp, Network, Port, Quota, Subnet
+from neutron_cni.openstack.types import (
+    AddressPair,
+    FixedIp,
+    FloatingIp,
+    Network,
+    Port,
+    Quota,
+    Subnet,
+)
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
 
@@ -77,6 +85,17 @@ class Neutron(Resources):
             fields=["fixed_ips"],
         )
         return {item.address for fixed_ips in found for item in fixed_ips}
+
+    def floating_ips(self, port_id: str) -> dict[IPAddress, str]:
+        """The floating IPs that point at addresses of the port, by these addresses."""
+        found = self._list(
+            "floatingips",
+            f"listing the floating IPs of port {port_id}",
+            FloatingIp.from_json,
+            port_id=port_id,
+            fields=["fixed_ip_address", "floating_ip_address"],
+        )
+        return {item.points_at: item.address for item in found if item.points_at is not None}
 
     def create_port(self, attributes: Mapping[str, Any], tags: Sequence[str]) -> Port:
         """A new port, tagged in the same call where the cloud can (tag-creation), then after.

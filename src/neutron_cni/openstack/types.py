@@ -49,6 +49,23 @@ class FixedIp:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatingIp:
+    """A floating IP's own address, as Neutron writes it, and the one that it points at."""
+
+    address: str
+    points_at: IPAddress | None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """A floating IP; it may point nowhere."""
+        pointing = raw.get("fixed_ip_address") is not None
+        return cls(
+            text(raw, "floating_ip_address"),
+            address(raw, "fixed_ip_address") if pointing else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AddressPair:
     """An allowed address pair. `address` is an address or a CIDR; `mac` may be the port's."""
 

@@ -8,6 +8,7 @@ from neutron_cni.values.errors import Code
 from neutron_cni.values.ipam_config import Mode
 from tests.fakes import Fault
 from tests.fakes.faults import FOREVER, Drop
+from tests.fakes.neutron import FIXED_IPS_CHANGED
 from tests.reliability.life import QUARANTINE, Life
 from tests.reliability.scene import addresses_on
 from tests.unit.conftest import LifeMaker
@@ -95,9 +96,11 @@ def test_a_crowd_finds_the_free_addresses_of_a_subnet_that_others_use(
     assert life.end() == []
 
 
-def test_a_floating_ip_keeps_one_address_and_no_other(new_life: LifeMaker) -> None:
-    """It can't be taken off; what was deleted with it goes, and new pods come."""
+@pytest.mark.parametrize("guarded", [True, False], ids=["Neutron 29", "Neutron 21"])
+def test_a_floating_ip_keeps_one_address_and_no_other(new_life: LifeMaker, guarded: bool) -> None:
+    """It can't be taken off, or had better not; what was deleted with it goes, new pods come."""
     life = new_life()
+    life.scene.neutron.cloud.guards_floating_ips = guarded
     for _ in range(6):
         assert life.add().ok
     (kept,) = life.live[life.host.name, life.containers[0]]
@@ -109,6 +112,38 @@ def test_a_floating_ip_keeps_one_address_and_no_other(new_life: LifeMaker) -> No
     assert set(addresses_on(life.scene.port(life.host.port_id))) == life.host.own | {kept}
     assert life.add().ok
     life.scene.neutron.cloud.tables["floatingips"].pop(pointing)
+    assert life.end() == []
+
+
+def test_every_floating_ip_of_a_port_keeps_its_address_for_one_call(new_life: LifeMaker) -> None:
+    """Neutron 29 itself minds one only, and the others would point at the next pods."""
+    life = new_life()
+    for _ in range(6):
+        assert life.add().ok
+    kept = {life.live[life.host.name, container][0] for container in life.containers[:3]}
+    pointing = [floating_ip(life, str(address)) for address in kept]
+    for container in life.containers:
+        assert life.delete(container).ok
+    life.pass_time(QUARANTINE + 1)
+    life.scene.neutron.calls.clear()
+    life.sweep()
+    assert set(addresses_on(life.scene.port(life.host.port_id))) == life.host.own | kept
+    calls = life.scene.neutron.calls
+    assert (calls["GET /floatingips"], calls[FIXED_IPS_CHANGED]) == (1, 1)
+    for name in pointing:
+        life.scene.neutron.cloud.tables["floatingips"].pop(name)
+    assert life.end() == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_who_may_not_list_floating_ips_relies_on_neutrons_own_guard(
+    new_life: LifeMaker, status: int
+) -> None:
+    life = new_life()
+    no = Fault("GET", "/floatingips", status=status, times=FOREVER)
+    life.scene.neutron.faults.add(no)
+    for _ in range(3):
+        assert life.add().ok
     assert life.end() == []
 
 

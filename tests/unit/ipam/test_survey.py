@@ -141,7 +141,7 @@ def test_a_lease_that_a_floating_ip_keeps_says_so(scene: Scene, host: Host) -> N
         time.sleep(0.01)
         settle_anchor(store, record.anchor, Deadline.after(20))
         (why,) = survey(store, host.conf_dir).waits.values()
-    assert "floating" in why.lower()
+    assert "has been associated to a floating ip" in why
 
 
 def test_a_lease_that_waits_for_the_cloud_says_so(scene: Scene, host: Host) -> None:

@@ -23,6 +23,7 @@ from neutron_cni.ipam.modes.fixed_ips_recording import (
     live_addresses,
     removable,
 )
+from neutron_cni.ipam.modes.floating import pointed_at
 from neutron_cni.ipam.modes.subnets import PodNetwork
 from neutron_cni.openstack.errors import (
     AddressTaken,
@@ -105,13 +106,16 @@ def _leaving(
         set().union(*(removable(record, context, port, live) for record in released))
         - progress.blocked
     )
-    return [
+    allowed = [
         address
         for address in sorted(leaving, key=str)
         if not (
             serving and context.store.fact(blocked_fact(context.anchor, address), BLOCKED_SECONDS)
         )
     ]
+    pointed = pointed_at(context, port, allowed)
+    progress.blocked |= pointed
+    return [address for address in allowed if address not in pointed]
 
 
 def make(context: Context, port: Port, change: Change, progress: Progress) -> Port:

@@ -22,6 +22,7 @@ from neutron_cni.ipam.modes.fixed_ips_recording import (
     live_addresses,
     removable,
 )
+from neutron_cni.ipam.modes.floating import pointed_at
 from neutron_cni.openstack.errors import (
     AnswerLost,
     Forbidden,
@@ -174,8 +175,9 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
     put_on = _addresses_put_on(context, previous, records)
     found = {r.id for r in records if any(item.address in put_on for item in r.addresses)}
     context.store.note_present(r.id for r in records if r.absent and r.id in found)
+    pointed = pointed_at(context, previous, _addresses_put_on(context, previous, records))
     for _ in range(MAX_TRIES):
-        leaving = _addresses_put_on(context, previous, records)
+        leaving = _addresses_put_on(context, previous, records) - pointed
         if not leaving:
             break
         left = [item for item in previous.fixed_ips if item.address not in leaving]
@@ -184,7 +186,7 @@ def _take_off(context: Context, previous: Port, records: list[Record]) -> set[in
         except (StaleRevision, AnswerLost):
             previous = context.neutron.port(previous.id)
         except (ObjectInUse, Refused, Forbidden, NotFound) as error:
-            # A floating IP points at the address, or we may not change the port: tried again later.
+            # We may not change the port, or a floating IP points there by now: tried again later.
             context.note_blocked(leaving, str(error))
             break
     there = _addresses_put_on(context, previous, records)

@@ -41,7 +41,11 @@ def test_what_a_dead_pod_had_is_taken_off_a_port_that_lives_on(vm: Vm, scene: Sc
     assert vm.states() == []
 
 
-def test_what_can_not_be_taken_off_the_old_port_says_why(vm: Vm, scene: Scene) -> None:
+@pytest.mark.parametrize("guarded", [True, False], ids=["Neutron 29", "Neutron 21"])
+def test_what_can_not_be_taken_off_the_old_port_says_why(
+    vm: Vm, scene: Scene, guarded: bool
+) -> None:
+    scene.neutron.cloud.guards_floating_ips = guarded
     address = vm.add("c1")
     first, vm.port_id = vm.port_id, scene.new_port()
     pointing = {"port_id": first, "fixed_ip_address": str(address), "router_id": None}
@@ -50,7 +54,8 @@ def test_what_can_not_be_taken_off_the_old_port_says_why(vm: Vm, scene: Scene) -
     vm.settle_once()
     with Store(vm.config.state_dir) as store:
         (why,) = survey(store, vm.host.conf_dir, offline=True).waits.values()
-    assert "floating" in why.lower()
+    assert "has been associated to a floating ip" in why
+    assert address in vm.on(first)
 
 
 def test_live_pods_follow_to_the_new_port_with_claims(vm: Vm, scene: Scene) -> None:
