@@ -87,6 +87,7 @@ class Scene:
                 "cidr": cidr,
                 "ip_version": ip_network(cidr).version,
                 "name": cidr,
+                "enable_dhcp": False,
             }
             self.call("POST", "/subnets", {"subnet": subnet})
 

@@ -24,7 +24,7 @@ from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.ipam.audit.configured import SUFFIXES
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.values.errors import CniError, Code
-from neutron_cni.values.ipam_config import Mode
+from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 NETWORK = "neutron"
 """What a network is called if nobody says otherwise."""
@@ -36,16 +36,21 @@ COPY = "before"
 class Change:
     """A network's file as it is to be. `document` is as it was where nothing was asked for.
 
-    `former`: what the file says now, None if there is none. `mode`: its permissions. `warnings`:
-    sentences for the operator.
+    `former`: what the file says now, None if there is none. `mode`: its permissions. `config`:
+    the `ipam` section. `warnings`: sentences for the operator.
     """
 
     path: Path
     document: dict[str, Any]
     former: dict[str, Any] | None
     mode: int
-    state_dir: Path
+    config: IpamConfig
     warnings: list[str]
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the store is to be."""
+        return Path(self.config.state_dir)
 
 
 def plan(
@@ -84,7 +89,7 @@ def plan(
     warnings = chain.change(_plugins(document), plugin, plugins)
     if former is None:
         plugin["ipam"] = plugin.pop("ipam")  # In a new file it comes last.
-    return Change(path, document, former, mode, Path(config.state_dir), warnings)
+    return Change(path, document, former, mode, config, warnings)
 
 
 def write(change: Change) -> Path | None:

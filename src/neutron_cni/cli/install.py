@@ -10,9 +10,14 @@ import typer
 
 from neutron_cni.cli import chain, conflist, device_rules, node_files
 from neutron_cni.ipam.audit.configured import SUFFIXES, configured
+from neutron_cni.ipam.audit.foreseen import foreseen
 from neutron_cni.netlink.plan import IpvlanMode
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import DEFAULT_STATE_DIR, Mode
+
+FORESEE_SECONDS = 10.0
+"""How long `install` waits for a cloud that is to say whether DHCP endangers the node."""
 
 BinDir = Annotated[Path, typer.Option(help="Where the runtime looks for plugins.")]
 ConfDir = Annotated[
@@ -79,7 +84,8 @@ def install(
 
     Run it again after an upgrade: of a network that is there only what an option names is changed
     (an empty one takes the key out), and a copy of the former file is kept. The network's file is
-    written last: from then on the runtime attaches new pods to the network.
+    written last: from then on the runtime attaches new pods to the network. In mode fixed-ips the
+    cloud is asked, if it answers within 10 seconds, whether its DHCP endangers the node's address.
     """
     options = {
         "mode": mode and mode.value,
@@ -154,6 +160,7 @@ def _write_network(change: conflist.Change, target: Path) -> None:
     first = conflist.before(target)
     if first is not None:
         warnings.append(f"{first} comes first by its name, and runtimes take the first network")
+    warnings += foreseen(change.config, Deadline.after(FORESEE_SECONDS))
     for warning in warnings:
         _warn(warning)
 

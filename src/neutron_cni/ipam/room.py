@@ -53,6 +53,8 @@ class Capacity(msgspec.Struct, frozen=True):
     """Allowed address pairs of the VM's port."""
     nics: Limit | None = None
     """NICs of the VM."""
+    dhcp: tuple[str, ...] = ()
+    """Those of the subnets, in words, whose DHCP may give the node the address of a pod."""
     but: str = ""
     """The end of a sentence: which other subnets can't serve pods, and why."""
 
@@ -80,6 +82,18 @@ def lack(capacity: Capacity) -> CniError | None:
     if capacity.nics is not None and capacity.nics.reached:
         return no_nic(capacity.nics)
     return None
+
+
+def dangers(capacity: Capacity) -> list[str]:
+    """Sentences about what may happen to the node because of its pods' addresses."""
+    return [
+        f"subnet {subnet} has DHCP, and pods' addresses of it are on the node's own port, so DHCP "
+        "may give the node a pod's address in the place of its own: with ML2/OVN the first in the "
+        "order of strings, when it boots; with ML2/OVS the last, and each renewal of its own is "
+        "refused while a pod's sorts after it. Give pods a subnet without DHCP (`subnets`), or the "
+        "node a static address, or pods mode address-pairs"
+        for subnet in capacity.dhcp
+    ]
 
 
 def no_nic(nics: Limit) -> CniError:

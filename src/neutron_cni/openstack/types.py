@@ -173,6 +173,8 @@ class Subnet:
     """The segment of a routed provider network that has it; empty on other networks."""
     routers: tuple[IPAddress, ...] = ()
     """Routers besides those of `gateway` and `host_routes`."""
+    dhcp: bool = False
+    """The cloud's DHCP gives its addresses to whoever asks."""
 
     @property
     def version(self) -> int:
@@ -200,6 +202,7 @@ class Subnet:
             automatic=raw.get("ipv6_address_mode") in ("slaac", "dhcpv6-stateless"),
             service_types=texts(raw, "service_types"),
             segment_id=text(raw, "segment_id"),
+            dhcp=raw.get("enable_dhcp") is True,
         )
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from neutron_cni.cli import app, node_files
+from neutron_cni.cli import app, install, node_files
 from neutron_cni.cni.versions import SUPPORTED
 from neutron_cni.plugins import RECIPES
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError
+from neutron_cni.values.ipam_config import IpamConfig
 
 
 def neutron_cni(*arguments: str) -> Result:
@@ -60,6 +62,23 @@ def test_install_may_be_repeated_and_leaves_no_temporary_file(tmp_path: Path) ->
     for _ in range(2):
         assert neutron_cni("install", "--bin-dir", str(tmp_path)).exit_code == 0
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted(RECIPES)
+
+
+def test_install_warns_of_what_the_network_may_do_to_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[IpamConfig] = []
+
+    def foreseen(config: IpamConfig, deadline: Deadline) -> list[str]:
+        asked.append(config)
+        return ["DHCP may give the node a pod's address"]
+
+    monkeypatch.setattr(install, "foreseen", foreseen)
+    folders = ["--bin-dir", str(tmp_path), "--conf-dir", str(tmp_path / "net.d")]
+    done = neutron_cni("install", *folders, "--state-dir", str(tmp_path / "state"), "--subnet", "a")
+    assert done.exit_code == 0
+    assert "warning: DHCP may give the node a pod's address" in done.stderr
+    assert [config.subnets for config in asked] == [("a",)]
 
 
 def test_a_wrong_network_name_is_a_sentence_and_nothing_is_written(tmp_path: Path) -> None:

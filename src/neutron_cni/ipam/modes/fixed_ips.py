@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from neutron_cni.ipam import locate
+from neutron_cni.ipam.choose import named
 from neutron_cni.ipam.claim import claims_in
 from neutron_cni.ipam.modes import previous_port
 from neutron_cni.ipam.modes.capacity import room_in
@@ -123,7 +126,9 @@ def capacity(context: Context) -> Capacity:
     """See `ModePage`."""
     port = locate.vm_port(context.config, context.store, context.neutron, context.uplink)
     network = read_pod_network(context.neutron, port.network_id)
-    return room_in(context, network, offer_of(context.config, port, network))
+    offer = offer_of(context.config, port, network)
+    dhcp = tuple(named(item) for item in offer.subnets if item.dhcp and item.version == 4)
+    return msgspec.structs.replace(room_in(context, network, offer), dhcp=dhcp)
 
 
 def _absent(

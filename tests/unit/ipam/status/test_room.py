@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from neutron_cni.ipam.audit.capacity import Left, left
+from neutron_cni.ipam.audit.foreseen import foreseen
 from neutron_cni.ipam.status import last_look
 from neutron_cni.store import Store
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.ipam_config import Mode
 from tests.unit.ipam.status.place import ALL_MODES, Place, away
 
@@ -93,3 +99,51 @@ def test_leases_shows_pairs_and_ports_where_they_matter(place: Place) -> None:
     assert "0 of 10 address pairs of the VM's port" in shown.in_words
     assert "ports of the project" in shown.in_words
     assert shown.for_programs["addressPairs"] == {"used": 0, "limit": 10}
+
+
+@pytest.fixture
+def with_dhcp(place: Place) -> Place:
+    for subnet in place.scene.neutron.cloud.tables["subnets"].values():
+        subnet["enable_dhcp"] = True
+    return place
+
+
+WORDS = (
+    "subnet 10.9.0.0/26 (10.9.0.0/26) has DHCP",
+    "ML2/OVN the first in the order of strings",
+    "ML2/OVS the last",
+    "a subnet without DHCP",
+    "a static address",
+    "mode address-pairs",
+)
+"""What is said: which subnet, what DHCP does with each driver, and the ways out."""
+
+
+@ALL_MODES
+def test_dhcp_that_may_give_the_node_a_pods_address_is_noted(with_dhcp: Place, mode: Mode) -> None:
+    """Before it happens, and of the mode only that has pods' addresses on the node's own port."""
+    notes = with_dhcp.ask(with_dhcp.config(mode))
+    assert len(notes) == (1 if mode is Mode.FIXED_IPS else 0)
+    assert all(word in note for note in notes for word in WORDS)
+    assert with_dhcp.ask(with_dhcp.config(mode)) == notes
+
+
+def test_dhcp_is_noted_besides_a_lack_of_room(with_dhcp: Place) -> None:
+    for address in with_dhcp.scene.free():
+        with_dhcp.scene.new_port(fixed_ips=[{"ip_address": str(address)}])
+    lack, danger = with_dhcp.ask()
+    assert "no room" in lack
+    assert "has DHCP" in danger
+
+
+def test_install_can_say_so_before_there_is_a_store(with_dhcp: Place) -> None:
+    config = with_dhcp.config()
+    (said,) = foreseen(config, Deadline.after(10))
+    assert all(word in said for word in WORDS)
+    assert foreseen(with_dhcp.config(Mode.PORT), Deadline.after(10)) == []
+    assert not Path(config.state_dir, "store.db").exists()
+
+
+def test_install_says_nothing_where_no_cloud_answers(with_dhcp: Place) -> None:
+    away(with_dhcp)
+    assert foreseen(with_dhcp.config(), Deadline.after(1)) == []
