@@ -49,5 +49,10 @@ def blocked_fact(anchor: str, address: IPAddress) -> str:
     return f"blocked|{anchor}|{address}"
 
 
+def unlisted_fact(config: IpamConfig) -> str:
+    """The fact that says why this cloud lists no floating IPs for us; empty where it has none."""
+    return f"unlisted|{_cloud(config)}"
+
+
 def _cloud(config: IpamConfig) -> str:
     return f"{config.cloud or ''}|{config.clouds_file or ''}"

@@ -15,6 +15,7 @@ from random import random
 
 import msgspec
 
+from neutron_cni.ipam.anchors import unlisted_fact
 from neutron_cni.ipam.lock import FileLock, Holder, anchor_lock
 from neutron_cni.ipam.modes import MODES
 from neutron_cni.ipam.readiness import (
@@ -57,10 +58,16 @@ def status(config: IpamConfig, deadline: Deadline) -> list[str]:
         with Store(config.state_dir, STORE_SECONDS) as store:
             # What came of it is to be recorded within the deadline, too.
             verdict = _verdict(store, config, Deadline(deadline.at - STORE_SECONDS))
+            unlisted = store.fact(unlisted_fact(config))
     except CniError as error:
         raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
     if verdict.problem is not None:
         raise verdict.problem
+    if unlisted:
+        notes.append(
+            "floating IPs can't be looked up, so one may lead to the next pod with its address: "
+            f"{unlisted}; see Calls of Neutron and Nova for the access rule or policy"
+        )
     return [*notes, *verdict.notes]
 
 

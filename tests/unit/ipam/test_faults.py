@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from neutron_cni.hosts.in_process import own_ipam
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import Code
-from neutron_cni.values.ipam_config import Mode
+from neutron_cni.values.ipam_config import IpamConfig, Mode
 from tests.fakes import Fault
 from tests.fakes.faults import FOREVER, Drop
 from tests.fakes.neutron import FIXED_IPS_CHANGED
@@ -140,10 +143,16 @@ def test_who_may_not_list_floating_ips_relies_on_neutrons_own_guard(
     new_life: LifeMaker, status: int
 ) -> None:
     life = new_life()
-    no = Fault("GET", "/floatingips", status=status, times=FOREVER)
-    life.scene.neutron.faults.add(no)
     for _ in range(3):
         assert life.add().ok
+    life.scene.neutron.faults.add(Fault("GET", "/floatingips", status=status, times=FOREVER))
+    for container in life.containers:
+        assert life.delete(container).ok
+    life.pass_time(QUARANTINE + 1)
+    life.sweep()
+    assert set(addresses_on(life.scene.port(life.host.port_id))) == life.host.own
+    notes = own_ipam().status(msgspec.convert(life.config, IpamConfig), Deadline.after(20))
+    assert any("can't be looked up" in note for note in notes) == (status != 404)
     assert life.end() == []
 
 

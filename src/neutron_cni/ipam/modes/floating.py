@@ -6,18 +6,16 @@ Neutron 21 none: the floating IP would go on pointing at an address that another
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 
+from neutron_cni.ipam.anchors import unlisted_fact
 from neutron_cni.ipam.modes.context import Context
 from neutron_cni.openstack.errors import Forbidden, NotFound, Refused, Unauthorized
 from neutron_cni.openstack.types import Port
 from neutron_cni.values.address import IPAddress
 
-UNLISTED = "floating IPs are not listed"
-"""The fact that says that this cloud does not list floating IPs for us."""
 UNLISTED_SECONDS = 3600.0
-"""So long it is believed: an access rule or a role may be added."""
+"""So long it is believed that floating IPs are not listed: a rule or a role may be added."""
 
 
 def pointed_at(context: Context, port: Port, leaving: Collection[IPAddress]) -> set[IPAddress]:
@@ -26,12 +24,15 @@ def pointed_at(context: Context, port: Port, leaving: Collection[IPAddress]) -> 
     One call for all of them, and none if there are none. Where a rule or policy keeps us from
     listing floating IPs, or the cloud has none, Neutron's own guard has to do. Raises CniError.
     """
-    if not leaving or context.store.fact(UNLISTED, UNLISTED_SECONDS) is not None:
+    unlisted = unlisted_fact(context.config)
+    if not leaving or context.store.fact(unlisted, UNLISTED_SECONDS) is not None:
         return set()
     try:
         floating = context.neutron.floating_ips(port.id)
     except (Unauthorized, Forbidden, NotFound, Refused) as error:
-        context.store.remember(UNLISTED, f"{error} ({time.ctime()})")
+        # Where there are none, nobody need know.
+        why = str(error) if isinstance(error, Unauthorized | Forbidden) else ""
+        context.store.remember(unlisted, why)
         return set()
     found = {address for address in leaving if address in floating}
     for address in found:
