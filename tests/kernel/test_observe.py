@@ -21,7 +21,7 @@ from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.kernel.pods import DUAL, facts, make_pod
-from tests.kernel.world import World, inside, inside_child
+from tests.kernel.world import NODE_ADDRESS, World, inside, inside_child
 from tests.unavailable import possible
 
 
@@ -79,6 +79,19 @@ def test_a_named_uplink_that_does_not_exist_is_an_error_of_the_configuration(
     with pytest.raises(CniError, match="no interface 'eth7'") as caught:
         inside(world.path("node"), lambda: observe.host_facts("eth7"))
     assert caught.value.code == Code.INVALID_CONFIG
+
+
+def test_an_address_that_dhcp_gave_is_not_static(world: World) -> None:
+    def is_static() -> bool:
+        return inside(world.path("node"), lambda: observe.has_static_address("up0"))
+
+    assert is_static()
+    lease = ("valid_lft", "3600", "preferred_lft", "3600")
+    world.do("node", "ip", "addr", "change", f"{NODE_ADDRESS}/24", "dev", "up0", *lease)
+    assert not is_static()
+    world.do("node", "ip", "-4", "addr", "flush", "dev", "up0")
+    assert not is_static()
+    assert not inside(world.path("node"), lambda: observe.has_static_address("nowhere0"))
 
 
 def test_asking_for_kinds_of_links_makes_none(world: World) -> None:

@@ -17,6 +17,7 @@ from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.ipam_config import IpamConfig
 
 __all__ = [
+    "has_static_address",
     "mount_namespaces",
     "name",
     "namespace_with",
@@ -42,6 +43,15 @@ def uplink(host_interface: str | None) -> Uplink:
             "set `hostInterface` or `portId` in the ipam section",
         )
     return found
+
+
+def has_static_address(host_interface: str | None) -> bool:
+    """Whether the NIC named, or that of the default route, has IPv4 addresses, and all of them for
+    good: no DHCP client looks after one. False where there is no such NIC."""
+    try:
+        return observe.has_static_address(uplink(host_interface).name)
+    except CniError:
+        return False
 
 
 def waiting_nics() -> dict[str, bool]:

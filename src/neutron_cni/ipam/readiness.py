@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from neutron_cni.ipam.room import Capacity, dangers, lack
+from neutron_cni.ipam.room import Capacity, lack
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.typed import convert
 
@@ -197,14 +197,12 @@ def _answer(look: Look, situation: Situation) -> tuple[CniError | None, tuple[st
         return None, (f"an error if the cloud says so again in {RETRY:.0f} s: {said}",)
     if look.code:
         return _unavailable(look.message, look.details), ()
-    if look.capacity is None:
-        return None, ()
-    missing, notes = lack(look.capacity), tuple(dangers(look.capacity))
+    missing = lack(look.capacity) if look.capacity is not None else None
     if missing is None:
-        return None, notes
+        return None, ()
     if situation.capacity_counts:
         return _unavailable(missing.message, missing.details), ()
-    return None, (f"no room for another pod: {missing}", *notes)
+    return None, (f"no room for another pod: {missing}",)
 
 
 def _is_confirmed(look: Look, situation: Situation) -> bool:

@@ -29,7 +29,7 @@ from neutron_cni.ipam.readiness import (
     seen,
     while_another_asks,
 )
-from neutron_cni.ipam.room import Capacity
+from neutron_cni.ipam.room import Capacity, dangers
 from neutron_cni.ipam.settling import connected
 from neutron_cni.store import Store
 from neutron_cni.store.store import boot_id
@@ -58,17 +58,29 @@ def status(config: IpamConfig, deadline: Deadline) -> list[str]:
         with Store(config.state_dir, STORE_SECONDS) as store:
             # What came of it is to be recorded within the deadline, too.
             verdict = _verdict(store, config, Deadline(deadline.at - STORE_SECONDS))
-            unlisted = store.fact(unlisted_fact(config))
+            notes += _notes(store, config)
     except CniError as error:
         raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
     if verdict.problem is not None:
         raise verdict.problem
+    return [*notes, *verdict.notes]
+
+
+def _notes(store: Store, config: IpamConfig) -> list[str]:
+    """What is known of the cloud, and no error, but what an operator should change."""
+    notes, look = [], last_look(store, config)
+    unlisted = store.fact(unlisted_fact(config))
     if unlisted:
         notes.append(
             "floating IPs can't be looked up, so one may lead to the next pod with its address: "
             f"{unlisted}; see Calls of Neutron and Nova for the access rule or policy"
         )
-    return [*notes, *verdict.notes]
+    if look is not None and look.capacity is not None and look.capacity.dhcp:
+        from neutron_cni.ipam import node  # Seldom needed.
+
+        if not node.has_static_address(config.host_interface):
+            notes += dangers(look.capacity)
+    return notes
 
 
 def last_look(store: Store, config: IpamConfig) -> Look | None:

@@ -195,6 +195,17 @@ def _first_link(rtnl: Rtnl, found: list[routes.Route]) -> Link | None:
     return None
 
 
+def has_static_address(name: str) -> bool:
+    """Whether the link has IPv4 addresses, and each of them for good."""
+    with Rtnl.here() as rtnl:
+        link = links.get(rtnl, name)
+        if link is None:
+            return False
+        found = {item for _, item in addresses.list_all(rtnl, link.index) if item.version == 4}
+        fixed = {item for index, item in addresses.list_fixed(rtnl) if index == link.index}
+    return bool(found) and found <= fixed
+
+
 def _leave_by(defaults: list[routes.Route]) -> frozenset[int]:
     """The indexes of all links by which the best of these default routes leaves."""
     best = next((item for item in defaults if item.index is not None), None)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from neutron_cni.ipam import node
 from neutron_cni.ipam.audit.capacity import Left, left
 from neutron_cni.ipam.audit.foreseen import foreseen
 from neutron_cni.ipam.status import last_look
@@ -102,7 +103,9 @@ def test_leases_shows_pairs_and_ports_where_they_matter(place: Place) -> None:
 
 
 @pytest.fixture
-def with_dhcp(place: Place) -> Place:
+def with_dhcp(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """DHCP serves the pods' subnet, and the node has its own address from it."""
+    monkeypatch.setattr(node, "has_static_address", lambda host_interface: False)
     for subnet in place.scene.neutron.cloud.tables["subnets"].values():
         subnet["enable_dhcp"] = True
     return place
@@ -128,10 +131,17 @@ def test_dhcp_that_may_give_the_node_a_pods_address_is_noted(with_dhcp: Place, m
     assert with_dhcp.ask(with_dhcp.config(mode)) == notes
 
 
+def test_a_node_whose_address_is_static_is_in_no_danger(
+    with_dhcp: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "has_static_address", lambda host_interface: True)
+    assert with_dhcp.ask() == []
+
+
 def test_dhcp_is_noted_besides_a_lack_of_room(with_dhcp: Place) -> None:
     for address in with_dhcp.scene.free():
         with_dhcp.scene.new_port(fixed_ips=[{"ip_address": str(address)}])
-    lack, danger = with_dhcp.ask()
+    danger, lack = with_dhcp.ask()
     assert "no room" in lack
     assert "has DHCP" in danger
 
