@@ -163,8 +163,10 @@ def _default(field: shape.Field) -> str:
 def _describe(kind: Any) -> tuple[str, str]:
     """The type's name, and what of it is allowed."""
     if isinstance(kind, shape.UnionType):
-        (inner,) = (item for item in kind.types if not isinstance(item, shape.NoneType))
-        return _describe(inner)
+        found = [_describe(x) for x in kind.types if not isinstance(x, shape.NoneType)]
+        return " or ".join(name for name, _ in found), ", ".join(rule for _, rule in found if rule)
+    if isinstance(kind, shape.LiteralType):
+        return "string", ", ".join(f"`{value}`" for value in kind.values)
     if isinstance(kind, shape.VarTupleType):
         name, allowed = _describe(kind.item_type)
         return f"list of {name}s", f"each: {allowed}" if allowed else ""

@@ -133,6 +133,8 @@ class FakeKernel:
     fail: dict[str, BaseException] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    awaited: list[float] = field(default_factory=list)
+    """For how many seconds ADD was ready to wait for the network."""
     brought_back: list[Lease] = field(default_factory=list)
     """Of which leases STATUS looked after what the node does for them."""
     defaults: frozenset[int] = frozenset()
@@ -182,6 +184,10 @@ class FakeDataPlane:
             ),
             ips=tuple(IPConfig(item.address, item.gateway, 1) for item in lease.addresses),
         )
+
+    def await_network(self, lease: Lease, deadline: Deadline) -> None:
+        self._maybe_fail("await_network")
+        self.kernel.awaited.append(deadline.left)
 
     def detach(self, lease: Lease | None) -> None:
         self._maybe_fail("detach")

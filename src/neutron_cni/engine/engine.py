@@ -108,6 +108,9 @@ class Engine:
         try:
             deadline.require("getting an address")
             result = plane.attach(lease, deadline)
+            own = request.own_ipam
+            if own is not None and own.wait_for_network != "off":
+                plane.await_network(lease, deadline.at_most(own.wait_for_network))
             if source.repeatable:
                 _require_current(lease, source.attached(request, deadline, plane.announced))
             return result

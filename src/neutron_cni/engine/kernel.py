@@ -122,6 +122,24 @@ class Kernel:
             result = page.result(replace(call, before=result))
         return result
 
+    def await_network(self, lease: Lease, deadline: Deadline) -> None:
+        """See `DataPlane`. One address is asked for: Neutron lets all of a pod's pass at once."""
+        from neutron_cni.netlink.probe import gateway_answers
+
+        gateways = {item.address.ip: item.gateway for item in lease.addresses if item.gateway}
+        source = next((item for item in self.announced if item.address in gateways), None)
+        if source is None:
+            return
+        gateway, seconds = gateways[source.address], deadline.left
+        netns = self._request.attachment.netns
+        try:
+            if not gateway_answers(source, gateway, netns, deadline):
+                self._note(
+                    f"waitForNetwork: {gateway} did not answer {source.address} in {seconds:.1f} s"
+                )
+        except CniError as error:
+            self._note(f"waitForNetwork: {error}")
+
     def detach(self, lease: Lease | None) -> None:
         """See `DataPlane`."""
         attachment = self._request.attachment

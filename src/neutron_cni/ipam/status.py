@@ -200,6 +200,7 @@ def _key(config: IpamConfig) -> str:
         "quarantine": 0.0,
         "status_patience": 0.0,
         "capacity_in_status": False,
+        "wait_for_network": "off",
     }
     text = msgspec.json.encode(msgspec.structs.replace(config, **of_no_matter))
     return f"status|{sha256(text).hexdigest()[:16]}"

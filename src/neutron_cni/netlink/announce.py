@@ -1,32 +1,22 @@
 """Tells the hosts on a link where an address is: gratuitous ARP, unsolicited NA.
 
-The announcements are sent as whole Ethernet frames (AF_PACKET), because the address need not be
-one of the link's own: the node announces addresses of pods that it answers for. RFC 5227 section
-3 and RFC 4861 sections 4.4 and 7.2.6.
+RFC 5227 section 3 and RFC 4861 sections 4.4 and 7.2.6.
 """
 
 from __future__ import annotations
 
-import socket
-import struct
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
-from neutron_cni.netlink import links
+from neutron_cni.netlink import frames, links
 from neutron_cni.netlink.namespace import Namespace
 from neutron_cni.netlink.plan import Announcement, Side
 from neutron_cni.netlink.rtnl import Rtnl
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.errors import CniError, Code
 
-_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
-_BROADCAST = b"\xff" * 6
-_ALL_NODES = IPv6Address("ff02::1")
-_ALL_NODES_MAC = bytes.fromhex("333300000001")
-_ICMPV6 = 58
 _ROUTER, _OVERRIDE = 0x80000000, 0x20000000
 
 
@@ -75,16 +65,11 @@ def send(link: str, mac: str, addresses: Iterable[IPAddress], *, router: bool) -
     because receivers acknowledge none. Raises CniError KERNEL if a frame can't be sent.
     """
     try:
-        # Protocol 0: the socket receives nothing.
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        try:
+        with frames.packet_socket() as sock:
             sock.bind((link, 0))
             for address in addresses:
                 for frame in announcement(mac, address, router=router):
                     sock.send(frame)
-        finally:
-            # Closing a packet socket takes 12 ms (packet_release waits for RCU), so a thread does.
-            threading.Thread(target=sock.close, name="close announcer", daemon=True).start()
     except OSError as error:
         raise CniError(Code.KERNEL, f"cannot announce on {link}: {error.strerror}") from error
 
@@ -97,35 +82,12 @@ def announcement(mac: str, address: IPAddress, *, router: bool) -> tuple[bytes, 
     source = bytes.fromhex(mac.replace(":", ""))
     if isinstance(address, IPv4Address):
         # Once as request and once as reply, as some stacks and switches take only one of them.
-        return _arp(source, address, 1), _arp(source, address, 2)
-    frame = _advertisement(source, address, router=router)
-    return frame, frame
-
-
-def _arp(mac: bytes, address: IPv4Address, operation: int) -> bytes:
-    ethernet = _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP)
-    target = mac if operation == 2 else bytes(6)
-    fixed = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
-    return ethernet + fixed + mac + address.packed + target + address.packed
-
-
-def _advertisement(mac: bytes, address: IPv6Address, *, router: bool) -> bytes:
+        return (
+            frames.arp(frames.REQUEST, source, address, address, bytes(6)),
+            frames.arp(frames.REPLY, source, address, address, source),
+        )
     flags = _OVERRIDE | (_ROUTER if router else 0)
-    # Option 2: target link-layer address, in units of 8 bytes.
-    option = struct.pack("!BB", 2, 1) + mac
-    body = struct.pack("!BBHI", 136, 0, 0, flags) + address.packed + option
-    pseudo = address.packed + _ALL_NODES.packed + struct.pack("!I3xB", len(body), _ICMPV6)
-    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
-    # Hop limit 255: receivers drop an NA with a lower one, as a router must have forwarded it.
-    header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255)
-    ethernet = _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6)
-    return ethernet + header + address.packed + _ALL_NODES.packed + body
-
-
-def _checksum(data: bytes) -> int:
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    frame = frames.neighbour_discovery(
+        frames.ADVERTISEMENT, source, address, frames.ALL_NODES, address, flags
+    )
+    return frame, frame

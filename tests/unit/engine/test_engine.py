@@ -331,6 +331,23 @@ def test_the_link_of_anothers_main_plugin_is_announced_too(world: World) -> None
     assert world.ipam.announced == [Announcement(Side.POD, "eth0", ip) for ip in addresses]
 
 
+def test_add_waits_for_the_network_only_where_that_is_asked_for(world: World) -> None:
+    call(world)
+    assert world.kernel.awaited == []
+    call(world, ipam={"waitForNetwork": "off"})
+    assert world.kernel.awaited == []
+    call(world, ipam={"waitForNetwork": 2})
+    (seconds,) = world.kernel.awaited
+    assert 0 < seconds <= 2
+
+
+@pytest.mark.parametrize("value", [0, -1, 61, "on", True])
+def test_what_waitfornetwork_can_not_be_is_refused(world: World, value: object) -> None:
+    error = failure(world, ipam={"waitForNetwork": value})
+    assert error.code == Code.INVALID_CONFIG
+    assert "waitForNetwork" in str(error)
+
+
 def test_what_failed_is_not_announced(world: World) -> None:
     world.kernel.fail["attach"] = REFUSED
     failure(world)

@@ -13,11 +13,12 @@ from neutron_cni.engine.kernel import Kernel
 from neutron_cni.netlink import observe
 from neutron_cni.netlink.facts import HostFacts, Uplink
 from neutron_cni.netlink.links import Link
-from neutron_cni.netlink.plan import IpvlanMode, ProxyNeighbour, Side
+from neutron_cni.netlink.plan import Announcement, IpvlanMode, ProxyNeighbour, Side
 from neutron_cni.plugins import RECIPES
 from neutron_cni.plugins.ipvlan import Config
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment
+from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
 from tests.support.cni_doubles import LEASE
 
@@ -73,6 +74,39 @@ def test_a_nic_that_is_gone_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_kernel_that_does_not_answer_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CniError, match="says no"):
         kernel(monkeypatch, CniError(Code.KERNEL, "it says no")).differences(LEASE)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (True, []),
+        (False, ["waitForNetwork: 10.10.0.1 did not answer 10.10.0.19 in 2.0 s"]),
+        (CniError(Code.KERNEL, "no such link"), ["waitForNetwork: no such link"]),
+    ],
+)
+def test_a_gateway_that_does_not_answer_is_a_note(
+    monkeypatch: pytest.MonkeyPatch, outcome: bool | CniError, said: list[str]
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def answers(source: Announcement, *more: object) -> bool:
+        asked.append((source, *more[:2]))
+        if isinstance(outcome, CniError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("neutron_cni.netlink.probe.gateway_answers", answers)
+    notes: list[str] = []
+    plane = kernel(monkeypatch, HostFacts(UPLINK, ipvlan=True), notes.append)
+    plane.await_network(LEASE, Deadline.after(2))
+    assert asked == []  # Nothing was attached, and no link is known.
+
+    first, second = (item.address.ip for item in LEASE.addresses)
+    sources = [Announcement(Side.POD, "eth0", address) for address in (first, second)]
+    plane.announced = tuple(sources)
+    plane.await_network(LEASE, Deadline.after(2))
+    assert asked == [(sources[0], LEASE.addresses[0].gateway, "/run/netns/pod1")]
+    assert notes == said
 
 
 def test_status_brings_back_what_answers_for_pods_and_says_so(
