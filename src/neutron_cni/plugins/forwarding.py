@@ -99,14 +99,16 @@ def proxies(lease: Lease, uplink: Uplink | None) -> tuple[ProxyNeighbour, ...]:
     An address of Neutron's is on the uplink's network, whether the node has an address in its
     subnet or not: whoever has one there, the router first of all, takes it for a neighbour's and
     asks for it on the link. ML2/OVN answers itself; with ML2/OVS nobody does but the VM. Another
-    IPAM's address is asked for where it is in a subnet of the uplink's; others are routed.
+    IPAM's address is asked for where it is in a subnet of the uplink's; others are routed. So are
+    those of another NIC's port, where that NIC is gone and the uplink stands in for it.
     """
     if uplink is None:
         return ()
+    carries = bool(lease.port_id) and lease.nic_mac in ("", uplink.mac)
     return tuple(
         ProxyNeighbour(Side.HOST, uplink.name, item.address.ip)
         for item in lease.addresses
-        if lease.port_id or any(item.address.ip in subnet for subnet in uplink.onlink)
+        if carries or any(item.address.ip in subnet for subnet in uplink.onlink)
     )
 
 

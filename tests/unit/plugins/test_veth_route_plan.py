@@ -259,6 +259,14 @@ def test_neutrons_addresses_are_answered_for_in_whichever_subnet_they_are() -> N
     assert gone.proxies == made.proxies
 
 
+@pytest.mark.parametrize(("mac", "count"), [(UPLINK.mac, 2), ("fa:16:3e:00:00:99", 0)])
+def test_addresses_of_a_port_are_answered_for_on_its_nic_and_on_no_other(
+    mac: str, count: int
+) -> None:
+    """Which stands in for a NIC that is gone, and may lead to another network."""
+    assert len(plan(POD, replace(ELSEWHERE, nic_mac=mac), FACTS, CONFIG).proxies) == count
+
+
 def test_another_ipams_addresses_are_answered_for_in_the_uplinks_subnets_only() -> None:
     elsewhere = replace(LEASE, addresses=(LeasedAddress(ip_interface("10.20.0.5/24")),))
     made = plan(POD, elsewhere, FACTS, CONFIG)
