@@ -62,9 +62,9 @@ NOTES = {
     ),
     "DELETE /v2.0/ports/{port_id}/tags/{tag}": ("fixed-ips", "`delete_port:tags`"),
     "GET /v2.0/floatingips": (
-        "fixed-ips",
-        "`get_floatingip`; without it an address that a floating IP points at stays only where"
-        " Neutron sees to it: from 29 on for one floating IP of a port, in 21 for none",
+        f"fixed-ips; {NICS}, with `warmNICs`",
+        "`get_floatingip`; fixed-ips: without it an address that a floating IP points at stays only"
+        " where Neutron sees to it: from 29 on for one floating IP of a port, in 21 for none",
     ),
     "GET /v2.0/networks": (ALL, "`get_network`"),
     "GET /v2.0/subnets": (ALL, "`get_subnet`"),
@@ -72,7 +72,6 @@ NOTES = {
         f"port, {NICS}, with `securityGroups` or `warmNICs`",
         "`get_security_group`",
     ),
-    "GET /v2.0/floatingips": (f"{NICS}, with `warmNICs`", "`get_floatingip`"),
     "GET /v2.0/quotas/{project_id}/details.json": (f"STATUS; {PORTS}", "the own project's"),
     "GET /v2.0/quotas/project": (f"STATUS with `auth_type: none`; {PORTS}", "-"),
     "GET /v2.0/extensions": (ALL, "-"),

@@ -87,14 +87,16 @@ class Neutron(Resources):
         return {item.address for fixed_ips in found for item in fixed_ips}
 
     def floating_ips(self, port_id: str) -> dict[IPAddress, str]:
-        """The floating IPs that point at addresses of the port, by these addresses."""
-        found = self._list(
-            "floatingips",
-            f"listing the floating IPs of port {port_id}",
-            FloatingIp.from_json,
-            port_id=port_id,
-            fields=["fixed_ip_address", "floating_ip_address"],
-        )
+        """The floating IPs that point at addresses of the port, by these addresses; none in a cloud
+        without them."""
+        doing = f"listing the floating IPs of port {port_id}"
+        fields = ["fixed_ip_address", "floating_ip_address"]
+        try:
+            found = self._list(
+                "floatingips", doing, FloatingIp.from_json, port_id=port_id, fields=fields
+            )
+        except NotFound:
+            return {}
         return {item.points_at: item.address for item in found if item.points_at is not None}
 
     def create_port(self, attributes: Mapping[str, Any], tags: Sequence[str]) -> Port:
@@ -204,14 +206,6 @@ class Neutron(Resources):
         """The id of the group that a new port of the project has. Raises NotFound or Refused."""
         key = partial(an_id, key="id")
         return self._one("security-groups", "default", key, project_id=project_id)
-
-    def floating_ips_of(self, port_id: str) -> list[str]:
-        """The ids of the floating IPs that point at the port; none in a cloud without them."""
-        doing = f"listing the floating IPs of port {port_id}"
-        try:
-            return self._list("floatingips", doing, partial(an_id, key="id"), port_id=port_id)
-        except NotFound:
-            return []
 
     def port_quota(self, project_id: str) -> Quota | None:
         """The project's ports; None where the cloud does not tell us."""

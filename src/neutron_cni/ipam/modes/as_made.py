@@ -20,7 +20,7 @@ def is_as_made(neutron: Neutron, port: Port, config: IpamConfig) -> bool:
         return (
             port.port_security == _port_security(neutron, port, config)
             and port.security_groups == _groups(neutron, port, config)
-            and not neutron.floating_ips_of(port.id)
+            and not neutron.floating_ips(port.id)
         )
     except CniError:
         return False

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from neutron_cni.ipam.anchors import unlisted_fact
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.openstack.errors import Forbidden, NotFound, Refused, Unauthorized
+from neutron_cni.openstack.errors import Forbidden, Refused, Unauthorized
 from neutron_cni.openstack.types import Port
 from neutron_cni.values.address import IPAddress
 
@@ -22,15 +22,15 @@ def pointed_at(context: Context, port: Port, leaving: Collection[IPAddress]) -> 
     """Those of `leaving` that a floating IP points at; the store is told why they stay.
 
     One call for all of them, and none if there are none. Where a rule or policy keeps us from
-    listing floating IPs, or the cloud has none, Neutron's own guard has to do. Raises CniError.
+    listing floating IPs, Neutron's own guard has to do. Raises CniError.
     """
     unlisted = unlisted_fact(context.config)
     if not leaving or context.store.fact(unlisted, UNLISTED_SECONDS) is not None:
         return set()
     try:
         floating = context.neutron.floating_ips(port.id)
-    except (Unauthorized, Forbidden, NotFound, Refused) as error:
-        # Where there are none, nobody need know.
+    except (Unauthorized, Forbidden, Refused) as error:
+        # What else is refused is for nobody to mend.
         why = str(error) if isinstance(error, Unauthorized | Forbidden) else ""
         context.store.remember(unlisted, why)
         return set()
