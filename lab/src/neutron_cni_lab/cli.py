@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from neutron_cni_lab import status
+from neutron_cni_lab.driver import DriverName
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.node import Kernel
@@ -62,6 +63,14 @@ Name = Annotated[
     typer.Option("--name", help="Which lab (default: $NEUTRON_CNI_LAB_NAME, else demo)."),
 ]
 
+DriverOption = Annotated[
+    DriverName | None,
+    typer.Option(
+        "--driver",
+        help="A new lab's mechanism driver: ML2/OVN (the default), or ML2/OVS with the agents.",
+    ),
+]
+
 
 class NodeKind(enum.StrEnum):
     """What a node runs on, as users write it."""
@@ -111,11 +120,13 @@ def up(
     nova: Annotated[
         bool, typer.Option("--nova", help="With a Nova from now on, whose servers the VMs are.")
     ] = False,
+    driver: DriverOption = None,
     name: Name = None,
 ) -> None:
     """Start the lab, or repair what of it has died; then nodes are what they were."""
     progress, lab = Progress(), _lab(name)
-    lab.up(progress, kernel=nodes.kernel if nodes else None, nova=nova)
+    kernel = nodes.kernel if nodes else None
+    lab.up(progress, kernel=kernel, nova=nova, driver=driver)
     progress.done(f"lab {lab.places.name} is up; `neutron-cni lab status` shows it")
 
 

@@ -180,7 +180,7 @@ class Nodes(Parts):
         machine.ensure(self.software.cni)
         machine.install_product()
         if machine.node.facts["kind"] == "vm":
-            hint = f"See {self.places.logs / 'ovn-controller.log'} and neutron.log beside it."
+            hint = self.driver.hint(self.places.logs)
             vm_port.wait_active(self.connection(), machine.node.port_id, hint)
             server = machine.node.facts.get("server_id")
             if server and self.nova.pid is not None:
