@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neutron_cni_lab import daemons, namespaces
+from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.neutron import API, API_PORT
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import daemon, end, executable, live_pid, wait_until
@@ -132,6 +133,10 @@ class Agents:
     def inside(self, command: Sequence[str | Path]) -> list[str | Path]:
         """`command` as it has to be run to see the agents' namespaces by name."""
         pid = self.pid(HOLDER)
+        if pid is None:
+            raise LabError(
+                "the agents' namespaces are gone", "`neutron-cni lab up` makes them anew."
+            )
         return ["nsenter", f"--target={pid}", "--mount", "--net", "--", *command]
 
     def _hold_namespaces(self) -> None:

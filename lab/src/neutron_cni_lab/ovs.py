@@ -119,10 +119,9 @@ class Ovs(Driver):
         """Its own log, and Neutron's."""
         return f"See {logs / 'openvswitch-agent.log'} and neutron.log beside it."
 
-    def router(self, router_id: str, *command: str) -> str:
-        """Run `command` in the namespace of a router, and return its stdout."""
-        namespace = f"qrouter-{router_id}"
-        return run(self.agents.inside(["ip", "netns", "exec", namespace, *command]))
+    def in_router(self, router_id: str) -> list[str]:
+        """What to put before a command to run it in a router, from where agents run."""
+        return ["ip", "netns", "exec", f"qrouter-{router_id}"]
 
     def _started(self, cloud: Any) -> set[str]:
         """Those of AGENTS of whose last start Neutron knows."""
@@ -164,7 +163,7 @@ class Ovs(Driver):
     def _translates(self, router_id: str) -> bool:
         """What the L3 agent does last."""
         try:
-            rules = self.router(router_id, "iptables-save", "-t", "nat")
+            rules = run(self.agents.inside([*self.in_router(router_id), "iptables-save"]))
         except LabError:  # its namespace is yet to be made
             return False
         return "SNAT" in rules
