@@ -97,9 +97,12 @@ class Agents:
         if self.pid(BUS) is not None:
             return
         end(daemons.processes(self._places.folder, BUS))
+        self.bus.unlink(missing_ok=True)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._start(BUS, [self._python, "-I", API / "lab_broker.py", self.bus])
-        wait_until(lambda: self.pid(BUS) is not None and self.bus.exists(), "the message bus", 30)
+        wait_until(
+            self.bus.exists, "the message bus", 30, f"`neutron-cni lab logs {BUS}` tells more."
+        )
 
     def start(self) -> None:
         """Have all agents running, not yet serving: that takes them some seconds."""
@@ -205,11 +208,18 @@ class Agents:
             env=self._environment(part),
             log=self._places.logs / f"{part}.log",
         )
+        wait_until(
+            lambda: self.pid(part) is not None,
+            part,
+            30,
+            f"`neutron-cni lab logs {part}` tells more.",
+        )
 
     def _environment(self, part: str) -> dict[str, str]:
         return {
             **self._places.environment,
             daemons.PART: part,
+            "OVS_RUNDIR": str(self._places.switch),
             # setproctitle would write over the environment, and the marker with it.
             "SPT_NOENV": "1",
             "LAB_METADATA_SECRET": self._secret() if part == "metadata-agent" else "",
@@ -225,3 +235,7 @@ class Agents:
 
     def _pid_file(self, part: str) -> Path:
         return self._folder / f"{part}.pid"
+
+
+def _hint(part: str) -> str:
+    return f"`neutron-cni lab logs {part}` tells more."

@@ -100,7 +100,10 @@ class Ovs(Driver):
             time.sleep(0.2)
 
     def sync(self, cloud: Any) -> None:
-        """Wait until every port is on its network, and the routers hide who leaves by them."""
+        """Wait until routers and DHCP servers are on their networks, and translate addresses.
+
+        Nodes are waited for by the status of their ports.
+        """
         wait_until(lambda: not self._missing(cloud), "ports to be on their networks", _WAIT_SECONDS)
         routers = [router.id for router in cloud.network.routers() if router.external_gateway_info]
         wait_until(lambda: all(map(self._translates, routers)), "routers", _WAIT_SECONDS)
@@ -135,11 +138,12 @@ class Ovs(Driver):
         return found
 
     def _missing(self, cloud: Any) -> set[str]:
-        """The ports of this host that the agent has not put on their networks yet."""
+        """The ports of routers and DHCP servers that are not on their networks yet."""
         wanted = {
             port.id
             for port in cloud.network.ports()
-            if port.binding_host_id == self.switch.chassis and port.is_admin_state_up
+            if port.binding_host_id == self.switch.chassis
+            and port.device_owner.startswith("network:")
         }
         return wanted - self._on_networks()
 
