@@ -34,7 +34,8 @@ metadata_workers = 0
 [AGENT]
 # They want a command to become root with; we are.
 root_helper = env
-report_interval = 10
+# Neutron does not listen to what was said before it was up.
+report_interval = 3
 tunnel_types = vxlan
 
 [ovs]
@@ -180,6 +181,10 @@ class Agents:
                 self._switch.unplug(name)
 
     def _configure(self) -> None:
+        # The openvswitch agent runs `ovs-vsctl` too, which knows of no other name than this one.
+        usual = self._places.switch / "db.sock"
+        if not usual.is_symlink():
+            usual.symlink_to(self._switch.database.removeprefix("unix:"))
         self._configuration.touch(mode=0o600)
         self._configuration.write_text(
             _CONFIGURATION.format(

@@ -88,10 +88,10 @@ class Ovs(Driver):
         self.agents.stop()
 
     def wait_for_agents(self, cloud: Any) -> None:
-        """Wait until each has said to Neutron that it has started."""
+        """Wait until each has told Neutron that it lives."""
         late = set(AGENTS)
         give_up = time.monotonic() + _WAIT_SECONDS
-        while late := late - self._started(cloud):
+        while late := late - self._heard_of(cloud):
             dead = [part for part in sorted(late) if self.agents.pid(part) is None]
             if dead or time.monotonic() > give_up:
                 what = f"{dead[0]} ended" if dead else f"waited {_WAIT_SECONDS:g} s for {late}"
@@ -126,14 +126,14 @@ class Ovs(Driver):
         """What to put before a command to run it in a router, from where agents run."""
         return ["ip", "netns", "exec", f"qrouter-{router_id}"]
 
-    def _started(self, cloud: Any) -> set[str]:
-        """Those of AGENTS of whose last start Neutron knows."""
+    def _heard_of(self, cloud: Any) -> set[str]:
+        """Those of AGENTS of whom Neutron has heard since they were started."""
         found = set()
         for agent in cloud.network.agents():
             part = str(agent.binary).removeprefix("neutron-")
-            told = datetime.datetime.fromisoformat(f"{agent.started_at}+00:00").timestamp()
+            told = datetime.datetime.fromisoformat(f"{agent.last_heartbeat_at}+00:00")
             # Neutron knows seconds only.
-            if part in AGENTS and agent.is_alive and told >= int(self.agents.started(part)):
+            if part in AGENTS and told.timestamp() > self.agents.started(part):
                 found.add(part)
         return found
 
