@@ -71,7 +71,10 @@ def floating_ip(lab: Lab, node1: Node) -> Iterator[str]:
         fixed_ip_address=node1.address,
         description=MARK,
     )
-    yield str(made.floating_ip_address)
+    address = str(made.floating_ip_address)
+    # An L3 agent has it later than Neutron answers.
+    wait_for(lambda: answered(lab.node("internet"), address), "the floating IP to be in force")
+    yield address
     ips.delete_ip(made)
 
 
