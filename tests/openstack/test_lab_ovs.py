@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from neutron_cni_lab import Lab, LabError
-from neutron_cni_lab.agents import AGENTS
+from neutron_cni_lab.agents import AGENTS, BUS, HOLDER
 from neutron_cni_lab.ovs import Ovs
 from neutron_cni_lab.paths import name_for_checkout
 from neutron_cni_lab.processes import is_ours
@@ -125,7 +125,7 @@ def test_a_lab_keeps_its_driver(lab: Lab) -> None:
         lab.up(driver="ovn")
 
 
-@pytest.mark.parametrize("part", ["bus", *AGENTS])
+@pytest.mark.parametrize("part", [BUS, HOLDER, *AGENTS])
 def test_up_repairs_what_was_killed(lab: Lab, part: str) -> None:
     killed = ovs(lab).pids[part]
     assert killed is not None
