@@ -101,9 +101,7 @@ class Agents:
         self.bus.unlink(missing_ok=True)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._start(BUS, [self._python, "-I", API / "lab_broker.py", self.bus])
-        wait_until(
-            self.bus.exists, "the message bus", 30, f"`neutron-cni lab logs {BUS}` tells more."
-        )
+        wait_until(self.bus.exists, "the message bus", 30, _hint(BUS))
 
     def start(self) -> None:
         """Have all agents running, not yet serving: that takes them some seconds."""
@@ -129,22 +127,23 @@ class Agents:
 
     def stop(self) -> None:
         """End all agents, with what they made: routers, DHCP servers, proxies."""
+        processes = set()
         for part in (*AGENTS, HOLDER):
             self._pid_file(part).unlink(missing_ok=True)
-            end(daemons.processes(self._places.folder, part))
+            processes |= daemons.processes(self._places.folder, part)
+        end(processes)
         self._unplug_their_devices()
 
     def inside(self, command: Sequence[str | Path]) -> list[str | Path]:
         """`command` as it has to be run to see the agents' namespaces by name."""
         pid = self.pid(HOLDER)
         if pid is None:
-            raise LabError(
-                "the agents' namespaces are gone", "`neutron-cni lab up` makes them anew."
-            )
+            hint = "`neutron-cni lab up` makes them anew."
+            raise LabError("the agents' namespaces are gone", hint)
         return ["nsenter", f"--target={pid}", "--mount", "--net", "--", *command]
 
     def _hold_namespaces(self) -> None:
-        """Have the holder; without it nobody reaches the routers of before."""
+        """Have the holder, and all that agents make anew where its namespaces are of no use."""
         if self.pid(HOLDER) is not None and not self._lost_devices():
             return
         self.stop()
@@ -213,12 +212,7 @@ class Agents:
             env=self._environment(part),
             log=self._places.logs / f"{part}.log",
         )
-        wait_until(
-            lambda: self.pid(part) is not None,
-            part,
-            30,
-            f"`neutron-cni lab logs {part}` tells more.",
-        )
+        wait_until(lambda: self.pid(part) is not None, part, 30, _hint(part))
 
     def _environment(self, part: str) -> dict[str, str]:
         return {
