@@ -25,16 +25,27 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 def pytest_configure(config: pytest.Config) -> None:
     """Markers, and the durations that order the next run's work."""
     config.addinivalue_line("markers", "needs(thing): see tests/unavailable.py")
+    config.addinivalue_line("markers", "driver(name): of labs with that mechanism driver only")
     if not hasattr(config, "workerinput"):  # which pytest-xdist gives to its workers
         config.pluginmanager.register(Stopwatch(config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to `tests/vm` what it runs on a kernel that can."""
-    left = [item for item in items if unavailable.left_to_vm(item)]
+    """Leave to `tests/vm` what it runs on a kernel that can, and to labs with another driver what
+    is of theirs."""
+    left = [item for item in items if unavailable.left_to_vm(item) or _of_another_driver(item)]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+def _of_another_driver(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("driver")
+    if marker is None:
+        return False
+    from tests.support.labs import driver
+
+    return bool(marker.args[0] != driver())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -145,7 +145,7 @@ class Calls:
         six = backend.make_subnet(network, "fd60::/64", gateway_ip=None)
         for name in (network, "contract calls"):
             assert neutron.network(name).id == network
-            assert neutron.network(name).mtu == 1442
+            assert neutron.network(name).mtu == backend.mtu(network)
         subnet = neutron.subnet("contract four", network)
         assert subnet == neutron.subnet(one)
         assert (subnet.cidr, subnet.gateway) == (ip_network(CIDR), ip_address("10.60.0.1"))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import Pod
+from neutron_cni_lab.ovn import Ovn
 from tests.openstack.node_store import in_store
 from tests.openstack.plugin import NETWORK, Answer, call, config
 from tests.openstack.state import leases, wait_for
@@ -188,9 +189,10 @@ def port_binding(lab: Lab, port_id: str) -> dict[str, Any]:
 
     After Neutron's answer the northbound database is right; ovn-northd follows a little later.
     """
-    lab.switch.sync()
+    assert isinstance(lab.driver, Ovn), "nobody else has virtual ports"
+    lab.driver.switch.sync()
     words = ["--format=json", "find", "Port_Binding", f"logical_port={port_id}"]
-    found = json.loads(_run("ovn-sbctl", lab.switch.southbound, words))
+    found = json.loads(_run("ovn-sbctl", lab.driver.switch.southbound, words))
     rows = [dict(zip(found["headings"], row, strict=True)) for row in found["data"]]
     return {key: "" if value == ["set", []] else value for key, value in (rows or [{}])[0].items()}
 

@@ -151,7 +151,7 @@ def test_a_node_is_stopped_stays_so_and_is_started(lab: Lab, switched: Node) -> 
 
 
 @pytest.mark.parametrize("command", ["restart", "stop", "start"])
-@pytest.mark.parametrize("name", ["nobody", "internet"])
+@pytest.mark.parametrize("name", ["nobody", "internet", "router"])
 def test_what_is_no_node_is_not_switched(lab: Lab, command: str, name: str) -> None:
     done = typed(lab, "node", command, name)
     assert done.returncode == 1

@@ -71,7 +71,10 @@ def floating_ip(lab: Lab, node1: Node) -> Iterator[str]:
         fixed_ip_address=node1.address,
         description=MARK,
     )
-    yield str(made.floating_ip_address)
+    address = str(made.floating_ip_address)
+    # An L3 agent has it later than Neutron answers.
+    wait_for(lambda: answered(lab.node("internet"), address), "the floating IP to be in force")
+    yield address
     ips.delete_ip(made)
 
 
@@ -132,7 +135,9 @@ def test_the_port_says_whose_it_is_and_binds_nothing(lab: Lab, nodes: Nodes) -> 
         assert [fixed["ip_address"] for fixed in port.fixed_ips] == [container.pod.address]
         assert (port.binding_host_id, port.binding_vif_type) == ("", "unbound")
         # What keeps OVN from speaking for the pod with the port's MAC.
-        assert (port.is_admin_state_up, port_binding(lab, port.id)["type"]) == (False, "external")
+        assert (port.is_admin_state_up, port.binding_vnic_type) == (False, "baremetal")
+        if lab.facts["driver"] == "ovn":
+            assert port_binding(lab, port.id)["type"] == "external"
     finally:
         container.delete()
 

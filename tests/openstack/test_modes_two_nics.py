@@ -56,10 +56,11 @@ def _plug_second(lab: Lab, node: Node, network_id: str) -> str:
         security_groups=first.security_group_ids,
     )
     switch.unplug(LINK)
+    mtu = str(calls.get_network(network_id).mtu)
     namespaces.ip(
         switch.namespace,
-        *("link", "add", LINK, "mtu", "1442", "type", "veth", "peer", "name", "eth1"),
-        *("mtu", "1442", "address", port.mac_address, "netns", node.namespace),
+        *("link", "add", LINK, "mtu", mtu, "type", "veth", "peer", "name", "eth1"),
+        *("mtu", mtu, "address", port.mac_address, "netns", node.namespace),
     )
     for where, name in ((switch.namespace, LINK), (node.namespace, "eth1")):
         run(namespaces.inside(where, ["ethtool", "-K", name, "tx", "off"]))

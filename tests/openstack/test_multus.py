@@ -76,7 +76,7 @@ def _plug(lab: Lab, node: Node, subnet: Any, name: str, address: str, *, configu
         binding_host_id=first.binding_host_id,
         security_groups=first.security_group_ids,
     )
-    lab.nics_of(node).attach(port.id, port.mac_address, 1442)
+    lab.nics_of(node).attach(port.id, port.mac_address, node.facts["mtu"])
     assert namespaces.has_link(node.namespace, name)
     if configured:
         node.exec(["ip", "link", "set", name, "up"])

@@ -121,7 +121,7 @@ def test_add_makes_what_its_result_says(lab: Lab, node1: Node, steady: Steady) -
     assert held(lab, node1)[steady.name] == {steady.answer.address}
     assert pod_routes(node1)[steady.answer.address] == host["name"]
     shown = json.loads(node1.exec(["ip", "-n", steady.name, "-j", "link", "show", "eth0"]).stdout)
-    assert (shown[0]["address"], shown[0]["mtu"]) == (pod["mac"], 1442)
+    assert (shown[0]["address"], shown[0]["mtu"]) == (pod["mac"], node1.facts["mtu"])
 
 
 def test_a_repeated_add_gives_the_same_result_and_takes_no_second_address(
@@ -163,7 +163,7 @@ def test_the_result_has_the_shape_of_its_version(node1: Node, steady: Steady, ve
     assert address.get("version") == ("4" if version < "1.0.0" else None)
     assert address["interface"] == 1
     assert address["address"] == f"{steady.answer.address}/32"
-    mtu = 1442 if version == "1.1.0" else None
+    mtu = node1.facts["mtu"] if version == "1.1.0" else None
     assert [item.get("mtu") for item in result["interfaces"]] == [mtu, mtu]
     assert result["routes"] == [{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}]
 

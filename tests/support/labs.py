@@ -10,10 +10,12 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from neutron_cni_lab import Lab
+from neutron_cni_lab.driver import DEFAULT, DriverName
 from neutron_cni_lab.paths import MARKER
 
 NOTHING: dict[str, list[str]] = {"processes": [], "mounts": [], "namespaces": [], "folder": []}
@@ -44,6 +46,16 @@ def nova_lab_of(request: pytest.FixtureRequest) -> Lab:
     if not lab.has_nova:
         pytest.fail(f"`neutron-cni lab up --nova --name {lab.places.name}` gives the lab a Nova")
     return lab
+
+
+def driver() -> DriverName:
+    """The mechanism driver of the lab that tests run in: $NEUTRON_CNI_TEST_DRIVER of workers' own
+    ones (else ML2/OVN), or that of the one that is named."""
+    if lab_by_hand():
+        return Lab(os.environ["NEUTRON_CNI_LAB_NAME"]).driver.name
+    found = os.environ.get("NEUTRON_CNI_TEST_DRIVER", DEFAULT)
+    assert found in ("ovn", "ovs"), found
+    return cast(DriverName, found)
 
 
 def lab_by_hand() -> bool:
@@ -80,7 +92,7 @@ def _own_lab(name: str, request: pytest.FixtureRequest, nova: bool = False) -> L
     request.addfinalizer(lab.down)
     _tell(request.config, f"lab {name} is brought up ...")
     lab.down()
-    lab.up(nova=nova)
+    lab.up(nova=nova, driver=driver())
     _tell(request.config, f"lab {name} is up after {time.monotonic() - began:.0f} s")
     return lab
 

@@ -197,8 +197,9 @@ def test_tcp_passes_to_other_nodes_and_out(
 
 def test_packets_of_the_networks_mtu_pass_and_larger_ones_do_not(vm1: Node) -> None:
     ping = ["ping", "-M", "do", "-c1", "-w60", "10.10.0.1"]
-    vm1.exec([*ping, "-s", str(1442 - 28)], timeout=PATIENCE)
-    larger = vm1.exec([*ping, "-w1", "-s", str(1443 - 28)], check=False, timeout=PATIENCE)
+    largest = vm1.facts["mtu"] - 28
+    vm1.exec([*ping, "-s", str(largest)], timeout=PATIENCE)
+    larger = vm1.exec([*ping, "-w1", "-s", str(largest + 1)], check=False, timeout=PATIENCE)
     assert larger.returncode != 0
 
 

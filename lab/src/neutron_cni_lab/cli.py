@@ -1,6 +1,5 @@
 """``neutron-cni lab``: the commands, each a few lines over `Lab`."""
 
-import enum
 import os
 import shlex
 import time
@@ -10,9 +9,10 @@ import typer
 from typer.core import TyperGroup
 
 from neutron_cni_lab import status
+from neutron_cni_lab.driver import DEFAULT, DriverName
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.lab import Lab
-from neutron_cni_lab.node import Kernel
+from neutron_cni_lab.node import NodeKind
 from neutron_cni_lab.paths import default_name
 from neutron_cni_lab.progress import Progress
 
@@ -62,17 +62,13 @@ Name = Annotated[
     typer.Option("--name", help="Which lab (default: $NEUTRON_CNI_LAB_NAME, else demo)."),
 ]
 
-
-class NodeKind(enum.StrEnum):
-    """What a node runs on, as users write it."""
-
-    NAMESPACE = "namespace"
-    UML = "uml"
-
-    @property
-    def kernel(self) -> Kernel:
-        """Whose kernel that is."""
-        return "own" if self is NodeKind.UML else "shared"
+DriverOption = Annotated[
+    DriverName | None,
+    typer.Option(
+        "--driver",
+        help="A new lab's mechanism driver: ML2/OVN (the default), or ML2/OVS with the agents.",
+    ),
+]
 
 
 _DEMOS = (
@@ -111,11 +107,13 @@ def up(
     nova: Annotated[
         bool, typer.Option("--nova", help="With a Nova from now on, whose servers the VMs are.")
     ] = False,
+    driver: DriverOption = None,
     name: Name = None,
 ) -> None:
     """Start the lab, or repair what of it has died; then nodes are what they were."""
     progress, lab = Progress(), _lab(name)
-    lab.up(progress, kernel=nodes.kernel if nodes else None, nova=nova)
+    kernel = nodes.kernel if nodes else None
+    lab.up(progress, kernel=kernel, nova=nova, driver=driver)
     progress.done(f"lab {lab.places.name} is up; `neutron-cni lab status` shows it")
 
 
@@ -126,6 +124,7 @@ def demo(
         str | None,
         typer.Option("--name", help="Which lab (default: $NEUTRON_CNI_LAB_NAME, else see WHAT)."),
     ] = None,
+    driver: DriverOption = None,
     began: Annotated[float | None, typer.Option(hidden=True, help="Unix seconds.")] = None,
 ) -> None:
     """Start the lab, make pods on it, and measure what they reach; status 1 if a check fails."""
@@ -139,20 +138,20 @@ def demo(
     )
 
     since = began or time.time()
+    labs = {"veth-route": "demo", "ipvlan": ipvlan.LAB, "nic": nic.LAB}
+    if what not in labs:
+        raise LabError(f"there is no demo {what!r}", f"There are: {_DEMOS}.")
+    beside = driver if driver and driver != DEFAULT else ""
+    lab = _lab(name or default_name(labs[what] + beside))
     if what == "veth-route":
-        lab = _lab(name)
-        lab.up(Progress())
+        lab.up(Progress(), driver=driver)
         passed = show_veth_route(lab, since)
     elif what == "ipvlan":
-        lab = _lab(name or default_name(ipvlan.LAB))
-        lab.up(Progress(), kernel="own")
+        lab.up(Progress(), kernel="own", driver=driver)
         passed = show_ipvlan(lab, since)
-    elif what == "nic":
-        lab = _lab(name or default_name(nic.LAB))
-        have_nic_lab(lab, Progress())
-        passed = show_nic(lab, since)
     else:
-        raise LabError(f"there is no demo {what!r}", f"There are: {_DEMOS}.")
+        have_nic_lab(lab, Progress(), driver)
+        passed = show_nic(lab, since)
     if not passed:
         raise typer.Exit(1)
 
@@ -187,6 +186,8 @@ def show_status(name: Name = None) -> None:
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def execute(node: str, command: list[str], name: Name = None) -> None:
     """Run COMMAND on NODE (or on `internet`, the host out there); write it after `--`.
+
+    With ML2/OVS also in `router`, the namespace of the lab's router.
 
     It has an environment of its own: further variables by `-- env NAME=VALUE COMMAND`.
     """

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 from neutron_cni_lab import folders, namespaces, topology
+from neutron_cni_lab.driver import DEFAULT, DriverName
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked, ports_of_others
 from neutron_cni_lab.kernel import load_dummy
@@ -37,20 +38,24 @@ class Lab(Nodes):
         nodes: tuple[str, ...] = ("node1", "node2"),
         kernel: Kernel | None = None,
         nova: bool = False,
+        driver: DriverName | None = None,
     ) -> None:
         """Have all of it running with `nodes`; starts what is missing, repairs what has died.
 
         A node that was stopped by `stop_node` stays so. `kernel` is whose kernel `nodes` have; when
         it is None, those that are there keep theirs, and new ones share the host's. With `nova` the
-        lab has a Nova from now on, and every VM is a server.
+        lab has a Nova from now on, and every VM is a server. `driver` is Neutron's mechanism
+        driver; when it is None, a lab that is there keeps its own, and a new one has ML2/OVN.
         """
         progress = progress or Progress(quiet=True)
-        self.software.check()
+        self._take_driver(self._wanted_driver(driver))
+        self.software.check(self.driver)
         if nova or self.has_nova:
             self.software.install_nova(progress)
         if kernel == "own":
             self.software.kernel.check()
         with self._locked():
+            self._take_driver(self._wanted_driver(driver))
             self._check_same_software()
             folders.finish_removal(self.places.folder)
             if self.facts.get("ending"):  # a `down` was killed: what still runs may be about to end
@@ -61,6 +66,7 @@ class Lab(Nodes):
             snapshot = self._restore()
             self._start_services(progress)
             with progress.step("networks, router, security group"):
+                self.driver.wait_for_agents(self.connection())
                 self._change(**topology.ensure(self.connection()))
             if snapshot:
                 self._save(snapshot, progress)
@@ -77,7 +83,7 @@ class Lab(Nodes):
                 with ThreadPoolExecutor() as pool:
                     for node in [pool.submit(self._run_node, name) for name in wanted]:
                         node.result()
-                self.switch.sync()
+                self.driver.sync(self.connection())
             self._change(up=True)
 
     def down(self, progress: Progress | None = None, keep_logs: bool = False) -> None:
@@ -130,7 +136,7 @@ class Lab(Nodes):
     def _restore(self) -> Snapshot | None:
         """Give a new lab a copy of databases; where they are to be kept then, if there was none."""
         is_new = not self.places.database.exists()
-        parts = (self.places, self.switch, self.software.neutron)
+        parts = (self.places, self.driver, self.software.neutron)
         snapshot = plain = Snapshot(*parts)
         if self.has_nova:
             snapshot = Snapshot(*parts, self.software.nova)
@@ -152,6 +158,7 @@ class Lab(Nodes):
             "project_id": PROJECT_ID,
             "far_address": FAR_ADDRESS,
             "chassis": self.switch.chassis,
+            "driver": self.driver.name,
             "neutron": self.software.neutron.name,
             "ending": False,
         }
@@ -182,7 +189,10 @@ class Lab(Nodes):
             for job in jobs:
                 job.result()
         with ThreadPoolExecutor() as pool:
-            jobs = [pool.submit(self._start_neutron, progress)]
+            jobs = [
+                pool.submit(self._start_neutron, progress),
+                pool.submit(self.driver.start_agents),
+            ]
             if self.has_nova:
                 jobs.append(pool.submit(self._start_nova, progress))
             for job in jobs:
@@ -199,11 +209,23 @@ class Lab(Nodes):
 
     def _save(self, snapshot: Snapshot, progress: Progress) -> None:
         with progress.step("a copy of the databases, for the next lab"):
+            self.driver.stop_agents()
             self.neutron.stop()
             self.nova.stop()
             self.database.stop()
             snapshot.save()
         self._start_services(progress)
+        self.driver.wait_for_agents(self.connection())
+
+    def _wanted_driver(self, asked: DriverName | None) -> DriverName:
+        """The lab's; of a new lab that which was `asked` for. `LabError` if these differ."""
+        has: DriverName | None = self.facts.get("driver", DEFAULT) if self.facts else None
+        if has and asked and has != asked:
+            raise LabError(
+                f"lab {self.places.name!r} has the driver {has}, not {asked}",
+                f"`neutron-cni lab down --name {self.places.name}` first, or take another name.",
+            )
+        return has or asked or DEFAULT
 
     def _check_same_software(self) -> None:
         for part, folder in (("neutron", self.software.neutron), ("nova", self.software.nova)):
@@ -228,7 +250,5 @@ class Lab(Nodes):
             self.database.migrate(self.software.neutron, self.neutron.configuration)
 
     def _start_switch(self, progress: Progress) -> None:
-        with progress.step("Open vSwitch and OVN"):
-            self.switch.start()
-        # It needs OVN only, and time: nobody asks it before there are nodes.
-        self.metadata.start()
+        with progress.step(self.driver.title):
+            self.driver.start()

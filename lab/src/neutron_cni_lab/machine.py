@@ -175,7 +175,7 @@ class Machine(ABC):
             self._switch.plug(self._link, "br-ex")
         else:
             ids = {"iface_id": facts["port_id"], "attached_mac": facts["mac"]}
-            self._switch.plug(self._link, "br-int", **ids)
+            self._switch.plug(self._link, "br-int", **ids, iface_status="active")
 
     def _make_cable(self, mac: str) -> None:
         """A veth from the switch to ``eth0``, which has `mac`, in the node's namespace."""

@@ -1,9 +1,10 @@
 """The metadata service at 169.254.169.254: Neutron's own OVN metadata agent, as on a real cloud.
 
 The agent puts haproxy into a namespace of each network that has VMs and asks OVN who is calling;
-only Nova, whom it would ask next, is played (api/metadata_agent.py).
+only Nova, whom it would ask next, is played (api/nova_metadata.py).
 """
 
+import json
 import secrets
 from pathlib import Path
 
@@ -51,10 +52,12 @@ _HIDE_NAMESPACES = (
 class Metadata:
     """The agent of one lab; it finds out by itself which nodes there are."""
 
-    def __init__(self, places: Places, venv: Path, switch: Switch) -> None:
+    def __init__(self, places: Places, venv: Path, switch: Switch, southbound: str) -> None:
+        """`venv` has Neutron in it; `southbound` is the OVSDB address of OVN's database."""
         self._places = places
         self._venv = venv
         self._switch = switch
+        self._southbound = southbound
         self._folder = places.folder / "metadata"
         self._pid_file = self._folder / "pid"
 
@@ -78,11 +81,11 @@ class Metadata:
                 folder=self._folder,
                 secret=secret,
                 switch=self._switch.database,
-                southbound=self._switch.southbound,
+                southbound=self._southbound,
             )
         )
         private = ["unshare", "--mount", "--propagation=slave", "sh", "-c", _HIDE_NAMESPACES]
-        agent = [self._venv / "bin" / "python", "-I", _SCRIPT, "--config-file", configuration]
+        agent = [self._venv / "bin" / "python", "-sE", _SCRIPT, "--config-file", configuration]
         daemon(
             namespaces.inside(
                 self._switch.namespace, [*map(str, private), self._pid_file, *map(str, agent)]
@@ -101,4 +104,12 @@ class Metadata:
         """End the agent and its proxies, and pull their plugs."""
         self._pid_file.unlink(missing_ok=True)
         end(running(self._places.folder, str(self._folder)))
-        self._switch.unplug_metadata()
+        self._unplug()
+
+    def _unplug(self) -> None:
+        """Take off what the agent plugged in: alone it tells no `attached-mac`."""
+        words = ["-f", "json", "--columns=name,external_ids", "list", "Interface"]
+        for name, (_, pairs) in json.loads(self._switch.vsctl(*words))["data"]:
+            ids = dict(pairs)
+            if "iface-id" in ids and "attached-mac" not in ids:
+                self._switch.unplug(name)

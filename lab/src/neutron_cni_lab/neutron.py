@@ -6,10 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from neutron_cni_lab import namespaces
+from neutron_cni_lab.driver import Driver
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import daemon, end, live_pid, running, wait_until
-from neutron_cni_lab.switch import API_ADDRESS, PHYSICAL_NETWORK, Switch
+from neutron_cni_lab.switch import API_ADDRESS, PHYSICAL_NETWORK
 
 API_PORT = 9696
 """Neutron's port as the nodes see it; on the host it is a free one."""
@@ -18,17 +19,16 @@ USER_ID = "fedcba9876543210fedcba9876543210"
 
 # Below the kernel's range of ephemeral ports (32768 on), where a port that is free now stays free.
 _HOST_PORTS = range(19696, 19896)
-_API = Path(__file__).parent / "api"
-LISTEN = _API / "listen.py"
+API = Path(__file__).parent / "api"
+"""What runs in Neutron's environment, which has nothing of the lab."""
+LISTEN = API / "listen.py"
 """What opens a service's second socket, in the fabric."""
 
 _CONFIGURATION = """\
 [DEFAULT]
 auth_strategy = noauth
 core_plugin = ml2
-service_plugins = ovn-router,trunk,port_forwarding,segments
-transport_url = fake:/
-notify_nova_on_port_status_changes = {notify}
+{default}notify_nova_on_port_status_changes = {notify}
 notify_nova_on_port_data_changes = {notify}
 send_events_interval = 1
 api_paste_config = {venv}/etc/neutron/api-paste.ini
@@ -40,27 +40,10 @@ lock_path = {folder}/locks
 [database]
 connection = {database}
 
-[ml2]
-type_drivers = geneve,flat
-tenant_network_types = geneve
-mechanism_drivers = ovn
-extension_drivers = port_security
-
-[ml2_type_geneve]
-vni_ranges = 1:65536
-max_header_size = 38
-
 [ml2_type_flat]
 flat_networks = {physical_network}
 
-[ovn]
-# Each network gets a metadata port, which has an address on it.
-ovn_metadata_enabled = true
-ovn_nb_connection = {northbound}
-ovn_sb_connection = {southbound}
-# The default (true) breaks floating IPs between VMs behind one router (Neutron 29).
-ovn_router_indirect_snat = false
-
+{sections}
 [nova]
 auth_type = none
 endpoint = {nova}
@@ -70,10 +53,10 @@ endpoint = {nova}
 class Neutron:
     """gunicorn with one worker of 8 threads, on two listening sockets."""
 
-    def __init__(self, places: Places, venv: Path, switch: Switch) -> None:
+    def __init__(self, places: Places, venv: Path, driver: Driver) -> None:
         self._places = places
         self._venv = venv
-        self._switch = switch
+        self._driver = driver
         self._pid_file = places.neutron / "pid"
         self.configuration = places.neutron / "neutron.conf"
 
@@ -81,7 +64,7 @@ class Neutron:
     def pid(self) -> int | None:
         """gunicorn's process id, None when it is down or listens in a namespace that is gone."""
         pid = live_pid(self._pid_file, self._places.folder)
-        return pid if pid and namespaces.holds(self._switch.namespace, pid) else None
+        return pid if pid and namespaces.holds(self._driver.switch.namespace, pid) else None
 
     def configure(self, database_url: str, nova_url: str = "") -> None:
         """Write neutron.conf; an API that was started with another one is ended.
@@ -89,13 +72,14 @@ class Neutron:
         With `nova_url`, the compute endpoint in the fabric, Nova is told of changes of ports.
         """
         self._places.neutron.mkdir(parents=True, exist_ok=True)
+        settings = self._driver.settings
         text = _CONFIGURATION.format(
             venv=self._venv,
             folder=self._places.neutron,
             database=database_url,
             physical_network=PHYSICAL_NETWORK,
-            northbound=self._switch.northbound,
-            southbound=self._switch.southbound,
+            default=settings.default,
+            sections=settings.sections,
             notify=str(bool(nova_url)).lower(),
             nova=nova_url,
         )
@@ -111,10 +95,12 @@ class Neutron:
         self._pid_file.unlink(missing_ok=True)
         host_socket = listen(port)
         with host_socket:
+            fabric, command = self._driver.switch.namespace, self._command(host_socket.fileno())
             daemon(
-                namespaces.inside(self._switch.namespace, self._command(host_socket.fileno())),
+                namespaces.inside(fabric, command),
                 env={
                     **self._places.environment,
+                    **self._driver.settings.environment,
                     "OS_NEUTRON_CONFIG_DIR": str(self._places.neutron),
                     "OS_NEUTRON_CONFIG_FILES": "neutron.conf",
                     # Neutron takes the number of API workers from here; without it OVN's hash ring
@@ -147,7 +133,7 @@ class Neutron:
             client.close()
 
     def _processes(self) -> set[int]:
-        return running(self._places.folder, "lab_wsgi:application")
+        return running(self._places.folder, "_wsgi:application")
 
     @property
     def _log(self) -> Path:
@@ -169,7 +155,7 @@ class Neutron:
             *("--worker-tmp-dir=/dev/shm", f"--access-logfile={self.requests_log}"),
             # Method, path, status and microseconds: what was asked of Neutron, and what it took.
             *("--access-logformat", "%(t)s %(m)s %(U)s %(s)s %(D)s"),
-            *(f"--pythonpath={_API}", "lab_wsgi:application"),
+            *(f"--pythonpath={API}", self._driver.settings.application),
         ]
 
 

@@ -1,5 +1,6 @@
 """A running node, as tests and `lab exec` use it: commands in it."""
 
+import enum
 import os
 import subprocess
 import sys
@@ -15,6 +16,19 @@ from neutron_cni_lab.uml import vm
 
 Kernel = Literal["shared", "own"]
 """Whose kernel a node has: the host's, which it shares, or its own, as a user-mode Linux VM."""
+
+
+class NodeKind(enum.StrEnum):
+    """What a node runs on, as users write it."""
+
+    NAMESPACE = "namespace"
+    UML = "uml"
+
+    @property
+    def kernel(self) -> Kernel:
+        """Whose kernel that is."""
+        return "own" if self is NodeKind.UML else "shared"
+
 
 _LOOK = """
 cat /proc/uptime /proc/loadavg
@@ -32,7 +46,7 @@ class Node:
         self._places = places
         self.name = name
         self.facts = facts
-        """``kind`` (``vm``, ``bare``, or ``internet`` for the host out there), ``network``,
+        """``kind`` (``vm``, ``bare``, and what is no node: ``internet``, ``router``), ``network``,
         ``addresses`` (``["10.10.0.5/20"]``), ``mtu``, and for a VM ``port_id`` and ``mac``, with
         ``server_id`` where Nova knows it; ``kernel`` is ``own`` where it is not the host's."""
 
@@ -87,7 +101,7 @@ class Node:
     @property
     def home(self) -> str:
         """Root's home on the node; not /root, which is the host's, with its clouds.yaml."""
-        return "/" if self.facts["kind"] == "internet" else "/var/lib/root"
+        return "/" if self.facts["kind"] in ("internet", "router") else "/var/lib/root"
 
     def command(
         self, words: Sequence[str | Path], env: Mapping[str, str] | None = None
@@ -172,6 +186,8 @@ class Node:
     def _enter(self) -> list[str]:
         if self.facts["kind"] == "internet":
             return ["nsenter", f"--net=/run/netns/{self.namespace}", "--"]
+        if self.facts["kind"] == "router":
+            return list(self.facts["enter"])
         pid = self.pid
         if pid is None:
             if self.is_stopped:

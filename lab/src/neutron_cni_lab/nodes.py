@@ -11,6 +11,7 @@ from neutron_cni_lab.machine import Machine, bare_facts
 from neutron_cni_lab.namespace_machine import NamespaceMachine
 from neutron_cni_lab.nics import Nics
 from neutron_cni_lab.node import Kernel, Node
+from neutron_cni_lab.ovs import Ovs
 from neutron_cni_lab.parts import Parts
 from neutron_cni_lab.switch import EXTERNAL_PREFIX, FAR_ADDRESS
 from neutron_cni_lab.switch import INTERNET_ADDRESS as EXTERNAL_GATEWAY
@@ -18,20 +19,33 @@ from neutron_cni_lab.uml.machine import VirtualMachine
 
 Kind = Literal["vm", "bare"]
 
+_RESERVED = ("fabric", "internet", "router")
+"""Names that mean something else."""
+
 
 class Nodes(Parts):
     """The nodes of a lab, by name; its processes and databases are `Lab`'s matter."""
 
     def node(self, name: str) -> Node:
-        """The node called `name`; ``internet`` is the host behind the external network."""
+        """The node called `name`; ``internet`` is the host behind the external network, ``router``
+        the namespace of a lab's router that has one (ML2/OVS)."""
         nodes = self.facts.get("nodes", {})
         if name == "internet":
             addresses = [f"{EXTERNAL_GATEWAY}/{EXTERNAL_PREFIX}", f"{FAR_ADDRESS}/32"]
             return Node(self.places, name, {"kind": "internet", "addresses": addresses})
+        if name == "router":
+            return Node(self.places, name, self._router_facts())
         if name not in nodes:
             known = ", ".join(sorted(nodes)) or "none"
             raise LabError(f"there is no node {name!r}", f"Nodes of this lab: {known}.")
         return Node(self.places, name, nodes[name])
+
+    def _router_facts(self) -> dict[str, Any]:
+        if not isinstance(self.driver, Ovs):
+            what = f"the routers of lab {self.places.name!r} are no namespaces, but flows of OVN's"
+            raise LabError(what, "In a lab made by `neutron-cni lab up --driver ovs` they are.")
+        enter = self.driver.agents.inside(self.driver.in_router(self.facts["router_id"]))
+        return {"kind": "router", "addresses": [], "enter": list(map(str, enter))}
 
     @property
     def nodes(self) -> list[Node]:
@@ -160,7 +174,7 @@ class Nodes(Parts):
         self, name: str, network: str = "tenant", kind: Kind = "vm", kernel: Kernel = "shared"
     ) -> None:
         """Have it in the facts, with a port if it is a VM, as one that is to run."""
-        if not re.fullmatch(r"[a-z][a-z0-9]{0,10}", name) or name in ("fabric", "internet"):
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,10}", name) or name in _RESERVED:
             hint = "Use up to 11 lower-case letters and digits, a letter first."
             raise LabError(f"{name!r} can't be a node's name", hint)
         facts = self.facts
@@ -180,7 +194,7 @@ class Nodes(Parts):
         machine.ensure(self.software.cni)
         machine.install_product()
         if machine.node.facts["kind"] == "vm":
-            hint = f"See {self.places.logs / 'ovn-controller.log'} and neutron.log beside it."
+            hint = self.driver.hint(self.places.logs)
             vm_port.wait_active(self.connection(), machine.node.port_id, hint)
             server = machine.node.facts.get("server_id")
             if server and self.nova.pid is not None:
@@ -191,6 +205,8 @@ class Nodes(Parts):
         """LabError for what is no node, the internet host included."""
         if name == "internet":
             raise LabError("`internet` is the host out there, and no node")
+        if name == "router":
+            raise LabError("`router` is Neutron's matter, and no node")
         return self._machine(name)
 
     def _note_stopped(self, name: str, stopped: bool) -> None:

@@ -1,19 +1,22 @@
 """What every command on a lab needs: its parts, what is written down of it, and its lock."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from neutron_cni_lab.database import Database
+from neutron_cni_lab.driver import DEFAULT, Driver, DriverName
 from neutron_cni_lab.facts import locked, read_facts, write_facts
-from neutron_cni_lab.metadata import Metadata
 from neutron_cni_lab.neutron import Neutron
 from neutron_cni_lab.nova.servers import Servers
 from neutron_cni_lab.nova.service import Nova
+from neutron_cni_lab.ovn import Ovn
+from neutron_cni_lab.ovs import Ovs
 from neutron_cni_lab.paths import Places, default_name, home
 from neutron_cni_lab.progress import Progress
 from neutron_cni_lab.software import Software
-from neutron_cni_lab.switch import Switch
+
+_DRIVERS: Mapping[DriverName, type[Ovn] | type[Ovs]] = {"ovn": Ovn, "ovs": Ovs}
 
 
 class Parts:
@@ -22,19 +25,25 @@ class Parts:
     def __init__(self, name: str | None = None) -> None:
         self.places = Places(home(), name or default_name())
         self.software = Software(self.places.cache)
-        self.switch = Switch(self.places)
         self.database = Database(self.places)
-        self.neutron = Neutron(self.places, self.software.neutron, self.switch)
-        self.metadata = Metadata(self.places, self.software.neutron, self.switch)
-        self.nova = Nova(self.places, self.software.nova, self.switch, self.database)
         self._cloud: Any = None
+        self._take_driver(self.facts.get("driver", DEFAULT))
+
+    def _take_driver(self, name: DriverName) -> None:
+        """Have the parts of a lab with that mechanism driver."""
+        kind: type[Ovn] | type[Ovs] = _DRIVERS[name]
+        self.driver: Driver = kind(self.places, self.software.neutron)
+        self.switch = self.driver.switch
+        self.neutron = Neutron(self.places, self.software.neutron, self.driver)
+        self.nova = Nova(self.places, self.software.nova, self.switch, self.database)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What was made: ``api_port``, ``api_url`` (from the host), ``node_api_url``,
         ``project_id``, ``networks`` and ``subnets`` (name to id), ``router_id``,
-        ``security_group_id``, ``far_address`` (the internet host), ``chassis``, ``nodes``; with a
-        Nova ``nova_port``, ``nova_url`` and ``node_nova_url``, the compute endpoint."""
+        ``security_group_id``, ``far_address`` (the internet host), ``chassis``, ``driver`` (``ovn``
+        or ``ovs``), ``nodes``; with a Nova ``nova_port``, ``nova_url`` and ``node_nova_url``, the
+        compute endpoint."""
         return read_facts(self.places.facts)
 
     @property

@@ -175,6 +175,14 @@ def parent(pid: int) -> int | None:
     return int(fields[1]) if len(fields) > 1 else None
 
 
+def executable(pid: int) -> Path | None:
+    """The program that process `pid` runs, whatever it calls itself."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink()
+    except OSError:
+        return None
+
+
 def _net_inode(pid: int) -> int | None:
     try:
         return Path(f"/proc/{pid}/ns/net").stat().st_ino

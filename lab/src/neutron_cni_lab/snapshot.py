@@ -10,32 +10,32 @@ import shutil
 import time
 from pathlib import Path
 
+from neutron_cni_lab.driver import Driver
 from neutron_cni_lab.facts import locked
 from neutron_cni_lab.paths import Places
 from neutron_cni_lab.processes import run
-from neutron_cni_lab.switch import NORTHBOUND_SCHEMA, Switch
 
 _SOURCES = ("database.py", "neutron.py", "switch.py", "topology.py")
-"""The modules of the lab that say what is in the databases."""
+"""The modules of the lab that say what is in MariaDB, whatever the driver."""
 _NOVA_SOURCES = ("nova/tables.py",)
 
 _UNUSED_SECONDS = 14 * 24 * 3600
 
 
 class Snapshot:
-    """MariaDB's folder and OVN's northbound database, keyed by what they were made with."""
+    """MariaDB's folder and the driver's databases, keyed by what they were made with."""
 
     def __init__(
-        self, places: Places, switch: Switch, neutron: Path, nova: Path | None = None
+        self, places: Places, driver: Driver, neutron: Path, nova: Path | None = None
     ) -> None:
         """Of a lab with the installed `neutron`, and with `nova` where it has one."""
         self._places = places
-        self._switch = switch
+        self._driver = driver
         made_with = [neutron.name.encode(), run(["mariadbd", "--version"]).encode()]
         made_with += [nova.name.encode()] if nova else []
-        sources = (*_SOURCES, *(_NOVA_SOURCES if nova else ()))
+        sources = (*_SOURCES, *driver.sources, *(_NOVA_SOURCES if nova else ()))
         made_with += [(Path(__file__).parent / name).read_bytes() for name in sources]
-        made_with += [Path(NORTHBOUND_SCHEMA).read_bytes()]
+        made_with += [driver.schemas()]
         digest = hashlib.sha256(b"\0".join(made_with)).hexdigest()[:12]
         self._folder = places.cache / f"databases-{digest}"
 
@@ -46,20 +46,21 @@ class Snapshot:
 
     def restore(self) -> None:
         """Give a lab that has no databases a copy."""
-        if not self.exists or self._places.database.exists() or self._switch.pid("ovn-nb"):
+        in_use = self._places.database.exists() or any(self._driver.pids.values())
+        if in_use or not self.exists:
             return
         os.utime(self._folder)
         self._places.folder.mkdir(parents=True, exist_ok=True)
         new = self._places.folder / "databases.new"
         _copy(self._folder, new)
         self._places.switch.mkdir(parents=True, exist_ok=True)
-        (new / "ovn-nb.db").rename(self._switch.northbound_file)
+        self._driver.restore(new)
         # Last: from now on this lab counts as one that has databases.
         (new / "db").rename(self._places.database)
         new.rmdir()
 
     def save(self) -> None:
-        """Keep a copy of this lab's; Neutron, Nova and MariaDB must be down."""
+        """Keep a copy of this lab's; Neutron, Nova, agents and MariaDB must be down."""
         with locked(self._places.cache / "databases.lock"):
             if self.exists:
                 return
@@ -68,7 +69,7 @@ class Snapshot:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             _copy(self._places.database, new / "db")
-            self._switch.back_up_northbound(new / "ovn-nb.db")
+            self._driver.back_up(new)
             # A power cut must not leave files that are there and empty.
             run(["sync", "--file-system", new])
             new.rename(self._folder)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import neutron_cni
+from neutron_cni_lab.driver import Driver
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked
 from neutron_cni_lab.golang import LOCK, toolchain
@@ -27,10 +28,8 @@ _FOLDERS = [
 _PLUGINS = [f"github.com/containernetworking/plugins/plugins/{path}@v1.9.1" for path in _FOLDERS]
 _CNITOOL = "github.com/containernetworking/cni/cnitool@v1.3.0"
 
-_PROGRAMS = {
+_PROGRAMS = {  # and those of the driver
     "openvswitch-switch": "/usr/sbin/ovs-vswitchd",
-    "ovn-central": "/usr/bin/ovn-northd",
-    "ovn-host": "/usr/bin/ovn-controller",
     "haproxy": "/usr/sbin/haproxy",
     "mariadb-server": "/usr/sbin/mariadbd",
     "iproute2": "/sbin/ip",
@@ -59,7 +58,7 @@ class Software:
         self.network_daemons = NetworkDaemons(cache)
         self.multus = Multus(cache)
 
-    def check(self) -> None:
+    def check(self, driver: Driver) -> None:
         """Raise `LabError` naming what is missing, or where nodes would not see this program.
 
         The VMs' kernel is asked for by `Kernel.check`, and Nova is installed by `install_nova`: not
@@ -72,7 +71,8 @@ class Software:
                         f"a node has a {hidden} of its own, and would not see {path}",
                         "Move the checkout, to /opt for instance, and run scripts/setup there.",
                     )
-        packages = [name for name, path in _PROGRAMS.items() if not Path(path).exists()]
+        wanted = {**_PROGRAMS, **driver.programs}
+        packages = [name for name, path in wanted.items() if not Path(path).exists()]
         if packages:
             raise LabError(f"not installed: {', '.join(packages)}", "Run scripts/setup first.")
         if not (is_made(self.neutron) and is_made(self.cni)):

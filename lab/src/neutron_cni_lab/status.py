@@ -16,8 +16,7 @@ def show(lab: Lab) -> bool:
         "mariadb": lab.database.pid,
         "neutron": lab.neutron.pid,
         **({"nova": lab.nova.pid} if lab.has_nova else {}),
-        "metadata": lab.metadata.pid,
-        **{part: lab.switch.pid(part) for part in lab.switch.parts},
+        **lab.driver.pids,
         **{node.name: node.pid for node in lab.nodes},
     }
     console = Console(highlight=False)

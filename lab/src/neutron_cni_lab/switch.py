@@ -1,7 +1,6 @@
-"""Open vSwitch (user-space datapath) and OVN, all of it in a network namespace of its own."""
+"""Open vSwitch (user-space datapath) in a network namespace of its own, the internet behind it."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neutron_cni_lab import daemons, namespaces
@@ -17,19 +16,18 @@ PHYSICAL_NETWORK = "physnet"
 # The same when the cable is made anew: OVN's router keeps what it learned for ever (MAC_Binding).
 _INTERNET_MAC = "02:00:ac:18:04:01"
 
-NORTHBOUND_SCHEMA = "/usr/share/ovn/ovn-nb.ovsschema"
-
-_SCHEMAS = {
-    "ovsdb-server": "/usr/share/openvswitch/vswitch.ovsschema",
-    "ovn-nb": NORTHBOUND_SCHEMA,
-    "ovn-sb": "/usr/share/ovn/ovn-sb.ovsschema",
-}
-
 
 class Switch:
-    """The lab's fabric: br-int, where nodes are plugged in, and br-ex with the internet behind."""
+    """The lab's fabric: br-int, where nodes are plugged in, and br-ex with the internet behind.
 
-    parts = ("ovsdb-server", "ovn-nb", "ovn-sb", "ovs-vswitchd", "ovn-northd", "ovn-controller")
+    What makes networks of it is the matter of a `Driver`.
+    """
+
+    parts: tuple[str, ...] = ("ovsdb-server", "ovs-vswitchd")
+    """The daemons, in the order in which `neutron-cni lab status` shows them."""
+
+    schemas: Mapping[str, str] = {"ovsdb-server": "/usr/share/openvswitch/vswitch.ovsschema"}
+    """Those of `parts` that are databases, each with what is in it."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
@@ -42,26 +40,6 @@ class Switch:
     def database(self) -> str:
         """The OVSDB address of the switch itself."""
         return self._remote("ovsdb-server")
-
-    @property
-    def northbound(self) -> str:
-        """The OVSDB address of OVN's northbound database."""
-        return self._remote("ovn-nb")
-
-    @property
-    def southbound(self) -> str:
-        """The OVSDB address of OVN's southbound database."""
-        return self._remote("ovn-sb")
-
-    @property
-    def northbound_file(self) -> Path:
-        """Where OVN's northbound database is kept."""
-        return self._file("ovn-nb", "db")
-
-    def back_up_northbound(self, target: Path) -> None:
-        """Write a copy of OVN's northbound database to `target`, while it is in use."""
-        command = ["ovsdb-client", "--timeout=20", "backup", self.northbound, "OVN_Northbound"]
-        target.write_text(run(command, env=self._environment))
 
     def pid(self, part: str) -> int | None:
         """The process id of one of `parts`, None when it is down."""
@@ -79,23 +57,21 @@ class Switch:
         if fresh:  # daemons that outlived their namespace serve one that nobody can reach
             end(pid for part in self.parts for pid in self._processes(part))
         self._places.switch.mkdir(parents=True, exist_ok=True)
-        for part in _SCHEMAS:
+        for part in self.schemas:
             self._start_database(part)
         self.vsctl("--no-wait", "init")
         self._configure()
-        switch = ["ovs-vswitchd", self._remote("ovsdb-server"), "--disable-system"]
-        self._start("ovs-vswitchd", switch)
-        self._start(
-            "ovn-northd",
-            ["ovn-northd", f"--ovnnb-db={self.northbound}", f"--ovnsb-db={self.southbound}"],
-        )
-        self._start("ovn-controller", ["ovn-controller", self._remote("ovsdb-server")])
+        self._start("ovs-vswitchd", ["ovs-vswitchd", self.database, "--disable-system"])
+        self._start_others()
         self._connect_internet()
+
+    def _start_others(self) -> None:
+        """What a kind of switch has beyond Open vSwitch; its databases are there."""
 
     def vsctl(self, *words: str) -> str:
         """Run ``ovs-vsctl`` on this lab's switch."""
-        remote = self._remote("ovsdb-server")
-        return run(["ovs-vsctl", f"--db={remote}", "--timeout=20", *words], env=self._environment)
+        command = ["ovs-vsctl", f"--db={self.database}", "--timeout=20", *words]
+        return run(command, env=self._environment)
 
     def plug(self, link: str, bridge: str, **external_ids: str) -> None:
         """Add device `link` of the fabric's namespace to `bridge`, anew if it was there."""
@@ -107,34 +83,10 @@ class Switch:
         """Take `link` off its bridge; before the device goes, or the next is not seen."""
         self.vsctl("--if-exists", "del-port", link)
 
-    def unplug_metadata(self) -> None:
-        """Take off what Neutron's metadata agent plugged in: alone it tells no `attached-mac`."""
-        found = json.loads(
-            self.vsctl("-f", "json", "--columns=name,external_ids", "list", "Interface")
-        )
-        for name, (_, pairs) in found["data"]:
-            ids = dict(pairs)
-            if "iface-id" in ids and "attached-mac" not in ids:
-                self.unplug(name)
-
-    def sync(self) -> None:
-        """Wait until ovn-controller has put all that OVN knows into the switch."""
-        # It does not count a switch that was restarted and to which it has yet to reconnect.
-        wait_until(self._has_flows, "ovn-controller to fill br-int", 60)
-        run(
-            ["ovn-nbctl", f"--db={self.northbound}", "--timeout=60", "--wait=hv", "sync"],
-            env=self._environment,
-        )
-
     def is_plugged(self, link: str) -> bool:
         """Whether `link` is on a bridge and the switch has it open."""
         number = self.vsctl("--if-exists", "get", "Interface", link, "ofport").strip()
         return number.isdigit()
-
-    def _has_flows(self) -> bool:
-        bridge = f"unix:{self._places.switch / 'br-int.mgmt'}"
-        found = run(["ovs-ofctl", "dump-aggregate", bridge], check=False)
-        return "flow_count=" in found and "flow_count=0\n" not in found
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -163,7 +115,7 @@ class Switch:
         if not database.exists():
             unfinished = self._file(part, "new")
             unfinished.unlink(missing_ok=True)
-            run(["ovsdb-tool", "create", unfinished, _SCHEMAS[part]])
+            run(["ovsdb-tool", "create", unfinished, self.schemas[part]])
             unfinished.rename(database)
         remote = f"--remote=p{self._remote(part)}"
         self._start(part, ["ovsdb-server", database, remote])
@@ -182,18 +134,12 @@ class Switch:
         environment = {**self._environment, daemons.PART: part}
         run(namespaces.inside(self.namespace, words), env=environment)
 
+    def _external_ids(self) -> dict[str, str]:
+        """What the switch is told of itself and of its surroundings."""
+        return {"system-id": self.chassis, "hostname": self.chassis}
+
     def _configure(self) -> None:
-        ids = {
-            "system-id": self.chassis,
-            "hostname": self.chassis,
-            "ovn-remote": self.southbound,
-            "ovn-encap-type": "geneve",
-            "ovn-encap-ip": "127.0.0.1",
-            "ovn-bridge-datapath-type": "netdev",
-            "ovn-bridge-mappings": f"{PHYSICAL_NETWORK}:br-ex",
-            "ovn-cms-options": "enable-chassis-as-gw",
-            "ovn-monitor-all": "true",
-        }
+        ids = self._external_ids()
         settings = [f"external_ids:{key}={_quoted(value)}" for key, value in ids.items()]
         bridges: list[str] = []
         for bridge in ("br-int", "br-ex"):

@@ -42,7 +42,7 @@ def create(cloud: Any, name: str, network: str, **attributes: Any) -> dict[str, 
 
 
 def wait_active(cloud: Any, port_id: str, hint: str) -> None:
-    """Wait until Neutron has heard from OVN that the port is plugged in."""
+    """Wait until Neutron has heard that the port is plugged in."""
 
     def active() -> bool:
         return bool(cloud.network.get_port(port_id).status == "ACTIVE")

@@ -8,6 +8,7 @@ from neutron_cni_lab.demo import measures, traffic
 from neutron_cni_lab.demo.nic_scene import GROUP, PATIENCE, NicScene, links
 from neutron_cni_lab.demo.pod import CONF_DIR
 from neutron_cni_lab.demo.show import Check, Outcome, lab_option, program, show
+from neutron_cni_lab.driver import DriverName
 from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.nova.faults import Faults
 from neutron_cni_lab.processes import wait_until
@@ -20,9 +21,9 @@ _HOLD_SECONDS = 10.0
 """How long Nova is kept from detaching, at most, so that the NIC can be seen at home before."""
 
 
-def have_nic_lab(lab: Lab, progress: Progress) -> None:
+def have_nic_lab(lab: Lab, progress: Progress, driver: DriverName | None = None) -> None:
     """Have it up with a Nova, node2 on the host's kernel, and node1, a VM with its own."""
-    lab.up(progress, nodes=("node2",), nova=True)
+    lab.up(progress, nodes=("node2",), nova=True, driver=driver)
     with progress.step("node node1, a VM with a kernel of its own"):
         lab.add_node("node1", kernel="own")
 

@@ -17,7 +17,7 @@ _COMPUTE_ID = "5c0e0000-0000-4000-8000-00000000cafe"
 
 _NOVA = """\
 [DEFAULT]
-# OVN's name of the chassis, as Neutron binds ports to it.
+# As Neutron binds ports to it.
 host = {chassis}
 my_ip = 127.0.0.1
 compute_driver = lab_driver.LabDriver
