@@ -53,7 +53,7 @@ def test_exec_on_a_node_that_is_not_there_is_a_sentence(lab: Lab) -> None:
 def test_status_shows_parts_nodes_and_addresses(lab: Lab) -> None:
     done = typed(lab, "status")
     assert done.returncode == 0, done.stdout
-    wanted = ["mariadb", "neutron", "metadata", *lab.switch.parts, lab.facts["api_url"]]
+    wanted = ["mariadb", "neutron", *lab.driver.pids, lab.facts["api_url"]]
     for node in lab.nodes:
         wanted += [node.name, node.address]
     assert [text for text in wanted if text not in done.stdout] == []
@@ -61,9 +61,9 @@ def test_status_shows_parts_nodes_and_addresses(lab: Lab) -> None:
 
 
 def test_logs_are_those_of_the_part_named(lab: Lab) -> None:
-    done = typed(lab, "logs", "ovn-northd")
+    done = typed(lab, "logs", "ovs-vswitchd")
     assert done.returncode == 0
-    assert "OVN Northbound" in done.stdout or "reconnect" in done.stdout
+    assert "bridge br-int" in done.stdout
     every = typed(lab, "logs").stdout
     assert all(f"{part}.log <==" in every for part in ("mariadb", "neutron", "node1"))
     none = typed(lab, "logs", "nobody")

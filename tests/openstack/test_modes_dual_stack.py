@@ -108,6 +108,7 @@ def test_only_the_pods_ipv6_address_gets_past_port_security(
             nodes.one.exec(["ip", "addr", "del", f"{address}/128", "dev", "eth0"])
 
 
+@pytest.mark.driver("ovn")
 def test_ovn_takes_one_of_both_addresses_for_the_virtual_one(lab: Lab, nodes: Nodes) -> None:
     # A virtual port has one address in OVN 23.03, either of the two. The router finds the other
     # by ARP or ND, which the node answers: that both pass is tested above.
