@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from neutron_cni.netlink import filters
+from neutron_cni.netlink import filters, nic_records
 from tests.kernel import by_hand
 from tests.kernel.bypassed import Site
 from tests.kernel.two_links import build_fabric
@@ -21,6 +21,14 @@ _numbers = count()
 @pytest.fixture(scope="session", autouse=True)
 def _clean_machine() -> None:
     remove_leftovers()
+
+
+@pytest.fixture(autouse=True)
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the node remembers NICs that are in pods: no test has the machine's own folder."""
+    folder = tmp_path / "nics"
+    monkeypatch.setattr(nic_records, "FOLDER", folder)
+    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from neutron_cni.cli import links
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import IpamChoice
-from neutron_cni.netlink import nic_records, observe
+from neutron_cni.netlink import observe
 from neutron_cni.plugins import veth_host
 from neutron_cni.plugins.contract import Call
 from neutron_cni.values.deadline import Deadline
@@ -23,14 +23,6 @@ from neutron_cni.values.result import Interface, Result, Route
 from tests.kernel.moved import ADDRESSES, GATEWAYS, NIC, Node, add_nic, lease
 from tests.kernel.pods import SECOND_LEG, Pod
 from tests.kernel.world import NODE_ADDRESS, World, run
-
-
-@pytest.fixture(autouse=True)
-def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the node remembers NICs that are in pods."""
-    folder = tmp_path / "nics"
-    monkeypatch.setattr(nic_records, "FOLDER", folder)
-    return folder
 
 
 @pytest.fixture

@@ -21,14 +21,6 @@ MOST = 60
 """More steps than any of the calls takes; the tests check that."""
 
 
-@pytest.fixture(autouse=True)
-def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the node remembers NICs that are in pods."""
-    folder = tmp_path / "nics"
-    monkeypatch.setattr(nic_records, "FOLDER", folder)
-    return folder
-
-
 @pytest.fixture
 def node(world: World) -> Node:
     """A node with a NIC to give away, and a pod."""

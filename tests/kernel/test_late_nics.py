@@ -17,14 +17,6 @@ from tests.kernel.moved import Node, add_nic, show_as_hardware
 from tests.kernel.world import World, run
 
 
-@pytest.fixture(autouse=True)
-def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the node remembers NICs that are in pods."""
-    folder = tmp_path / "nics"
-    monkeypatch.setattr(nic_records, "FOLDER", folder)
-    return folder
-
-
 @pytest.fixture
 def node(world: World) -> Node:
     """A node with a NIC to give away."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -12,14 +11,6 @@ from tests.kernel.moved import NIC, Node, add_nic, lease, show_as_hardware
 from tests.kernel.world import World, run
 
 OTHER = "ens5"
-
-
-@pytest.fixture(autouse=True)
-def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the node remembers NICs that are in pods."""
-    folder = tmp_path / "nics"
-    monkeypatch.setattr(nic_records, "FOLDER", folder)
-    return folder
 
 
 @pytest.fixture

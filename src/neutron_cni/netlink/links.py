@@ -9,6 +9,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from neutron_cni.netlink.messages import EXCL_CREATE, GONE, new
 from neutron_cni.netlink.rtnl import Message, Request, Rtnl
+from neutron_cni.values.errors import CniError, Code
 
 NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _IFF_UP = 0x1
@@ -119,6 +120,16 @@ def by_index(rtnl: Rtnl, index: int) -> Link | None:
 def list_all(rtnl: Rtnl) -> list[Link]:
     """All links of the namespace; raises CniError KERNEL."""
     return [_link(item) for item in rtnl.dump(new(ifinfmsg, _GETLINK), "list the links")]
+
+
+def name_taken(link: Link, netns: str) -> CniError:
+    """The error where a pod, whose namespace is at `netns`, has a link of the wanted name that is
+    not ours."""
+    return CniError(
+        Code.CONFLICT,
+        f"the pod's namespace {netns} already has an interface {link.name} (MAC {link.mac})",
+        "DEL the attachment that made it first, or use another CNI_IFNAME",
+    )
 
 
 def _link(message: Message) -> Link:

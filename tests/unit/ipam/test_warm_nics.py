@@ -13,6 +13,7 @@ import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
 from neutron_cni.ipam import node, sweeper
+from neutron_cni.ipam.modes.warm_nics import ATTACH_SECONDS
 from neutron_cni.ipam.settling import settle_anchor
 from neutron_cni.store import State, Store, giving_back, schema
 from neutron_cni.values.deadline import Deadline
@@ -57,12 +58,12 @@ def nics(site: Site, monkeypatch: pytest.MonkeyPatch) -> Node:
     return found
 
 
-def sweep(site: Site, rounds: int = 1) -> None:
+def sweep(site: Site, rounds: int = 1, seconds: float = 120.0) -> None:
     """As the sweeper does: while something is due."""
     for _ in range(rounds):
         with Store(str(site.host.state_dir)) as store:
             for anchor in store.due(time.time()):
-                settle_anchor(store, anchor, Deadline.after(20))
+                settle_anchor(store, anchor, Deadline.after(seconds))
 
 
 def ready(site: Site) -> int:
@@ -99,6 +100,16 @@ def test_a_nic_that_is_ready_is_handed_out_without_asking_the_cloud_and_replaced
     assert ready(site) == 1
     sweep(site)
     assert (ready(site), site.nics()) == (2, 4)
+
+
+def test_with_little_time_left_none_is_begun_and_the_next_sweep_goes_on(
+    site: Site, nics: Node
+) -> None:
+    site.add("first", **WARM)
+    sweep(site, seconds=ATTACH_SECONDS - 1)
+    assert (ready(site), site.ports()) == (0, 1)
+    sweep(site)
+    assert ready(site) == 2
 
 
 def test_no_two_pods_get_one(site: Site, nics: Node) -> None:

@@ -182,7 +182,7 @@ def test_a_port_of_another_cloud_is_named_again_by_who_is_connected_to_that(
         (anchor,) = store.due(time.time())
         with store._transaction():
             store._db.execute("UPDATE lease SET anchor = 'elsewhere|nics' WHERE state = 'held'")
-        settle_anchor(store, anchor, Deadline.after(20))
+        settle_anchor(store, anchor, Deadline.after(120))
         assert len(store.renamed()) == 1
 
 

@@ -27,6 +27,9 @@ from neutron_cni.values.errors import CniError
 APPEARS_SECONDS = 60.0
 """So long after Nova's answer a NIC may take to be seen on the node."""
 
+ATTACH_SECONDS = 15.0
+"""With less time than that no NIC is begun: half made, it would have to be given back."""
+
 Give = Callable[[Record], None]
 """Makes the row's port, has it attached, and the row `ready`; see `nova_interface`."""
 
@@ -80,7 +83,8 @@ def _is_sound(nics: Nics, record: Record) -> bool:
 
 
 def see_to(context: Context, nics: Nics, give: Give, somebody_waits: Callable[[], bool]) -> None:
-    """Have as many NICs ready as the networks want, unless somebody waits for one meanwhile.
+    """Have as many NICs ready as the networks want, unless somebody waits for one meanwhile, or
+    there is too little time left for another: the next sweep goes on.
 
     Raises CniError, after which the next sweep goes on; what the cloud refused for certain is not
     tried again before something changes.
@@ -93,7 +97,7 @@ def see_to(context: Context, nics: Nics, give: Give, somebody_waits: Callable[[]
     refusals: list[CniError] = []
     for pool in pools:
         while _lacking(context, pool) > 0:
-            if somebody_waits():
+            if somebody_waits() or context.deadline.left < ATTACH_SECONDS:
                 return
             made = _attach_one(context, pool, give)
             if made is not None and made.failure is not None:

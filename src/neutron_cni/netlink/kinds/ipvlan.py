@@ -80,12 +80,7 @@ def made_before(wanted: Ipvlan, host: Rtnl, pod: Rtnl, netns: str) -> bool:
     if link is None:
         return False
     if not _is_ours(link, wanted):
-        raise CniError(
-            Code.CONFLICT,
-            f"the pod's namespace {netns} already has an interface {wanted.pod_name}"
-            f" (MAC {link.mac})",
-            "DEL the attachment that made it first, or use another CNI_IFNAME",
-        )
+        raise links.name_taken(link, netns)
     return True
 
 

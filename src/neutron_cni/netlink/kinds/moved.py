@@ -79,12 +79,7 @@ def made_before(wanted: MovedLink, host: Rtnl, pod: Rtnl, netns: str) -> bool:
         # An ADD that was killed moved it, and did not come to the next step.
         return ours_in(pod, wanted.alias, Side.POD) is not None
     if link.alias != wanted.alias:
-        raise CniError(
-            Code.CONFLICT,
-            f"the pod's namespace {netns} already has an interface {wanted.pod_name}"
-            f" (MAC {link.mac})",
-            "DEL the attachment that made it first, or use another CNI_IFNAME",
-        )
+        raise links.name_taken(link, netns)
     return True
 
 

@@ -53,12 +53,7 @@ def made_before(wanted: VethPair, host: Rtnl, pod: Rtnl, netns: str) -> bool:
             f" (alias {ours.alias!r}, MAC {ours.mac})",
         )
     if ours is None and theirs is not None:
-        raise CniError(
-            Code.CONFLICT,
-            f"the pod's namespace {netns} already has an interface {wanted.pod_name}"
-            f" (MAC {theirs.mac})",
-            "DEL the attachment that made it first, or use another CNI_IFNAME",
-        )
+        raise links.name_taken(theirs, netns)
     if ours is None or theirs is None or not _are_ends(ours, theirs):
         raise CniError(
             Code.CONFLICT,
