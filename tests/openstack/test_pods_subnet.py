@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,9 +12,11 @@ from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
 from tests.openstack.modes import Container, containers, settled
 from tests.openstack.plugin import call, config
+from tests.openstack.pods_subnet import GATEWAY, pods_subnet
 from tests.openstack.state import proxies, wait_for
 
-NAME, CIDR, GATEWAY = "pods-own", "10.61.0.0/24", "10.61.0.1"
+pytestmark = pytest.mark.both_drivers
+
 MODES = ["fixed-ips", "address-pairs"]
 
 
@@ -30,45 +31,9 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module")
 def subnet(lab: Lab, node1: Node, node2: Node) -> Iterator[str]:
-    """The name of the pods' subnet, which the router has a leg in, on the nodes' network."""
-    calls, router = lab.connection().network, lab.facts["router_id"]
-    with settled(lab, node1, node2):
-        _remove(lab)
-        made = calls.create_subnet(
-            name=NAME,
-            network_id=lab.facts["networks"]["tenant"],
-            ip_version=4,
-            cidr=CIDR,
-            gateway_ip=GATEWAY,
-            is_dhcp_enabled=False,
-        )
-        calls.add_interface_to_router(router, subnet=made.id)
-        try:
-            yield NAME
-        finally:
-            wait_for(lambda: not _on_ports(lab, node1, node2), "the pods' addresses to go")
-            _remove(lab)
-
-
-def _on_ports(lab: Lab, *nodes: Node) -> list[str]:
-    """The addresses of the pods' subnet that the nodes' ports have."""
-    ports = [lab.connection().network.get_port(node.port_id) for node in nodes]
-    fixed = [item["ip_address"] for port in ports for item in port.fixed_ips]
-    return [address for address in fixed if ip_address(address) in ip_network(CIDR)]
-
-
-def _remove(lab: Lab) -> None:
-    calls = lab.connection().network
-    found = calls.find_subnet(NAME, ignore_missing=True)
-    if found is None:
-        return
-    for port in list(calls.ports(network_id=found.network_id)):
-        ours = any(item["subnet_id"] == found.id for item in port.fixed_ips)
-        if ours and port.device_owner == "network:router_interface":
-            calls.remove_interface_from_router(port.device_id, subnet=found.id)
-        elif ours and port.device_owner == "neutron-cni:pod":
-            calls.delete_port(port)
-    calls.delete_subnet(found)
+    """The name of the pods' subnet."""
+    with settled(lab, node1, node2), pods_subnet(lab, node1, node2) as name:
+        yield name
 
 
 @pytest.fixture(scope="module", params=MODES)

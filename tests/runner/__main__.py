@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.runner import checkout, coverage, parts
+from tests.runner.passes import Pass, passes
 from tests.runner.processes import Stopped, group, signals_stop
 
 ROOT = Path(__file__).parents[2]
@@ -54,11 +55,9 @@ def run(choice: parts.Choice, lock: int) -> int:
             "COVERAGE_FILE": str(scratch / "coverage"),
         }
         options = [
-            *("-n", str(labs + others), "--max-worker-restart=0"),
+            "--max-worker-restart=0",
             # The shortest there can be: a socket's path may have 107 characters.
             f"--basetemp={scratch / 'p'}",
-            *(coverage.OPTIONS if choice.everything else ()),
-            *(f"tests/{part}" for part in choice.parts),
         ]
         source_log = scratch / "source.log"
         with (
@@ -66,15 +65,25 @@ def run(choice: parts.Choice, lock: int) -> int:
             group([sys.executable, "-m", "tests.runner.source"], output=log) as checks,
             programs(choice, scratch),
         ):
-            command = [sys.executable, "-m", "pytest", *options]
-            with group(command, environ, keep_open=[lock]) as tests:
-                status = tests.wait()
+            status = 0
+            for one in passes(choice, labs, others):
+                status = call(one, options, environ, lock) or status
             if choice.everything:
                 print(coverage.line(scratch / "coverage"), flush=True)
             if checks.wait() != 0:
                 print(source_log.read_text(errors="replace"), flush=True)
                 return fail("the source: see above")
     return status
+
+
+def call(one: Pass, options: Sequence[str], environ: Mapping[str, str], lock: int) -> int:
+    """pytest's exit status."""
+    if one.title:
+        print(f"\n{one.title}:", flush=True)
+    command = [sys.executable, "-m", "pytest", "-n", str(one.workers), *options, *one.words]
+    mine = {**environ, "NEUTRON_CNI_TEST_DRIVER": one.driver}
+    with group(command, mine, keep_open=[lock]) as tests:
+        return tests.wait()
 
 
 @contextmanager

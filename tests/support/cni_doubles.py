@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any
@@ -90,6 +90,11 @@ class FakeIpam:
         self.announced += sent
         return self.lookup(request)
 
+    def await_network(
+        self, request: IpamRequest, lease: Lease, ask: Callable[[Lease, Deadline], bool]
+    ) -> None:
+        ask(lease, request.deadline)
+
     def release(self, request: IpamRequest, used: bool = True) -> None:
         self._maybe_fail("release")
         if self.leases.pop(self._key(request), None):
@@ -133,8 +138,8 @@ class FakeKernel:
     fail: dict[str, BaseException] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    awaited: list[float] = field(default_factory=list)
-    """For how many seconds ADD was ready to wait for the network."""
+    awaited: list[Lease] = field(default_factory=list)
+    """For whose packets to pass ADD waited."""
     brought_back: list[Lease] = field(default_factory=list)
     """Of which leases STATUS looked after what the node does for them."""
     defaults: frozenset[int] = frozenset()
@@ -185,9 +190,10 @@ class FakeDataPlane:
             ips=tuple(IPConfig(item.address, item.gateway, 1) for item in lease.addresses),
         )
 
-    def await_network(self, lease: Lease, deadline: Deadline) -> None:
+    def await_network(self, lease: Lease, deadline: Deadline) -> bool:
         self._maybe_fail("await_network")
-        self.kernel.awaited.append(deadline.left)
+        self.kernel.awaited.append(lease)
+        return True
 
     def detach(self, lease: Lease | None) -> None:
         self._maybe_fail("detach")

@@ -108,9 +108,7 @@ class Engine:
         try:
             deadline.require("getting an address")
             result = plane.attach(lease, deadline)
-            own = request.own_ipam
-            if own is not None and own.wait_for_network != "off":
-                plane.await_network(lease, deadline.at_most(own.wait_for_network))
+            source.await_network(request, deadline, lease, plane.await_network)
             if source.repeatable:
                 _require_current(lease, source.attached(request, deadline, plane.announced))
             return result

@@ -92,10 +92,10 @@ class Kernel:
                 raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
         for remark in self._remarks(self._facts):
             self._note(remark)
+        self._bring_back_shared()
 
     def bring_back(self, leases: Sequence[Lease]) -> None:
         """See `DataPlane`."""
-        self._bring_back_shared()
         wanted = {
             item: None
             for lease in leases
@@ -122,23 +122,27 @@ class Kernel:
             result = page.result(replace(call, before=result))
         return result
 
-    def await_network(self, lease: Lease, deadline: Deadline) -> None:
+    def await_network(self, lease: Lease, deadline: Deadline) -> bool:
         """See `DataPlane`. One address is asked for: Neutron lets all of a pod's pass at once."""
         from neutron_cni.netlink.probe import gateway_answers
 
         gateways = {item.address.ip: item.gateway for item in lease.addresses if item.gateway}
         source = next((item for item in self.announced if item.address in gateways), None)
         if source is None:
-            return
+            return True
         gateway, seconds = gateways[source.address], deadline.left
         netns = self._request.attachment.netns
         try:
-            if not gateway_answers(source, gateway, netns, deadline):
-                self._note(
-                    f"waitForNetwork: {gateway} did not answer {source.address} in {seconds:.1f} s"
-                )
+            if gateway_answers(source, gateway, netns, deadline):
+                return True
         except CniError as error:
             self._note(f"waitForNetwork: {error}")
+            return True
+        self._note(
+            f"waitForNetwork: the gateway {gateway} did not answer {source.address} in "
+            f"{seconds:.1f} s; new pods do not wait for it for the next minutes"
+        )
+        return False
 
     def detach(self, lease: Lease | None) -> None:
         """See `DataPlane`."""

@@ -24,6 +24,8 @@ ROLLBACK_SECONDS = 10.0
 _NOT_TO_BE_ASKED = (Code.TRY_AGAIN, Code.CREDENTIALS)
 """Errors that say nothing about the pod, only that Neutron could not be asked."""
 
+Ask = Callable[[Lease, Deadline], bool]
+
 
 class LeaseSource(Protocol):
     """The IPAM of one request, as the engine sees it. Every method raises CniError only."""
@@ -42,6 +44,11 @@ class LeaseSource(Protocol):
     ) -> Lease | None:
         """The same, when the interface is there and has `sent` its announcements; these are sent
         again for some seconds where the lease is Neutron's."""
+
+    def await_network(self, request: Request, deadline: Deadline, lease: Lease, ask: Ask) -> None:
+        """Return when the pod's packets pass, if the configuration says that ADD waits for that.
+
+        `ask`: see `DataPlane.await_network`."""
 
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """Give the addresses of the attachment back; one without addresses is fine.
@@ -85,6 +92,10 @@ class OwnIpam:
     ) -> Lease | None:
         """See `LeaseSource`."""
         return self._ipam.attached(self._about(request, deadline), sent)
+
+    def await_network(self, request: Request, deadline: Deadline, lease: Lease, ask: Ask) -> None:
+        """See `LeaseSource`."""
+        self._ipam.await_network(self._about(request, deadline), lease, ask)
 
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""
@@ -170,6 +181,9 @@ class DelegatedIpam:
         """See `LeaseSource`."""
         return self.held(request, deadline)
 
+    def await_network(self, request: Request, deadline: Deadline, lease: Lease, ask: Ask) -> None:
+        """See `LeaseSource`. What others' addresses wait for is not known."""
+
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""
         self._call(Command.DEL, request, deadline)
@@ -221,6 +235,9 @@ class PreviousResult:
     ) -> Lease | None:
         """See `LeaseSource`."""
         return self.held(request, deadline)
+
+    def await_network(self, request: Request, deadline: Deadline, lease: Lease, ask: Ask) -> None:
+        """See `LeaseSource`. What others' addresses wait for is not known."""
 
     def release(self, request: Request, deadline: Deadline, used: bool = True) -> None:
         """See `LeaseSource`."""

@@ -43,9 +43,11 @@ class DataPlane(Protocol):
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """Make the interface, or complete one that is half made; returns the result of ADD."""
 
-    def await_network(self, lease: Lease, deadline: Deadline) -> None:
+    def await_network(self, lease: Lease, deadline: Deadline) -> bool:
         """Return when the network lets the addresses that `attach` made pass, or the deadline has
-        passed, which is a note and no error."""
+        passed, which is a note and no error.
+
+        False: the lease's gateway did not answer. Where nobody can be asked it is True."""
 
     def detach(self, lease: Lease | None) -> None:
         """Remove what `attach` made. An attachment or namespace that does not exist is fine.

@@ -52,6 +52,12 @@ class Ipam(Protocol):
         """The same, when the interface is there. What it has `sent` is announced again for some
         seconds, by somebody who is not waited for."""
 
+    def await_network(
+        self, request: IpamRequest, lease: Lease, ask: Callable[[Lease, Deadline], bool]
+    ) -> None:
+        """Return when the pod's packets pass, as `waitForNetwork` says; `ask` returns whether the
+        lease's gateway has answered before the deadline that it is given."""
+
     def release(self, request: IpamRequest, used: bool = True) -> None:
         """Release the attachment's lease, if it has one; succeeds while Neutron is down.
 

@@ -20,6 +20,7 @@ from neutron_cni.ipam.announcing import announce_again
 from neutron_cni.ipam.api import IpamRequest
 from neutron_cni.ipam.lock import anchor_lock
 from neutron_cni.ipam.modes import MODES
+from neutron_cni.ipam.passing import await_network
 from neutron_cni.ipam.pauses import Pauses
 from neutron_cni.ipam.pools import note_pool
 from neutron_cni.netlink.plan import Announcement
@@ -91,6 +92,12 @@ class NeutronIpam:
         if sent:
             self._do_later(request.config.state_dir)
         return record.lease
+
+    def await_network(
+        self, request: IpamRequest, lease: Lease, ask: Callable[[Lease, Deadline], bool]
+    ) -> None:
+        """See `Ipam.await_network`."""
+        await_network(request, lease, ask)
 
     def release(self, request: IpamRequest, used: bool = True) -> None:
         """See `Ipam.release`."""

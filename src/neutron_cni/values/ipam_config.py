@@ -140,9 +140,10 @@ class IpamConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     it after so long."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 60.0
     """Seconds that a call such as ADD may take in all; CHECK and STATUS have lower limits too."""
-    wait_for_network: Literal["off"] | Annotated[float, msgspec.Meta(gt=0, le=60)] = "off"
+    wait_for_network: Literal["off"] | Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
     """Seconds that ADD waits at most until the pods' gateway answers the new address, so that the
-    pod's first packets pass; off: not at all. For our own main plugins."""
+    pod's first packets pass; off: not at all. A gateway that did not answer is not waited for again
+    for ten minutes. For our own main plugins."""
     max_address_pairs: Annotated[int, msgspec.Meta(ge=1, le=100000)] | None = None
     """The value of Neutron's option max_allowed_address_pair, for STATUS: the API tells it only
     when it refuses a pair."""

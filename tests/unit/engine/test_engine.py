@@ -331,14 +331,9 @@ def test_the_link_of_anothers_main_plugin_is_announced_too(world: World) -> None
     assert world.ipam.announced == [Announcement(Side.POD, "eth0", ip) for ip in addresses]
 
 
-def test_add_waits_for_the_network_only_where_that_is_asked_for(world: World) -> None:
+def test_add_waits_for_the_network_when_the_interface_is_there(world: World) -> None:
     call(world)
-    assert world.kernel.awaited == []
-    call(world, ipam={"waitForNetwork": "off"})
-    assert world.kernel.awaited == []
-    call(world, ipam={"waitForNetwork": 2})
-    (seconds,) = world.kernel.awaited
-    assert 0 < seconds <= 2
+    assert world.kernel.awaited == [LEASE]
 
 
 @pytest.mark.parametrize("value", [0, -1, 61, "on", True])

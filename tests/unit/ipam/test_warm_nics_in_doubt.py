@@ -214,9 +214,8 @@ def test_a_port_that_somebody_changed_no_other_pod_gets(
 def test_a_nic_that_a_floating_ip_points_at_no_other_pod_gets(site: Site, nics: Node) -> None:
     filled(site)
     lease = site.add("c1", **WARM)
-    site.scene.neutron.cloud.add(
-        "floatingips", {"floating_ip_address": "203.0.113.9", "port_id": lease.port_id}
-    )
+    pointing = {"port_id": lease.port_id, "fixed_ip_address": str(lease.addresses[0].address.ip)}
+    site.scene.neutron.cloud.add("floatingips", {"floating_ip_address": "203.0.113.9", **pointing})
     site.delete("c1")
     sweep(site, 3)
     assert ready(site) == 2

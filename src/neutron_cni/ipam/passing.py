@@ -1,0 +1,43 @@
+"""ADD waits until the network lets the pod's packets pass, where that is asked for.
+
+On ML2/OVS Neutron answers up to two seconds before; on ML2/OVN the pods' gateway answers at once. A
+gateway that nobody is, as Neutron gives one to a network without a router too, would cost each ADD
+the whole time: one that kept silent is remembered, and not waited for again for some minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from neutron_cni.ipam.api import IpamRequest
+from neutron_cni.store import Store
+from neutron_cni.values.deadline import Deadline
+from neutron_cni.values.errors import CniError
+from neutron_cni.values.lease import Lease
+
+SILENT_SECONDS = 600.0
+"""So long a gateway that did not answer is not waited for."""
+
+
+def await_network(
+    request: IpamRequest, lease: Lease, ask: Callable[[Lease, Deadline], bool]
+) -> None:
+    """`ask` returns whether the lease's gateway answers before the deadline that it is given.
+
+    Raises nothing: the pod is no worse off than without.
+    """
+    seconds = request.config.wait_for_network
+    key = f"silent|{','.join(str(item.gateway or '') for item in lease.addresses)}"
+    if seconds == "off" or _is_silent(request, key):
+        return
+    if ask(lease, request.deadline.at_most(seconds)):
+        return
+    with suppress(CniError), Store(request.config.state_dir) as store:
+        store.remember(key, "", durable=False)
+
+
+def _is_silent(request: IpamRequest, key: str) -> bool:
+    with suppress(CniError), Store(request.config.state_dir) as store:
+        return store.fact(key, SILENT_SECONDS) is not None
+    return True
