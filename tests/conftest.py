@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import unavailable
+from tests import clouds, unavailable
 from tests.schedule import BusyCores, Stopwatch
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "both_drivers: in every run, see tests/runner/passes.py")
     if not hasattr(config, "workerinput"):  # which pytest-xdist gives to its workers
         config.pluginmanager.register(Stopwatch(config))
+        config.pluginmanager.register(clouds.Witness(config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,6 +39,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+    for item in items:
+        cloud = clouds.cloud_of(item)
+        if cloud is not None:
+            item.user_properties.append((clouds.PROPERTY, cloud))
 
 
 def _of_another_driver(item: pytest.Item) -> bool:
