@@ -199,7 +199,8 @@ def test_pods_of_a_vm_whose_port_was_replaced_get_their_addresses_back(
         port = lab.connection().network.get_port(rebuilt.port_id)
         on_port = {fixed["ip_address"] for fixed in port.fixed_ips}
         assert {survivor.pod.address, newcomer.pod.address} < on_port
-        assert traffic.ping(survivor.pod, lab.facts["far_address"]).answered == 3
+        far = lab.facts["far_address"]
+        wait_for(lambda: traffic.ping(survivor.pod, far).answered == 3, f"{far} to answer")
     finally:
         newcomer.delete()
         survivor.delete()

@@ -6,6 +6,7 @@ docs/how-to/upstream-main-plugins.md says the same in words.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -169,6 +170,10 @@ class TestModeFixedIps:
     def test_what_port_security_and_routes_let_through_in_mode_fixed_ips(
         self, lab: Lab, pods: Pods
     ) -> None:
+        if reached(lab, pods.pod, pods.other) == pods.case.passes:
+            return
+        # On ML2/OVS addresses pass two seconds after ADD: nobody waits under another's plugin.
+        time.sleep(3)
         assert reached(lab, pods.pod, pods.other) == pods.case.passes
 
     def test_the_result_carries_gateway_routes_and_dns_and_check_agrees(self, pods: Pods) -> None:

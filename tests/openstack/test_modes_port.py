@@ -192,7 +192,7 @@ def test_security_groups_of_the_pods_port_let_it_past_others_port_security(
     with containers(nodes.one, "member", network(securityGroups=[groups])) as (member,):
         group = lab.connection().network.find_security_group(groups)
         assert reserving(lab, member).security_group_ids == [group.id]
-        assert answered(member.pod, nodes.vm.address)
+        wait_for(lambda: answered(member.pod, nodes.vm.address), "the group to be let past")
     with containers(nodes.one, "other", network()) as (other,):
         assert not traffic.ping(other.pod, nodes.vm.address).answered
 

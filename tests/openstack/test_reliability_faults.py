@@ -188,6 +188,10 @@ def test_overlapping_rivals_lose_nothing_and_share_nothing(
         # A writer that sends an old list back takes away what came since; the next call mends it.
         repair = add(node, last[0]).address
         add(node, last[0], **other)
+        if lab.driver.name == "ovs":
+            # There Neutron repeats more updates by itself, and a repeated one it holds against no
+            # revision any more: it may take away what the rival wrote meanwhile, who has to look.
+            _edit(lab, node, True, _adding(foreign))
         expected = addresses | {repair} | set(foreign)
         assert expected <= fixed_ips(lab, node)
     finally:

@@ -188,7 +188,7 @@ def test_gc_takes_over_what_a_lost_store_had_and_releases_what_nobody_has(
         theirs = [addresses(container.add())[0] for container in gone]
         for container in gone:
             node.exec(["ip", "netns", "del", container.name])
-        node.exec(["sh", "-c", "rm /var/lib/neutron-cni/store.db*"])
+        node.exec(["sh", "-c", "rm -f /var/lib/neutron-cni/store.db*"])
 
         found = cli(node, "leases")
         assert found.returncode == 1
