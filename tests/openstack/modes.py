@@ -183,6 +183,12 @@ def addresses(result: Mapping[str, Any]) -> list[str]:
     return [str(item["address"]).partition("/")[0] for item in result["ips"]]
 
 
+def answer_for_pods(node: Node) -> None:
+    """What docs/how-to/upstream-main-plugins.md says of ML2/OVS: under plugins that know nothing of
+    Neutron somebody must answer ARP for the pods that the node routes to."""
+    node.exec(["sysctl", "-qw", "net.ipv4.conf.eth0.proxy_arp=1"])
+
+
 def port_binding(lab: Lab, port_id: str) -> dict[str, Any]:
     """What OVN's southbound database says of a port: ``type``, ``chassis``, ``virtual_parent``
     and so on, each empty where it is not set; {} when it has no such port.
