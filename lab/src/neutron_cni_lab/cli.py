@@ -15,6 +15,7 @@ from neutron_cni_lab.lab import Lab
 from neutron_cni_lab.node import NodeKind
 from neutron_cni_lab.paths import default_name
 from neutron_cni_lab.progress import Progress
+from neutron_cni_lab.release import ReleaseName
 
 
 class Commands(TyperGroup):
@@ -108,12 +109,16 @@ def up(
         bool, typer.Option("--nova", help="With a Nova from now on, whose servers the VMs are.")
     ] = False,
     driver: DriverOption = None,
+    neutron: Annotated[
+        ReleaseName | None,
+        typer.Option("--neutron", help="A new lab's release of Neutron: 29 (the default), or 21."),
+    ] = None,
     name: Name = None,
 ) -> None:
     """Start the lab, or repair what of it has died; then nodes are what they were."""
     progress, lab = Progress(), _lab(name)
     kernel = nodes.kernel if nodes else None
-    lab.up(progress, kernel=kernel, nova=nova, driver=driver)
+    lab.up(progress, kernel=kernel, nova=nova, driver=driver, release=neutron)
     progress.done(f"lab {lab.places.name} is up; `neutron-cni lab status` shows it")
 
 

@@ -3,8 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
+from neutron_cni_lab import driver as drivers
 from neutron_cni_lab import folders, namespaces, topology
-from neutron_cni_lab.driver import DEFAULT, DriverName
+from neutron_cni_lab import release as releases
+from neutron_cni_lab.driver import DriverName
 from neutron_cni_lab.errors import LabError
 from neutron_cni_lab.facts import locked, ports_of_others
 from neutron_cni_lab.kernel import load_dummy
@@ -14,6 +16,7 @@ from neutron_cni_lab.nodes import Nodes
 from neutron_cni_lab.nova.configuration import NODE_URL
 from neutron_cni_lab.processes import all_of, end
 from neutron_cni_lab.progress import Progress
+from neutron_cni_lab.release import ReleaseName
 from neutron_cni_lab.snapshot import Snapshot
 from neutron_cni_lab.switch import API_ADDRESS, FAR_ADDRESS
 
@@ -39,23 +42,26 @@ class Lab(Nodes):
         kernel: Kernel | None = None,
         nova: bool = False,
         driver: DriverName | None = None,
+        release: ReleaseName | None = None,
     ) -> None:
         """Have all of it running with `nodes`; starts what is missing, repairs what has died.
 
         A node that was stopped by `stop_node` stays so. `kernel` is whose kernel `nodes` have; when
         it is None, those that are there keep theirs, and new ones share the host's. With `nova` the
         lab has a Nova from now on, and every VM is a server. `driver` is Neutron's mechanism
-        driver; when it is None, a lab that is there keeps its own, and a new one has ML2/OVN.
+        driver, `release` that of Neutron; when they are None, a lab that is there keeps its own,
+        and a new one has ML2/OVN and the newest.
         """
         progress = progress or Progress(quiet=True)
-        self._take_driver(self._wanted_driver(driver))
+        self._take(*self._wanted(driver, release))
         self.software.check(self.driver)
+        self.software.have(self.environment, progress)
         if nova or self.has_nova:
-            self.software.install_nova(progress)
+            self.software.have(self.software.nova, progress)
         if kernel == "own":
             self.software.kernel.check()
         with self._locked():
-            self._take_driver(self._wanted_driver(driver))
+            self._take(*self._wanted(driver, release))
             self._check_same_software()
             folders.finish_removal(self.places.folder)
             if self.facts.get("ending"):  # a `down` was killed: what still runs may be about to end
@@ -136,7 +142,7 @@ class Lab(Nodes):
     def _restore(self) -> Snapshot | None:
         """Give a new lab a copy of databases; where they are to be kept then, if there was none."""
         is_new = not self.places.database.exists()
-        parts = (self.places, self.driver, self.software.neutron)
+        parts = (self.places, self.driver, self.environment)
         snapshot = plain = Snapshot(*parts)
         if self.has_nova:
             snapshot = Snapshot(*parts, self.software.nova)
@@ -159,7 +165,8 @@ class Lab(Nodes):
             "far_address": FAR_ADDRESS,
             "chassis": self.switch.chassis,
             "driver": self.driver.name,
-            "neutron": self.software.neutron.name,
+            "release": self.release,
+            "neutron": self.environment.name,
             "ending": False,
         }
         if nova:
@@ -217,18 +224,28 @@ class Lab(Nodes):
         self._start_services(progress)
         self.driver.wait_for_agents(self.connection())
 
-    def _wanted_driver(self, asked: DriverName | None) -> DriverName:
-        """The lab's; of a new lab that which was `asked` for. `LabError` if these differ."""
-        has: DriverName | None = self.facts.get("driver", DEFAULT) if self.facts else None
-        if has and asked and has != asked:
-            raise LabError(
-                f"lab {self.places.name!r} has the driver {has}, not {asked}",
-                f"`neutron-cni lab down --name {self.places.name}` first, or take another name.",
-            )
-        return has or asked or DEFAULT
+    def _wanted(
+        self, driver: DriverName | None, release: ReleaseName | None
+    ) -> tuple[DriverName, ReleaseName]:
+        """The lab's; of a new lab what was asked for. `LabError` if these differ."""
+        facts = self.facts
+        if not facts:
+            new = driver or drivers.DEFAULT, release or releases.DEFAULT
+            releases.check(*new)
+            return new
+        has = facts.get("driver", drivers.DEFAULT), facts.get("release", releases.DEFAULT)
+        asked = driver or has[0], release or has[1]
+        for what, one, other in zip(("the driver", "Neutron"), has, asked, strict=True):
+            if one != other:
+                down = f"`neutron-cni lab down --name {self.places.name}`"
+                raise LabError(
+                    f"lab {self.places.name!r} has {what} {one}, not {other}",
+                    f"{down} first, or take another name.",
+                )
+        return asked
 
     def _check_same_software(self) -> None:
-        for part, folder in (("neutron", self.software.neutron), ("nova", self.software.nova)):
+        for part, folder in (("neutron", self.environment), ("nova", self.software.nova)):
             if self.facts.get(part, folder.name) != folder.name:
                 down = f"`neutron-cni lab down --name {self.places.name}`"
                 raise LabError(
@@ -247,7 +264,7 @@ class Lab(Nodes):
     def _start_database(self, progress: Progress) -> None:
         with progress.step("MariaDB with Neutron's tables"):
             self.database.start()
-            self.database.migrate(self.software.neutron, self.neutron.configuration)
+            self.database.migrate(self.environment, self.neutron.configuration)
 
     def _start_switch(self, progress: Progress) -> None:
         with progress.step(self.driver.title):

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from neutron_cni_lab import driver, release
 from neutron_cni_lab.database import Database
-from neutron_cni_lab.driver import DEFAULT, Driver, DriverName
+from neutron_cni_lab.driver import Driver, DriverName
 from neutron_cni_lab.facts import locked, read_facts, write_facts
 from neutron_cni_lab.neutron import Neutron
 from neutron_cni_lab.nova.servers import Servers
@@ -14,6 +15,7 @@ from neutron_cni_lab.ovn import Ovn
 from neutron_cni_lab.ovs import Ovs
 from neutron_cni_lab.paths import Places, default_name, home
 from neutron_cni_lab.progress import Progress
+from neutron_cni_lab.release import ReleaseName
 from neutron_cni_lab.software import Software
 
 _DRIVERS: Mapping[DriverName, type[Ovn] | type[Ovs]] = {"ovn": Ovn, "ovs": Ovs}
@@ -27,14 +29,17 @@ class Parts:
         self.software = Software(self.places.cache)
         self.database = Database(self.places)
         self._cloud: Any = None
-        self._take_driver(self.facts.get("driver", DEFAULT))
+        facts = self.facts
+        driver_name = facts.get("driver", driver.DEFAULT)
+        self._take(driver_name, facts.get("release", release.DEFAULT))
 
-    def _take_driver(self, name: DriverName) -> None:
-        """Have the parts of a lab with that mechanism driver."""
-        kind: type[Ovn] | type[Ovs] = _DRIVERS[name]
-        self.driver: Driver = kind(self.places, self.software.neutron)
+    def _take(self, driver_name: DriverName, release_name: ReleaseName) -> None:
+        """Have the parts of a lab with that mechanism driver, of that release of Neutron."""
+        self.release: ReleaseName = release_name
+        self.environment = self.software.neutron(release_name)
+        self.driver: Driver = _DRIVERS[driver_name](self.places, self.environment)
         self.switch = self.driver.switch
-        self.neutron = Neutron(self.places, self.software.neutron, self.driver)
+        self.neutron = Neutron(self.places, self.environment, self.driver)
         self.nova = Nova(self.places, self.software.nova, self.switch, self.database)
 
     @property
@@ -42,8 +47,8 @@ class Parts:
         """What was made: ``api_port``, ``api_url`` (from the host), ``node_api_url``,
         ``project_id``, ``networks`` and ``subnets`` (name to id), ``router_id``,
         ``security_group_id``, ``far_address`` (the internet host), ``chassis``, ``driver`` (``ovn``
-        or ``ovs``), ``nodes``; with a Nova ``nova_port``, ``nova_url`` and ``node_nova_url``, the
-        compute endpoint."""
+        or ``ovs``), ``release`` (Neutron's, ``29`` or ``21``), ``nodes``; with a Nova
+        ``nova_port``, ``nova_url`` and ``node_nova_url``, the compute endpoint."""
         return read_facts(self.places.facts)
 
     @property

@@ -14,6 +14,7 @@ from neutron_cni_lab.installers import digest, is_made, make, make_venv
 from neutron_cni_lab.kubernetes.multus import Multus
 from neutron_cni_lab.kubernetes.programs import Programs
 from neutron_cni_lab.progress import Progress
+from neutron_cni_lab.release import DEFAULT, ENVIRONMENTS, ReleaseName
 from neutron_cni_lab.uml.kernel import Kernel
 from neutron_cni_lab.uml.network_daemons import NetworkDaemons
 
@@ -48,7 +49,9 @@ class Software:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self.neutron = self._environment("neutron")
+        self._neutrons = {
+            release: self._environment(name) for release, name in ENVIRONMENTS.items()
+        }
         self.nova = self._environment("nova")
         go = LOCK.read_bytes()
         self._go = cache / f"go-{digest(go)}"
@@ -58,11 +61,15 @@ class Software:
         self.network_daemons = NetworkDaemons(cache)
         self.multus = Multus(cache)
 
+    def neutron(self, release: ReleaseName) -> Path:
+        """The environment of that Neutron."""
+        return self._neutrons[release]
+
     def check(self, driver: Driver) -> None:
         """Raise `LabError` naming what is missing, or where nodes would not see this program.
 
-        The VMs' kernel is asked for by `Kernel.check`, and Nova is installed by `install_nova`: not
-        every lab has VMs or a Nova.
+        The VMs' kernel is asked for by `Kernel.check`, and an old Neutron or Nova are installed by
+        `have`: not every lab has VMs, or one of these.
         """
         for path in (Path(sys.prefix), Path(neutron_cni.__file__).parent):
             for hidden in _HIDDEN:
@@ -75,7 +82,7 @@ class Software:
         packages = [name for name, path in wanted.items() if not Path(path).exists()]
         if packages:
             raise LabError(f"not installed: {', '.join(packages)}", "Run scripts/setup first.")
-        if not (is_made(self.neutron) and is_made(self.cni)):
+        if not (is_made(self.neutron(DEFAULT)) and is_made(self.cni)):
             raise LabError(
                 f"Neutron or the CNI programs are not in {self._cache}",
                 "Run scripts/setup, or `neutron-cni lab install`.",
@@ -86,18 +93,21 @@ class Software:
         self._cache.mkdir(parents=True, exist_ok=True)
         with locked(self._cache / "lock"), ThreadPoolExecutor() as pool:
             jobs = [pool.submit(self.kernel.install, progress)]
-            if not is_made(self.neutron):
-                jobs.append(pool.submit(self._make_environment, self.neutron, progress))
+            neutron = self.neutron(DEFAULT)
+            if not is_made(neutron):
+                jobs.append(pool.submit(self._make_environment, neutron, progress))
             if not is_made(self.cni):
                 jobs.append(pool.submit(make, self.cni, self._make_cni, progress))
             for job in jobs:
                 job.result()
 
-    def install_nova(self, progress: Progress) -> None:
-        """Make Nova if it is missing, which the first lab that has one waits for."""
+    def have(self, environment: Path, progress: Progress) -> None:
+        """Make Nova's or a Neutron's if it is missing, which the first lab that has one awaits."""
+        if is_made(environment):
+            return
         with locked(self._cache / "lock"):
-            if not is_made(self.nova):
-                self._make_environment(self.nova, progress)
+            if not is_made(environment):
+                self._make_environment(environment, progress)
 
     def _environment(self, name: str) -> Path:
         """Where what `name`.lock locks is installed."""

@@ -1,4 +1,4 @@
-"""Which mechanism driver a lab has, and that tests of another's ways are left out."""
+"""Which mechanism driver and Neutron a lab has, and that tests of another's ways are left out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from neutron_cni_lab.facts import write_facts
 from neutron_cni_lab.ovn import Ovn
 from neutron_cni_lab.ovs import Ovs
 from neutron_cni_lab.paths import Places
+from neutron_cni_lab.release import ReleaseName
 from tests.support import labs
 
 
@@ -42,6 +43,29 @@ def test_a_lab_that_is_there_gets_no_other_one(
     with pytest.raises(LabError, match=f"has the driver {has}, not {asked}") as caught:
         Lab("one").up(driver=asked)
     assert "lab down --name one" in caught.value.hint
+
+
+def test_a_lab_has_the_release_that_its_facts_name(home: Path) -> None:
+    write(home, "one", release="21")
+    write(home, "older")
+    assert Lab("one").environment.name.startswith("neutron21-")
+    assert Lab("older").environment.name.startswith("neutron-")
+    assert Lab("new").environment == Lab("older").environment
+
+
+@pytest.mark.parametrize(("has", "asked"), [("29", "21"), ("21", "29")])
+def test_a_lab_that_is_there_gets_no_other_release(
+    home: Path, has: ReleaseName, asked: ReleaseName
+) -> None:
+    write(home, "one", release=has)
+    with pytest.raises(LabError, match=f"has Neutron {has}, not {asked}") as caught:
+        Lab("one").up(release=asked)
+    assert "lab down --name one" in caught.value.hint
+
+
+def test_an_old_release_has_ovn_only(home: Path) -> None:
+    with pytest.raises(LabError, match="a lab with Neutron 21 has ML2/OVN only"):
+        Lab("one").up(driver="ovs", release="21")
 
 
 def test_only_routers_of_agents_are_places_to_run_a_command(home: Path) -> None:
