@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Barrier
@@ -116,7 +117,7 @@ class Backend:
             raw = answer.read()
         finally:
             connection.close()
-        if answer.headers.get_content_type() == "text/html":
+        if answer.headers.get_content_maintype() == "text":
             return Reply(answer.status, raw.decode())
         return Reply(answer.status, json.loads(raw) if raw else None)
 
@@ -141,8 +142,20 @@ class Backend:
         return reply
 
     def tag(self, port_id: str, tags: Iterable[str]) -> Reply:
-        """Add tags to a port."""
+        """Add tags to a port: by one call, or by one each where Neutron takes no more; then it is
+        the worst answer that is returned."""
+        if self._takes_several_tags:
+            return self.post_tags(port_id, tags)
+        replies = [self.one_tag("PUT", port_id, tag) for tag in tags]
+        return max(replies, key=lambda reply: reply.status)
+
+    def post_tags(self, port_id: str, tags: Iterable[str]) -> Reply:
+        """Add tags to a port by one call."""
         return self.call("POST", f"/ports/{port_id}/tags", {"tags": list(tags)})
+
+    @cached_property
+    def _takes_several_tags(self) -> bool:
+        return self.call("GET", "/extensions/tag-creation").status == 200
 
     def one_tag(self, method: str, port_id: str, tag: str) -> Reply:
         """PUT, GET or DELETE of one tag."""

@@ -126,11 +126,11 @@ class Revisions:
             lambda: backend.put(port, fixed_ips=entries(subnet, "10.60.0.8")),
             lambda: backend.put(port, allowed_address_pairs=pairs("10.60.0.9", "10.60.0.10")),
             lambda: backend.put(port, allowed_address_pairs=[]),
-            lambda: backend.tag(port, ["a", "b"]),
+            lambda: backend.tag(port, ["a"]),
             lambda: backend.one_tag("DELETE", port, "a"),
         ]
         for change in changes:
-            assert change().status in (200, 204)
+            assert change().status in (200, 201, 204)
             seen.append(backend.read(port).port["revision_number"])
         assert seen == list(range(seen[0], seen[0] + 8))
 

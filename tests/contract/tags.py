@@ -23,9 +23,16 @@ class Tags:
     def test_post_adds_and_forgets_none(self, backend: Backend) -> None:
         network, _ = backend.home()
         port = backend.make_port(network)["id"]
-        assert backend.tag(port, ["b", "a"]).body == {"tags": ["b", "a"]}
-        assert backend.tag(port, ["b", "c"]).status == 200
+        assert backend.post_tags(port, ["b", "a"]).body == {"tags": ["b", "a"]}
+        assert backend.post_tags(port, ["b", "c"]).status == 200
         assert tags_of(backend, port) == ["a", "b", "c"]
+
+    def test_post_of_several_is_one_revision(self, backend: Backend) -> None:
+        network, _ = backend.home()
+        port = backend.make_port(network)
+        backend.post_tags(port["id"], ["a", "b"])
+        after = backend.read(port["id"]).port["revision_number"]
+        assert after == port["revision_number"] + 1
 
     def test_put_and_delete_of_one(self, backend: Backend) -> None:
         network, _ = backend.home()
@@ -88,12 +95,12 @@ class Tags:
         network, _ = backend.home()
         port = backend.make_port(network)["id"]
         many = [f"t{number:02}" for number in range(51)]
-        reply = backend.tag(port, many)
+        reply = backend.post_tags(port, many)
         assert (reply.status, reply.kind) == (400, "BadRequest")
-        assert backend.tag(port, many[:50]).status == 200
+        assert backend.post_tags(port, many[:50]).status == 200
         reply = backend.one_tag("PUT", port, many[50])
         assert (reply.status, reply.kind) == (400, "BadRequest")
-        assert backend.tag(port, many[50:]).status == 200
+        assert backend.post_tags(port, many[50:]).status == 200
         assert tags_of(backend, port) == many
 
     def test_what_is_refused(self, backend: Backend) -> None:
@@ -106,6 +113,6 @@ class Tags:
 
     def test_of_a_port_that_is_gone_neutron_fails(self, backend: Backend) -> None:
         """500, not 404 (KeyError in TaggingController of Neutron 29)."""
-        assert backend.tag(NOWHERE, ["a"]).status == 500
+        assert backend.post_tags(NOWHERE, ["a"]).status == 500
         assert backend.one_tag("PUT", NOWHERE, "a").status == 500
         assert backend.one_tag("DELETE", NOWHERE, "a").status == 500

@@ -108,6 +108,12 @@ def _extensions(cloud: Cloud) -> Json:
     }
 
 
+def _extension(cloud: Cloud, alias: str) -> Json:
+    if alias not in cloud.extensions:
+        raise no_such_path()
+    return {"extension": {"alias": alias}}
+
+
 def _project(cloud: Cloud) -> Json:
     return {"project": {"project_id": DEFAULT_PROJECT}}
 
@@ -143,6 +149,7 @@ TAGS = rf"/(networks|subnets|ports)/{NAME}/tags"
 
 ROUTES: list[tuple[str, str, int, Action]] = [
     ("GET", "/extensions", 200, _named(_extensions)),
+    ("GET", f"/extensions/{NAME}", 200, _named(_extension)),
     ("GET", COLLECTION, 200, _list),
     ("GET", f"{COLLECTION}/{NAME}", 200, _show),
     ("POST", "/ports", 201, _with_body(ports.create)),

@@ -109,6 +109,8 @@ class Cloud:
         self.guards_floating_ips = True
         """Whether an address that a floating IP points at can't be taken off a port. Neutron 21
         lets it go, and the floating IP goes on pointing there."""
+        self.is_old = False
+        """Set by `be_neutron_21`."""
         self.counts_all_tags = False
         """Whether a POST of tags is refused for those that are there too, as a PUT is."""
         self.unshown: set[str] = set()
@@ -118,6 +120,12 @@ class Cloud:
         self.overlap = Overlap()
         self.random = Random(seed)
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def be_neutron_21(self) -> None:
+        """Be an old one in all that `tests.contract.differences` lists of it."""
+        self.is_old = True
+        self.guards_floating_ips = False
+        self.extensions.discard("tag-creation")
 
     @property
     def ports(self) -> dict[str, Json]:

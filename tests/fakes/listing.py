@@ -65,7 +65,7 @@ def listed(cloud: Cloud, collection: str, query: Query, base: str) -> Json:
         items = [
             _shown(cloud, item)
             for item in cloud.tables[collection].values()
-            if item["id"] not in cloud.hidden and _fits(item, query)
+            if item["id"] not in cloud.hidden and _fits(cloud, item, query)
         ]
         items, links = _page(cloud, collection, sorted(items, key=_by_id), query, base)
     found: Json = {collection.replace("-", "_"): [_only(item, query) for item in items]}
@@ -83,12 +83,12 @@ def _check(query: Query) -> None:
             raise invalid_input(f"'{value}' is not of the form <key>=[value]")
 
 
-def _fits(item: Json, query: Query) -> bool:
+def _fits(cloud: Cloud, item: Json, query: Query) -> bool:
     for name, values in query.items():
         if name in PAGING or name == "fields":
             continue
         if name in TAG_FILTERS:
-            fits = _tags_fit(name, set(item["tags"]), values)
+            fits = _tags_fit(name, *_comparable(cloud, item["tags"], values))
         elif name == "fixed_ips":
             fits = _addresses_fit(item["fixed_ips"], values)
         else:
@@ -107,6 +107,13 @@ def _value_fits(name: str, value: Any, values: list[str]) -> bool:
     if name in FOLDED:
         return text.lower() in [wanted.lower() for wanted in values]
     return text in values
+
+
+def _comparable(cloud: Cloud, tags: list[str], values: list[str]) -> tuple[set[str], list[str]]:
+    """Tags and filters; an old Neutron does not mind their case."""
+    if cloud.is_old:
+        return {tag.lower() for tag in tags}, [value.lower() for value in values]
+    return set(tags), values
 
 
 def _tags_fit(name: str, tags: set[str], values: list[str]) -> bool:

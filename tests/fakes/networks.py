@@ -127,7 +127,7 @@ def set_quota(cloud: Cloud, project: str, body: Any) -> Json:
     wanted = unwrapped(body, "quota")
     with cloud.lock:
         used = cloud.ports_quota(project)[1]
-        if 0 <= wanted["port"] < used:
+        if 0 <= wanted["port"] < used and not cloud.is_old:
             raise bad_request(
                 f"Quota limit {wanted['port']} for port must be greater than or equal to already "
                 f"used {used}"

@@ -22,6 +22,9 @@ def create(cloud: Cloud, body: Any) -> Json:
     bulk = isinstance(body, dict) and "ports" in body
     asked = body["ports"] if bulk else [attributes.unwrapped(body, "port")]
     wanted = [attributes.check_port(item, update=False) for item in asked]
+    if cloud.is_old:
+        for item, given in zip(wanted, asked, strict=True):
+            item |= {key: given[key] for key in ("mac_address",) if key in given}
     with cloud.lock:
         before = dict(cloud.ports)
         _require_quota(cloud, wanted)
@@ -137,7 +140,7 @@ def _update(cloud: Cloud, seen: Json, wanted: Json, revision: int | None) -> Jso
         _require_revision(seen, revision)
         changed = changed or any(port.get(name) != value for name, value in others.items())
         port |= others
-    if changed:
+    if changed or cloud.is_old:
         cloud.bump(port)
     return copy.deepcopy(port) | {"fixed_ips": fixed_ips, "allowed_address_pairs": pairs}
 

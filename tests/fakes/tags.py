@@ -27,6 +27,8 @@ def require(cloud: Cloud, collection: str, name: str, tag: str) -> None:
 
 def add(cloud: Cloud, collection: str, name: str, body: Any) -> Json:
     """POST .../tags: those that are there already are fine; the answer is the request."""
+    if "tag-creation" not in cloud.extensions:
+        raise Refusal(404, "HTTPNotFound", "not supported")
     tags = _checked(body)
     with cloud.lock:
         item = _holder(cloud, collection, name)
@@ -37,11 +39,14 @@ def add(cloud: Cloud, collection: str, name: str, body: Any) -> Json:
 
 def add_one(cloud: Cloud, collection: str, name: str, tag: str) -> None:
     """PUT .../tags/{tag}."""
+    tag = _named(cloud, tag)
     _checked({"tags": [tag]})
     with cloud.lock:
         item = _holder(cloud, collection, name)
-        _check_number(collection, [*item["tags"], tag])
-        _set(cloud, item, {*item["tags"], tag})
+        if not cloud.is_old:
+            _check_number(collection, [*item["tags"], tag])
+        if not _found(cloud, item, tag):
+            _set(cloud, item, {*item["tags"], tag})
 
 
 def replace(cloud: Cloud, collection: str, name: str, body: Any) -> Json:
@@ -56,11 +61,13 @@ def replace(cloud: Cloud, collection: str, name: str, body: Any) -> Json:
 
 def remove(cloud: Cloud, collection: str, name: str, tag: str) -> None:
     """DELETE .../tags/{tag}: 404 when it is not there."""
+    tag = _named(cloud, tag)
     with cloud.lock:
         item = _holder(cloud, collection, name)
-        if tag not in item["tags"]:
+        found = _found(cloud, item, tag)
+        if not found:
             raise _not_there(tag)
-        _set(cloud, item, set(item["tags"]) - {tag})
+        _set(cloud, item, set(item["tags"]) - found)
 
 
 def clear(cloud: Cloud, collection: str, name: str) -> None:
@@ -73,8 +80,22 @@ def _holder(cloud: Cloud, collection: str, name: str) -> Json:
     if "standard-attr-tag" not in cloud.extensions:
         raise no_such_path()
     if name not in cloud.tables[collection] or name in cloud.hidden:
+        if cloud.is_old:
+            raise Refusal(404, "TagResourceNotFound", f"Resource {collection} {name} not found.")
         raise internal_error()  # Neutron 29 looks up the policy of nothing: KeyError, 500
     return cloud.tables[collection][name]
+
+
+def _named(cloud: Cloud, tag: str) -> str:
+    """A tag from a path, which an old Neutron decodes as it was encoded."""
+    return tag.encode("latin-1").decode() if cloud.is_old else tag
+
+
+def _found(cloud: Cloud, item: Json, tag: str) -> set[str]:
+    """The tag as the item has it; none where it has not."""
+    if cloud.is_old:
+        return {other for other in item["tags"] if other.lower() == tag.lower()}
+    return {tag} & set(item["tags"])
 
 
 def _set(cloud: Cloud, item: Json, tags: set[str]) -> None:

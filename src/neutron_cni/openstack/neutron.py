@@ -140,12 +140,16 @@ class Neutron(Resources):
 
         Raises NotFound; NoTags on a cloud without them.
         """
+        doing = f"tagging port {port_id}"
         try:
-            self._add_tags(port_id, tags, f"tagging port {port_id}")
-        except AnswerLost:
-            # Neutron 29 also answers 500, as if the answer were lost, when the port is gone.
-            if not set(tags) <= self.port(port_id).tags:
-                raise
+            try:
+                self._add_tags(port_id, tags, doing)
+            except AnswerLost:
+                # Neutron 29 also answers 500, as if the answer were lost, when the port is gone;
+                # Neutron 21 does when another writer tags the port at the same moment.
+                present = self.port(port_id).tags
+                missing = [tag for tag in tags if tag not in present]
+                self._add_tags(port_id, missing, doing)
         except Forbidden as error:
             raise Forbidden(error.code, error.message, TAG_POLICIES) from error
         except NotFound:

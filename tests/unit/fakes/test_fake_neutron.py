@@ -161,7 +161,7 @@ class TestCounters:
         backend.put(port, fixed_ips=entries(subnet, "10.60.0.2"))
         backend.put(port, fixed_ips=entries(subnet, "10.60.0.3"))
         backend.put(port, 0, fixed_ips=entries(subnet, "10.60.0.4"))
-        backend.tag(port, ["a"])
+        backend.post_tags(port, ["a"])
         backend.one_tag("DELETE", port, "a")
         backend.call("GET", f"/quotas/{DEFAULT_PROJECT}/details.json")
         assert fake.calls == {

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from neutron_cni.hosts.in_process import own_ipam
+from neutron_cni.ipam import node
+from neutron_cni.ipam.modes.reserving_port import ports_of_node
 from neutron_cni.openstack.errors import FixedIpLimit, NoTags, NotFound
 from neutron_cni.openstack.neutron import Neutron
 from neutron_cni.openstack.neutron_service import NEUTRON
@@ -42,6 +44,46 @@ def test_pods_that_fit_get_addresses_and_the_others_are_told_the_limit(
     assert sorted(outcome.code for outcome in outcomes) == [0] * 4 + [Code.EXHAUSTED] * 2
     errors = [outcome.error for outcome in outcomes if not outcome.ok]
     assert all("max_fixed_ips_per_port" in error for error in errors)
+    assert life.end() == []
+
+
+@ALL_MODES
+def test_pods_live_on_neutron_21(new_life: LifeMaker, mode: Mode) -> None:
+    """The fake is held to what the real one does by `tests.contract.differences`."""
+    life = new_life(mode)
+    life.scene.neutron.cloud.be_neutron_21()
+    outcomes = life.run(*(life.job("add", life.new_container()) for _ in range(6)))
+    assert [outcome.error for outcome in outcomes if not outcome.ok] == []
+    for container in life.containers[:3]:
+        assert life.delete(container).ok
+    assert life.add().ok
+    assert life.end() == []
+    assert life.scene.neutron.calls["POST /ports/{id}/tags"] == 0
+
+
+@ALL_MODES
+def test_a_tag_that_neutron_21_fails_at_is_put_on_all_the_same(
+    new_life: LifeMaker, mode: Mode
+) -> None:
+    """It answers 500 to one of two writers that put the same new tag on at the same time."""
+    life = new_life(mode)
+    life.scene.neutron.cloud.be_neutron_21()
+    life.scene.neutron.faults.add(Fault("PUT", "/tags/", status=500))
+    assert life.add().ok
+    assert life.end() == []
+
+
+def test_a_node_whose_name_differs_in_case_is_another_one(new_life: LifeMaker) -> None:
+    """Neutron 21 does not tell their tags apart."""
+    life = new_life(Mode.PORT)
+    life.scene.neutron.cloud.be_neutron_21()
+    assert life.add().ok
+    config = msgspec.convert(life.config, IpamConfig)
+    name = node.name(config)
+    assert name != name.upper()
+    with closing(Neutron.connect(config.cloud, config.clouds_file, Deadline.after(20))) as neutron:
+        assert len(ports_of_node(neutron, name)) == 1
+        assert ports_of_node(neutron, name.upper()) == []
     assert life.end() == []
 
 

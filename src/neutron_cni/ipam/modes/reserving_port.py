@@ -238,7 +238,8 @@ def addresses_of(port: Port) -> tuple[PortAddress, ...]:
 
 def _reserving(neutron: Neutron, tags: Sequence[str]) -> list[Port]:
     found = neutron.ports(tags=",".join(tags))
-    return [port for port in found if marks.is_ours(port)]
+    # Releases before `tag-creation` (21) find those as well whose tags differ in case only.
+    return [port for port in found if set(tags) <= port.tags and marks.is_ours(port)]
 
 
 def _placements(record: Record, wanted: PortWanted) -> list[list[dict[str, str]]]:
