@@ -3,6 +3,7 @@
 A lab has one mechanism driver. The tests that hold with either run in the first pass on ML2/OVN,
 and in the second on ML2/OVS: `./test full` repeats all of `tests/openstack`, otherwise only files
 marked `both_drivers`, which have the main job, each mode, and who reaches whom.
+What is marked `only_full` takes minutes, and waits for `./test full`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def passes(choice: Choice, labs: int, others: int) -> list[Pass]:
     parts = tuple(f"tests/{part}" for part in choice.parts)
     # Of the first only: a second measurement would take the place of the first one's.
     measured = coverage.OPTIONS if choice.everything else ()
-    first = Pass("", (*measured, *parts), "ovn", labs + others)
+    left_out = () if choice.full else ("-m", "not only_full")
+    first = Pass("", (*measured, *parts, *left_out), "ovn", labs + others)
     if AGAIN not in choice.parts:
         return [first]
     return [first, Pass("the same on ML2/OVS", _again(choice.full), "ovs", labs)]

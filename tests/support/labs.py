@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +18,7 @@ import pytest
 
 from neutron_cni_lab import Lab
 from neutron_cni_lab.driver import DEFAULT, DriverName
-from neutron_cni_lab.paths import MARKER
+from neutron_cni_lab.paths import MARKER, name_for_checkout
 
 NOTHING: dict[str, list[str]] = {"processes": [], "mounts": [], "namespaces": [], "folder": []}
 """The `traces` of a lab that is down."""
@@ -46,6 +48,18 @@ def nova_lab_of(request: pytest.FixtureRequest) -> Lab:
     if not lab.has_nova:
         pytest.fail(f"`neutron-cni lab up --nova --name {lab.places.name}` gives the lab a Nova")
     return lab
+
+
+@contextmanager
+def old_lab(purpose: str, *nodes: str) -> Iterator[Lab]:
+    """A lab of its own with the oldest Neutron that we try, for the time of a module."""
+    lab = Lab(name_for_checkout(purpose))
+    lab.down()
+    try:
+        lab.up(nodes=nodes, release="21")
+        yield lab
+    finally:
+        lab.down()
 
 
 def driver() -> DriverName:

@@ -45,7 +45,7 @@ def test_a_lab_that_is_there_gets_no_other_one(
     assert "lab down --name one" in caught.value.hint
 
 
-def test_a_lab_has_the_release_that_its_facts_name(home: Path) -> None:
+def test_the_release_is_that_of_the_facts(home: Path) -> None:
     write(home, "one", release="21")
     write(home, "older")
     assert Lab("one").environment.name.startswith("neutron21-")
