@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.differences import NEUTRON_21
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "clouds.md"
 BEGIN, END = "<!-- table: made by tests/clouds.py -->\n", "<!-- table: end -->\n"
+OLD_BEGIN = "<!-- differences: made by tests/clouds.py -->\n"
 KEY = "neutron-cni/clouds"
 """Where pytest's cache has, by cloud, the tests that passed."""
 
@@ -37,10 +40,14 @@ OF_THE_LAB = (
 """Files about the lab: they tell nothing of clouds."""
 
 
-def neutron_release() -> str:
-    """The release of the lab's Neutron, as its requirements name it."""
-    lines = (ROOT / "lab" / "requirements" / "neutron.in").read_text().splitlines()
+def neutron_release(requirements: str = "neutron") -> str:
+    """The release of a lab's Neutron, as its requirements name it."""
+    lines = (ROOT / "lab" / "requirements" / f"{requirements}.in").read_text().splitlines()
     return next(line.removeprefix("neutron==") for line in lines if line.startswith("neutron=="))
+
+
+OLD = f"Neutron {neutron_release('neutron21')}, ML2/OVN"
+"""The oldest that we try."""
 
 
 def cloud_of(item: pytest.Item) -> str | None:
@@ -48,6 +55,9 @@ def cloud_of(item: pytest.Item) -> str | None:
     fixtures = getattr(item, "fixturenames", ())
     if file_of(item.nodeid) in OF_THE_LAB or not any(name in fixtures for name in LABS):
         return None
+    named = item.get_closest_marker("cloud")
+    if named is not None:
+        return str(named.args[0])
     from tests.support.labs import driver
 
     return f"Neutron {neutron_release()}, {DRIVERS[driver()]}"
@@ -99,6 +109,12 @@ def table(passed: Mapping[str, Iterable[str]], root: Path = ROOT) -> str:
     return "\n".join(lines) + "\n"
 
 
+def differences() -> str:
+    """What an old Neutron does otherwise, and what we do about it, as the contract's list says."""
+    rows = [f"| {item.instead} | {item.handled} |" for item in NEUTRON_21]
+    return "\n".join(["| what it does | what we do |", "|---|---|", *rows]) + "\n"
+
+
 def _by_file(nodeids: Iterable[str], root: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for nodeid in nodeids:
@@ -117,9 +133,12 @@ def _words(file: Path) -> str:
 def main() -> None:
     """Write the table into the page, from what the cache has."""
     passed = json.loads((ROOT / ".pytest_cache" / "v" / KEY).read_text())
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(passed)}\n{END}{after}")
+    page = PAGE.read_text()
+    for begin, lines in ((BEGIN, table(passed)), (OLD_BEGIN, differences())):
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(END)
+        page = f"{before}{begin}\n{lines}\n{END}{after}"
+    PAGE.write_text(page)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(thing): see tests/unavailable.py")
     config.addinivalue_line("markers", "driver(name): of labs with that mechanism driver only")
     config.addinivalue_line("markers", "only_full: of `./test full` only, as it takes minutes")
+    config.addinivalue_line(
+        "markers", "cloud(name): which one, where a module has a lab of its own"
+    )
     config.addinivalue_line("markers", "both_drivers: in every run, see tests/runner/passes.py")
     if not hasattr(config, "workerinput"):  # which pytest-xdist gives to its workers
         config.pluginmanager.register(Stopwatch(config))

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import pytest
 
 from neutron_cni_lab import Lab
+from tests.clouds import OLD
 from tests.contract import differences
 from tests.contract.backend import Backend
 from tests.contract.suite import *  # noqa: F403
 from tests.support.labs import old_lab
 
-pytestmark = [pytest.mark.driver("ovn"), pytest.mark.only_full]
+pytestmark = [pytest.mark.driver("ovn"), pytest.mark.only_full, pytest.mark.cloud(OLD)]
 
 PROJECT = "c0" * 16
 

@@ -12,6 +12,7 @@ import pytest
 
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
+from tests.clouds import OLD
 from tests.contract.backend import NOWHERE, Backend, entries
 from tests.openstack.conftest import write_conflist
 from tests.openstack.modes import Container, containers
@@ -19,7 +20,7 @@ from tests.openstack.plugin import collect, config
 from tests.openstack.state import fixed_ips, leases, wait_for
 from tests.support.labs import old_lab
 
-pytestmark = pytest.mark.driver("ovn")
+pytestmark = [pytest.mark.driver("ovn"), pytest.mark.cloud(OLD)]
 
 PROJECT = "c0" * 16
 GATEWAY = "10.10.0.1"

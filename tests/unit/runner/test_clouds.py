@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import clouds
-from tests.clouds import BEGIN, END, OF_THE_LAB, PAGE, PROPERTY, ROOT, Witness, table
+from tests.clouds import BEGIN, END, OF_THE_LAB, PAGE, PROPERTY, ROOT, Witness, differences, table
 
 ROW = re.compile(r"^\| \[.*\]\(\.\./\.\./(tests/[\w/]+\.py)\) \|", re.MULTILINE)
 OVN, OVS = "Neutron 29.0.0, ML2/OVN", "Neutron 29.0.0, ML2/OVS"
@@ -83,3 +83,7 @@ def test_the_page_has_each_file_whose_tests_ask_for_a_lab() -> None:
         for file in (ROOT / "tests" / folder).rglob("test_*.py")
     }
     assert rows == files - set(OF_THE_LAB)
+
+
+def test_the_page_has_what_an_old_neutron_does_otherwise() -> None:
+    assert differences() in PAGE.read_text()
