@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from neutron_cni.netlink import probe
+from neutron_cni.netlink import frames, probe
 from neutron_cni.netlink.plan import Announcement, Side
 from neutron_cni.values.deadline import Deadline
 from neutron_cni.values.errors import CniError, Code
@@ -76,3 +76,17 @@ def test_a_link_or_a_namespace_that_is_gone_is_an_error(pod: Pod) -> None:
     assert caught.value.code == Code.KERNEL
     with pytest.raises(CniError, match="cannot open the network namespace"):
         answers(pod, Announcement(Side.POD, "eth0", ADDRESS), ROUTER_ADDRESS, netns="/nowhere")
+
+
+def test_what_a_router_answers_another_is_no_answer() -> None:
+    gateway = ip_address(ROUTER_ADDRESS_6)
+    kind, mac = frames.ADVERTISEMENT, bytes(6)
+    assert isinstance(gateway, IPv6Address)
+    assert isinstance(ADDRESS_6, IPv6Address)
+
+    def heard(to: IPv6Address) -> bool:
+        frame = frames.neighbour_discovery(kind, mac, gateway, to, gateway)
+        return probe._is_answer(frame, ADDRESS_6, gateway)
+
+    assert heard(ADDRESS_6)
+    assert not heard(IPv6Address("fd00:10::20"))

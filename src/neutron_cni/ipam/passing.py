@@ -18,6 +18,8 @@ from neutron_cni.values.lease import Lease
 
 SILENT_SECONDS = 600.0
 """So long a gateway that did not answer is not waited for."""
+STORE_SECONDS = 1.0
+"""So long a store that is locked is waited for: the pod's address is there, and works."""
 
 
 def await_network(
@@ -28,16 +30,20 @@ def await_network(
     Raises nothing: the pod is no worse off than without.
     """
     seconds = request.config.wait_for_network
-    key = f"silent|{','.join(str(item.gateway or '') for item in lease.addresses)}"
+    gateways = ",".join(str(item.gateway or "") for item in lease.addresses)
+    key = f"silent|{request.network}|{gateways}"
     if seconds == "off" or _is_silent(request, key):
         return
-    if ask(lease, request.deadline.at_most(seconds)):
+    limit = request.deadline.at_most(seconds)
+    # A call that is late gives the gateway less time to answer, which tells nothing of the gateway.
+    was_late = limit.at == request.deadline.at
+    if ask(lease, limit) or was_late:
         return
-    with suppress(CniError), Store(request.config.state_dir) as store:
+    with suppress(CniError), Store(request.config.state_dir, STORE_SECONDS) as store:
         store.remember(key, "", durable=False)
 
 
 def _is_silent(request: IpamRequest, key: str) -> bool:
-    with suppress(CniError), Store(request.config.state_dir) as store:
+    with suppress(CniError), Store(request.config.state_dir, STORE_SECONDS) as store:
         return store.fact(key, SILENT_SECONDS) is not None
     return True

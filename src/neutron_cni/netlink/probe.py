@@ -85,12 +85,14 @@ def _question(mac: bytes, address: IPAddress, gateway: IPAddress) -> bytes:
 
 
 def _is_answer(frame: bytes, address: IPAddress, gateway: IPAddress) -> bool:
-    """Whether it is the gateway's reply to the address (ARP), or tells of the gateway (NA)."""
+    """Whether it is the gateway's reply to the address: what it answers the node, or another pod
+    that shares the link, does not tell whether this address passes."""
     if address.version == 4:
         operation, sender, target = frame[20:22], frame[28:32], frame[38:42]
         is_reply = operation == struct.pack("!H", frames.REPLY)
         return is_reply and sender == gateway.packed and target == address.packed
-    return frame[54:55] == bytes([frames.ADVERTISEMENT]) and frame[62:78] == gateway.packed
+    is_advertisement = frame[54:55] == bytes([frames.ADVERTISEMENT])
+    return is_advertisement and frame[62:78] == gateway.packed and frame[38:54] == address.packed
 
 
 def _take_advertisements_only(sock: socket.socket) -> None:
