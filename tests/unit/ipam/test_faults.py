@@ -156,6 +156,22 @@ def test_who_may_not_list_floating_ips_relies_on_neutrons_own_guard(
     assert life.end() == []
 
 
+@pytest.mark.parametrize("how", [{"status": 500}, {"drop": Drop.BEFORE}], ids=str)
+def test_who_comes_does_not_depend_on_a_list_for_who_went(
+    new_life: LifeMaker, how: dict[str, object]
+) -> None:
+    """The addresses stay while Neutron fails to list floating IPs, and leave after that."""
+    life = new_life()
+    assert life.add().ok
+    assert life.delete(life.containers[0]).ok
+    life.pass_time(QUARANTINE + 1)
+    fault = Fault("GET", "/floatingips", times=FOREVER, **how)  # type: ignore[arg-type]
+    life.scene.neutron.faults.add(fault)
+    assert life.add().ok
+    life.scene.neutron.faults.clear()
+    assert life.end() == []
+
+
 def floating_ip(life: Life, address: str) -> str:
     """The id of a floating IP that points at an address of the VM's port."""
     cloud = life.scene.neutron.cloud

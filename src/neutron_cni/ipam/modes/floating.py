@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from neutron_cni.ipam.anchors import unlisted_fact
 from neutron_cni.ipam.modes.context import Context
-from neutron_cni.openstack.errors import Forbidden, Refused, Unauthorized
+from neutron_cni.openstack.errors import CloudError, Forbidden, Refused, Unauthorized
 from neutron_cni.openstack.types import Port
 from neutron_cni.values.address import IPAddress
 
@@ -22,7 +22,8 @@ def pointed_at(context: Context, port: Port, leaving: Collection[IPAddress]) -> 
     """Those of `leaving` that a floating IP points at; the store is told why they stay.
 
     One call for all of them, and none if there are none. Where a rule or policy keeps us from
-    listing floating IPs, Neutron's own guard has to do. Raises CniError.
+    listing floating IPs, Neutron's own guard has to do. Where Neutron fails to list them all stay
+    for now: pods to come need not wait for those that went. Raises CniError STORE.
     """
     unlisted = unlisted_fact(context.config)
     if not leaving or context.store.fact(unlisted, UNLISTED_SECONDS) is not None:
@@ -34,6 +35,9 @@ def pointed_at(context: Context, port: Port, leaving: Collection[IPAddress]) -> 
         why = str(error) if isinstance(error, Unauthorized | Forbidden) else ""
         context.store.remember(unlisted, why)
         return set()
+    except CloudError as error:
+        context.note_blocked(leaving, str(error))
+        return set(leaving)
     found = {address for address in leaving if address in floating}
     for address in found:
         # As Neutron 29 says it: people look for these words.
