@@ -17,20 +17,23 @@ from neutron_cni.values.ipam_config import IpamConfig, Mode
 
 def foreseen(config: IpamConfig, deadline: Deadline) -> list[str]:
     """Sentences for the operator; none where the cloud can't be asked, as in the making of an
-    image: STATUS says the same later.
+    image, or in a container that can't write anywhere: STATUS says the same later.
 
     The node's store is not made, as it would name the machine on which an image is made.
     """
     if config.mode is not Mode.FIXED_IPS:
         return []
-    with TemporaryDirectory() as folder:
-        apart = msgspec.structs.replace(config, state_dir=folder)
-        mode = MODES[config.mode]
-        try:
-            with (
-                Store(folder) as store,
-                connected(store, [apart], mode.anchor(apart, ""), deadline) as context,
-            ):
-                return dangers(mode.page.capacity(context))
-        except CniError:
-            return []
+    try:
+        with TemporaryDirectory() as folder:
+            return _dangers_of(msgspec.structs.replace(config, state_dir=folder), deadline)
+    except (CniError, OSError):
+        return []
+
+
+def _dangers_of(config: IpamConfig, deadline: Deadline) -> list[str]:
+    mode = MODES[config.mode]
+    with (
+        Store(config.state_dir) as store,
+        connected(store, [config], mode.anchor(config, ""), deadline) as context,
+    ):
+        return dangers(mode.page.capacity(context))

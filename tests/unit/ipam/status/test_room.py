@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,11 @@ def test_install_can_say_so_before_there_is_a_store(with_dhcp: Place) -> None:
 def test_install_says_nothing_where_no_cloud_answers(with_dhcp: Place) -> None:
     away(with_dhcp)
     assert foreseen(with_dhcp.config(), Deadline.after(1)) == []
+
+
+def test_install_says_nothing_where_no_folder_can_be_made(
+    with_dhcp: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose root is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    assert foreseen(with_dhcp.config(), Deadline.after(10)) == []
