@@ -126,7 +126,11 @@ class Kernel:
         """See `DataPlane`. One address is asked for: Neutron lets all of a pod's pass at once."""
         from neutron_cni.netlink.probe import gateway_answers
 
-        gateways = {item.address.ip: item.gateway for item in lease.addresses if item.gateway}
+        gateways = {
+            item.address.ip: item.gateway
+            for item in lease.addresses
+            if item.gateway and item.gateway.version == item.address.version
+        }
         source = next((item for item in self.announced if item.address in gateways), None)
         if source is None:
             return True

@@ -27,8 +27,9 @@ def restore_proxies(wanted: Collection[ProxyNeighbour]) -> list[IPAddress]:
     with Rtnl.here() as host:
         there = set(neighbours.list_proxies(host, {item.address for item in wanted}))
         made = []
+        known = {name: links.get(host, name) for name in {item.link for item in wanted}}
         for item in wanted:
-            link = links.get(host, item.link)
+            link = known[item.link]
             if link is None or (link.index, item.address) in there:
                 continue
             if not is_routed(host, item.address):
