@@ -13,15 +13,15 @@ from functools import cached_property
 from neutron_cni.cni.environment import Command
 from neutron_cni.cni.request import Request
 from neutron_cni.engine.as_previous import as_answered, as_previous
+from neutron_cni.engine.gateway import await_gateway
+from neutron_cni.engine.upkeep import bring_back_proxies, bring_back_shared
 from neutron_cni.netlink import nic_records, observe
-from neutron_cni.netlink.apply import apply, restore
+from neutron_cni.netlink.apply import apply
 from neutron_cni.netlink.combine import combined
 from neutron_cni.netlink.facts import HostFacts, PodFacts
-from neutron_cni.netlink.links import Link
 from neutron_cni.netlink.nics import Nic, Place, Selector
 from neutron_cni.netlink.plan import Announcement, Dummy, Plan, WantedLink
 from neutron_cni.netlink.pod_facts import pod_facts
-from neutron_cni.netlink.restore_proxies import restore_proxies
 from neutron_cni.netlink.undo import bring_late_nics_home, remove_stale_entries, undo
 from neutron_cni.plugins import ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover, Page
@@ -36,9 +36,6 @@ from neutron_cni.values.result import Result
 _ALIAS_BYTES = 254
 """The most bytes in an alias: IFALIASZ (include/uapi/linux/if.h) less the NUL that pyroute2 sends
 and the kernel counts, and less the NUL that the kernel adds."""
-
-_SHARED_SECONDS = 3.0
-"""How long STATUS may take to bring the node's packet rules back."""
 
 
 class Kernel:
@@ -92,22 +89,11 @@ class Kernel:
                 raise CniError(Code.PLUGIN_NOT_AVAILABLE, error.message, error.details) from error
         for remark in self._remarks(self._facts):
             self._note(remark)
-        self._bring_back_shared()
+        bring_back_shared(self._configured, self._note)
 
     def bring_back(self, leases: Sequence[Lease]) -> None:
         """See `DataPlane`."""
-        wanted = {
-            item: None
-            for lease in leases
-            for page, config in zip(self._pages, self._request.configs, strict=True)
-            for item in page.answers(config, lease, self._facts_for(lease))
-        }
-        made = restore_proxies(wanted)
-        if made:
-            self._note(
-                f"the node no longer answered for {len(made)} of its pods' addresses, and does "
-                f"again: {', '.join(map(str, made[:5]))}{', ...' if len(made) > 5 else ''}"
-            )
+        bring_back_proxies(self._configured, leases, self._facts_for, self._note)
 
     def attach(self, lease: Lease, deadline: Deadline) -> Result:
         """See `DataPlane`."""
@@ -123,30 +109,9 @@ class Kernel:
         return result
 
     def await_network(self, lease: Lease, deadline: Deadline) -> bool:
-        """See `DataPlane`. One address is asked for: Neutron lets all of a pod's pass at once."""
-        from neutron_cni.netlink.probe import gateway_answers
-
-        gateways = {
-            item.address.ip: item.gateway
-            for item in lease.addresses
-            if item.gateway and item.gateway.version == item.address.version
-        }
-        source = next((item for item in self.announced if item.address in gateways), None)
-        if source is None:
-            return True
-        gateway, seconds = gateways[source.address], deadline.left
+        """See `DataPlane`."""
         netns = self._request.attachment.netns
-        try:
-            if gateway_answers(source, gateway, netns, deadline):
-                return True
-        except CniError as error:
-            self._note(f"waitForNetwork: {error}")
-            return True
-        self._note(
-            f"waitForNetwork: the gateway {gateway} did not answer {source.address} in "
-            f"{seconds:.1f} s; new pods do not wait for it for the next minutes"
-        )
-        return False
+        return await_gateway(lease, self.announced, netns, deadline, self._note)
 
     def detach(self, lease: Lease | None) -> None:
         """See `DataPlane`."""
@@ -225,7 +190,7 @@ class Kernel:
 
     def _aliases(self) -> Iterator[str]:
         """The aliases of the links that GC judges: those of the node, and of its NICs in pods."""
-        yield from (link.alias for link in _own_links())
+        yield from (link.alias for link in observe.links_with_alias(ownership.PREFIX))
         yield from (record.owner for record in nic_records.list_all())
 
     def _bring_late_nics_home(self) -> None:
@@ -240,43 +205,17 @@ class Kernel:
         for failure in failures:
             self._note(f"a NIC that is late can't be brought home: {failure}")
 
-    def _bring_back_shared(self) -> None:
-        """Make the packet rules that all pods of the node share, if there are pods and they are
-        gone, as after a firewall that was started anew."""
-        shared = [
-            item
-            for page, config in zip(self._pages, self._request.configs, strict=True)
-            for item in page.shared(config)
-        ]
-        if not shared:  # Most types have none, and what follows goes through links and routes.
-            return
-        parts = {page.PART for page in self._pages}
-        own = {link.index for link in _own_links() if self._is_part(link.alias, parts)}
-        versions = observe.versions_routed_by(own) if own else frozenset()
-        wanted = [item for item in shared if item.version in versions]
-        if not wanted:
-            return
-        try:
-            if restore(wanted, Deadline.after(_SHARED_SECONDS)):
-                self._note("packet rules that all pods share were missing, and are made anew")
-        except CniError as error:
-            self._note(f"packet rules that all pods share can't be made: {error}")
-
-    def _is_part(self, alias: str, parts: set[str]) -> bool:
-        owner = ownership.owner(alias)
-        return owner is not None and owner.part in parts
-
     def _refuse(self) -> None:
         """Raise CniError for what can be known before there is an address."""
         if self._nic_by_lease and not any(item.moves_nic for item in self._asked):
             raise nic_for_nobody(self._request.plugin)
         if self._nic_by_lease and self._request.mac:
             raise mac_of_another(self._request.mac)
-        for page, config in zip(self._pages, self._request.configs, strict=True):
+        for page, config in self._configured:
             page.refuse(config, self._facts)
 
     def _remarks(self, facts: HostFacts) -> Iterator[str]:
-        for page, config in zip(self._pages, self._request.configs, strict=True):
+        for page, config in self._configured:
             yield from page.remarks(config, facts)
 
     @cached_property
@@ -317,8 +256,12 @@ class Kernel:
     @cached_property
     def _asked(self) -> list[Asks]:
         """What each page asks for."""
-        pages = zip(self._pages, self._request.configs, strict=True)
-        return [page.asks(config) for page, config in pages]
+        return [page.asks(config) for page, config in self._configured]
+
+    @property
+    def _configured(self) -> list[tuple[Page, object]]:
+        """Each page with its configuration."""
+        return list(zip(self._pages, self._request.configs, strict=True))
 
     @cached_property
     def _nic_by_lease(self) -> bool:
@@ -356,7 +299,7 @@ class Kernel:
         """Each page, and the `Call` that it is given."""
         request, facts = self._request, self._facts_for(lease)
         inside = self._inside
-        for page, config in zip(self._pages, request.configs, strict=True):
+        for page, config in self._configured:
             yield (
                 page,
                 Call(
@@ -391,15 +334,8 @@ class Kernel:
         request = self._request
         gone = Leftover(request.network, attachment, lease, facts, mac=request.mac, inside=inside)
         return combined(
-            *(
-                page.leftovers(replace(gone, config=config))
-                for page, config in zip(self._pages, request.configs, strict=True)
-            )
+            *(page.leftovers(replace(gone, config=config)) for page, config in self._configured)
         )
-
-
-def _own_links() -> list[Link]:
-    return observe.links_with_alias(ownership.PREFIX)
 
 
 def _alias(link: WantedLink) -> str:

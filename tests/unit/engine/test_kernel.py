@@ -124,7 +124,7 @@ def test_status_brings_back_what_answers_for_pods_and_says_so(
         wanted.extend(entries)
         return [item.address for item in entries][:1]
 
-    monkeypatch.setattr("neutron_cni.engine.kernel.restore_proxies", restore)
+    monkeypatch.setattr("neutron_cni.engine.upkeep.restore_proxies", restore)
     notes: list[str] = []
     asked = kernel(monkeypatch, HostFacts(UPLINK, ipvlan=True), notes.append, IpvlanMode.L3S)
     asked.bring_back([LEASE])
