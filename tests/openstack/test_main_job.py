@@ -14,6 +14,8 @@ from neutron_cni_lab.switch import INTERNET_ADDRESS
 from tests.openstack.conftest import MARK, new_pod, remove_pods
 from tests.openstack.state import fixed_ips, wait_for
 
+pytestmark = pytest.mark.both_drivers
+
 GATEWAY = "10.10.0.1"
 UNUSED = "10.10.15.253"
 """An address of the pods' subnet that is on no port."""
