@@ -103,6 +103,21 @@ def test_a_lost_store_finds_the_ports_of_every_network(
     assert states == [State.COOLING, State.COOLING, State.HELD, State.HELD]
 
 
+@pytest.mark.parametrize("mode", [Mode.FIXED_IPS, Mode.ADDRESS_PAIRS])
+def test_a_lost_lease_comes_back_with_the_nic_whose_port_carries_it(host: Host, mode: Mode) -> None:
+    """A VM may have several: the node answers and routes by that one."""
+    plain = config(host, mode, quarantine=3600)
+    (before,) = wait_together(request("n", "c1", plain))
+    assert before.lease is not None
+    assert before.lease.nic_mac
+    host.lose_store()
+    wait_together(request("n", "c2", plain))
+    with Store(plain.state_dir) as store:
+        (after,) = (record for record in store.all() if record.addresses == before.addresses)
+    assert after.lease is not None
+    assert after.lease.nic_mac == before.lease.nic_mac
+
+
 def test_a_pod_gets_the_network_that_its_own_configuration_names(scene: Scene, host: Host) -> None:
     """Of the same attachment, whose former lease, from another network, still rests."""
     other = scene.call("POST", "/networks", {"network": {"name": "other"}})["network"]["id"]

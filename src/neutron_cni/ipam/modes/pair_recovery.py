@@ -23,7 +23,7 @@ def make_whole(context: Context, port: Port, network: PodNetwork) -> None:
     for lost in reservations.lost(mine, nonces):
         parents = reserving_port.parents(lost)
         if any(previous_port.is_or_was_vm_port(context, item, port) for item in parents):
-            reservations.recover(context, lost, network, port.id)
+            reservations.recover(context, lost, network, port.id, port.mac)
     held = {record.nonce: record for record in context.records() if record.state is State.HELD}
     for reserving in marked:
         if reserving.device_id in held:

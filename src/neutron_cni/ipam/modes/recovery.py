@@ -69,7 +69,7 @@ def recovered_fixed_ips(
     subnets = {item.address: item.subnet_id for item in port.fixed_ips}
     items = sorted(claims, key=lambda claim: claim.address.version)
     held = tuple(PortAddress(claim.address, subnets[claim.address], port.id) for claim in items)
-    return recovered_lease(context, token, held, network, port.id)
+    return recovered_lease(context, token, held, network, port.id, nic_mac=port.mac)
 
 
 def watched_claims(
