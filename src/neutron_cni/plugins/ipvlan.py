@@ -20,26 +20,13 @@ from neutron_cni.netlink.plan import (
 )
 from neutron_cni.plugins import forwarding, ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover
-from neutron_cni.plugins.ipvlan_config import Config
+from neutron_cni.plugins.ipvlan_config import Config as Config
 from neutron_cni.plugins.own_link import answer, in_pod, rules_left
 from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.plugins.second_leg import is_further
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Result
-
-__all__ = [
-    "PART",
-    "Config",
-    "answers",
-    "asks",
-    "leftovers",
-    "plan",
-    "refuse",
-    "remarks",
-    "result",
-    "shared",
-]
 
 PART = "ipvlan"
 

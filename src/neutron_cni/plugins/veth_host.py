@@ -40,8 +40,9 @@ from neutron_cni.plugins import forwarding, ownership
 from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.plugins.host_stack import changing, destinations, require_apart
 from neutron_cni.plugins.refusals import require_usable
-from neutron_cni.plugins.second_leg import PART, is_anothers, is_further
-from neutron_cni.plugins.veth_host_config import Config
+from neutron_cni.plugins.second_leg import PART as PART
+from neutron_cni.plugins.second_leg import is_anothers, is_further
+from neutron_cni.plugins.veth_host_config import Config as Config
 from neutron_cni.plugins.veth_pair import GATEWAY_MAC
 from neutron_cni.plugins.veth_route_config import GATEWAY_V6
 from neutron_cni.values.address import IPAddress, IPNetwork, anywhere
@@ -49,19 +50,6 @@ from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, Result
-
-__all__ = [
-    "PART",
-    "Config",
-    "answers",
-    "asks",
-    "leftovers",
-    "plan",
-    "refuse",
-    "remarks",
-    "result",
-    "shared",
-]
 
 GATEWAY_V4 = IPv4Address("169.254.1.1")
 """The next hop of every pod's veth0, which only a permanent neighbour entry answers for."""

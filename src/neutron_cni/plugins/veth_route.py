@@ -28,26 +28,14 @@ from neutron_cni.plugins import forwarding, source_routes
 from neutron_cni.plugins.contract import Asks, Call, Leftover
 from neutron_cni.plugins.refusals import require_usable
 from neutron_cni.plugins.veth_pair import GATEWAY_MAC, metric_of, pair
-from neutron_cni.plugins.veth_route_config import GATEWAY_V6, Config
+from neutron_cni.plugins.veth_route_config import GATEWAY_V6
+from neutron_cni.plugins.veth_route_config import Config as Config
 from neutron_cni.plugins.ways import Way, Wish, by_source_in_pod, ways
 from neutron_cni.values.address import IPAddress
 from neutron_cni.values.attachment import Attachment
 from neutron_cni.values.errors import CniError, Code
 from neutron_cni.values.lease import Lease
 from neutron_cni.values.result import Interface, IPConfig, Result, Route
-
-__all__ = [
-    "PART",
-    "Config",
-    "answers",
-    "asks",
-    "leftovers",
-    "plan",
-    "refuse",
-    "remarks",
-    "result",
-    "shared",
-]
 
 PART = "veth-route"
 
