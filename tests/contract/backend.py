@@ -25,6 +25,9 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 """An id that no object has."""
 
 
+PROJECT = "c0" * 16
+"""Nobody else's on a real Neutron, so that its quota can be set."""
+
 _Removal = tuple[str, str, Json | None]
 """Method, path and body of the call that removes something."""
 
@@ -264,6 +267,17 @@ class Backend:
         item: Json = reply.body[member]
         self._made.append(("DELETE", f"/{collection}/{item['id']}", None))
         return item
+
+
+@contextmanager
+def real_backend(url: str, folder: Path) -> Iterator[Backend]:
+    """A real Neutron. That requests overlap can't be arranged there: they are sent until they
+    have."""
+    backend = Backend(url, PROJECT, folder, lambda number: None)
+    try:
+        yield backend
+    finally:
+        backend.close()
 
 
 def entries(subnet_id: str, *addresses: str) -> list[Json]:

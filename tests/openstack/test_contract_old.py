@@ -12,13 +12,11 @@ import pytest
 from neutron_cni_lab import Lab
 from tests.clouds import OLD
 from tests.contract import differences
-from tests.contract.backend import Backend
+from tests.contract.backend import Backend, real_backend
 from tests.contract.suite import *  # noqa: F403
 from tests.support.labs import old_lab
 
 pytestmark = [pytest.mark.driver("ovn"), pytest.mark.only_full, pytest.mark.cloud(OLD)]
-
-PROJECT = "c0" * 16
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +27,8 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def lasting(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    folder = tmp_path_factory.mktemp("contract")
-    backend = Backend(lab.facts["api_url"], PROJECT, folder, lambda number: None)
-    yield backend
-    backend.close()
+    with real_backend(lab.facts["api_url"], tmp_path_factory.mktemp("contract")) as backend:
+        yield backend
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from neutron_cni_lab import Lab, LabError, daemons
 from neutron_cni_lab.paths import name_for_checkout
 from neutron_cni_lab.processes import is_ours
 from tests.openstack.state import wait_for
-from tests.support.labs import NOTHING, traces
+from tests.support.labs import NOTHING, lab_apart, traces
 
 NAME = name_for_checkout("selftest")
 
@@ -49,13 +49,8 @@ def host_before() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def lab(host_before: dict[str, list[str]]) -> Iterator[Lab]:
-    lab = Lab(NAME)
-    lab.down()
-    try:
-        lab.up()
+    with lab_apart(NAME) as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 def reaches_internet(lab: Lab, node: str) -> bool:

@@ -21,7 +21,7 @@ from neutron_cni_lab.paths import name_for_checkout
 from neutron_cni_lab.processes import is_ours
 from tests.openstack.state import wait_for
 from tests.openstack.test_lab import host, reaches_internet
-from tests.support.labs import NOTHING, traces
+from tests.support.labs import NOTHING, lab_apart, traces
 
 NAME = name_for_checkout("ovstest")
 
@@ -33,13 +33,8 @@ def host_before() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def lab(host_before: dict[str, list[str]]) -> Iterator[Lab]:
-    lab = Lab(NAME)
-    lab.down()
-    try:
-        lab.up(driver="ovs")
+    with lab_apart(NAME, driver="ovs") as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 def ovs(lab: Lab) -> Ovs:

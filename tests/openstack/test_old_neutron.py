@@ -13,7 +13,7 @@ import pytest
 from neutron_cni_lab import Lab, Node
 from neutron_cni_lab.demo import traffic
 from tests.clouds import OLD
-from tests.contract.backend import NOWHERE, Backend, entries
+from tests.contract.backend import NOWHERE, Backend, entries, real_backend
 from tests.openstack.conftest import write_conflist
 from tests.openstack.modes import Container, containers
 from tests.openstack.plugin import collect, config
@@ -22,7 +22,6 @@ from tests.support.labs import old_lab
 
 pytestmark = [pytest.mark.driver("ovn"), pytest.mark.cloud(OLD)]
 
-PROJECT = "c0" * 16
 GATEWAY = "10.10.0.1"
 
 
@@ -51,10 +50,8 @@ def ready(lab: Lab, name: str) -> Node:
 
 @pytest.fixture(scope="module")
 def lasting(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    folder = tmp_path_factory.mktemp("contract")
-    backend = Backend(lab.facts["api_url"], PROJECT, folder, lambda number: None)
-    yield backend
-    backend.close()
+    with real_backend(lab.facts["api_url"], tmp_path_factory.mktemp("contract")) as backend:
+        yield backend
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -51,15 +51,20 @@ def nova_lab_of(request: pytest.FixtureRequest) -> Lab:
 
 
 @contextmanager
-def old_lab(purpose: str, *nodes: str) -> Iterator[Lab]:
-    """A lab of its own with the oldest Neutron that we try, for the time of a module."""
-    lab = Lab(name_for_checkout(purpose))
+def lab_apart(name: str, **options: Any) -> Iterator[Lab]:
+    """A lab for the time of a block, whoever else has one; `options` are those of `Lab.up`."""
+    lab = Lab(name)
     lab.down()
     try:
-        lab.up(nodes=nodes, release="21")
+        lab.up(**options)
         yield lab
     finally:
         lab.down()
+
+
+def old_lab(purpose: str, *nodes: str) -> AbstractContextManager[Lab]:
+    """One with the oldest Neutron that we try."""
+    return lab_apart(name_for_checkout(purpose), nodes=nodes, release="21")
 
 
 def driver() -> DriverName:
